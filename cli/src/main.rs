@@ -1,0 +1,2 @@
+//! Boots and controls virtual machines.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Guest-visible devices of which no register takes a lock.

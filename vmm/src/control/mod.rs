@@ -1,0 +1,120 @@
+//! What can be asked of a VMM: the one interface between the API (or a test) and the thread
+//! that owns the VM.
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::VmConfig;
+
+/// The phase of a VM, with Cloud Hypervisor's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VmState {
+    /// Created or shut down; no vCPU exists.
+    Created,
+    /// vCPUs run.
+    Running,
+    /// Shut down after having run.
+    Shutdown,
+    /// Every vCPU and worker is quiescent.
+    Paused,
+}
+
+/// What `vm.info` answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct VmInfo {
+    /// As it was created, with paths of pseudo-terminals filled in.
+    pub config: VmConfig,
+    /// Its phase.
+    pub state: VmState,
+    /// Bytes of RAM that the guest has now.
+    pub memory_actual_size: u64,
+    /// Name given with `--name`, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Why the VM ended, when it ended by an error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// One line a vCPU.
+    pub vcpus: Vec<VcpuInfo>,
+    /// The last pause, in microseconds from the request to quiescent, if there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_pause_us: Option<u64>,
+    /// The last resume, in microseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_resume_us: Option<u64>,
+    /// From the start of the VMM process (or of `vm.boot`) to Running, in microseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boot_us: Option<u64>,
+    /// Process id of the VMM.
+    pub pid: u32,
+}
+
+/// One vCPU in `vm.info`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct VcpuInfo {
+    /// Index, from 0.
+    pub index: u32,
+    /// The raw lifecycle word.
+    pub word: u64,
+    /// The word, decoded for people: `RUN|IN_GUEST epoch=3`.
+    pub state: String,
+}
+
+/// What `vm.counters` answers: device or vCPU group name → counter name → value.
+pub type Counters = BTreeMap<String, BTreeMap<String, u64>>;
+
+/// Why a request was refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// There is no VM.
+    #[error("no VM has been created: send vm.create first")]
+    NotCreated,
+    /// There is one already.
+    #[error("a VM has been created already: send vm.delete first")]
+    AlreadyCreated,
+    /// The VM's phase does not allow this.
+    #[error("cannot {action} a VM that is {state:?}; it must be {needed}")]
+    WrongPhase {
+        /// What was asked for, a verb.
+        action: &'static str,
+        /// The phase it is in.
+        state: VmState,
+        /// The phases it would have to be in, for people.
+        needed: &'static str,
+    },
+    /// The configuration makes no VM.
+    #[error("{0}")]
+    InvalidConfig(String),
+    /// It was tried and failed; the VM is as it was before.
+    #[error("{0}")]
+    Failed(String),
+    /// The VMM is going away.
+    #[error("the VMM is shutting down")]
+    Stopping,
+}
+
+/// The requests of the API, in its order. Each returns when it is done.
+pub trait VmmControl: Send + Sync {
+    /// Makes a VM out of a configuration; it does not run yet.
+    fn create(&self, config: VmConfig) -> Result<(), ControlError>;
+    /// Boots the VM that was created.
+    fn boot(&self) -> Result<(), ControlError>;
+    /// Returns when every vCPU is quiescent.
+    fn pause(&self) -> Result<(), ControlError>;
+    /// Returns when no vCPU is held any longer.
+    fn resume(&self) -> Result<(), ControlError>;
+    /// Ends the vCPUs; the VM can be booted again.
+    fn shutdown(&self) -> Result<(), ControlError>;
+    /// Ends the vCPUs and boots again, in place.
+    fn reboot(&self) -> Result<(), ControlError>;
+    /// Removes the VM, shutting it down first.
+    fn delete(&self) -> Result<(), ControlError>;
+    /// Sends a non-maskable interrupt to every vCPU.
+    fn nmi(&self) -> Result<(), ControlError>;
+    /// Phase, configuration, vCPUs.
+    fn info(&self) -> Result<VmInfo, ControlError>;
+    /// Event counts.
+    fn counters(&self) -> Result<Counters, ControlError>;
+    /// Ends the VM and the VMM.
+    fn vmm_shutdown(&self) -> Result<(), ControlError>;
+}

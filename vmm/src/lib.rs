@@ -1,0 +1,10 @@
+//! KVM, vCPU threads, guest memory, boot, the VM's state machine and its REST API.
+pub mod acpi;
+pub mod api;
+pub mod boot;
+pub mod config;
+pub mod control;
+pub mod cpuid;
+pub mod memory;
+pub mod vcpu;
+pub mod vm;

@@ -1,0 +1,2 @@
+//! Tests, benchmarks and the nested test host.
+fn main() {}
