@@ -1,0 +1,196 @@
+//! Pause and resume of a group: signal all, then wait for all.
+//!
+//! ```text
+//!   Group ──signal_all()──▶ Pending ──wait_all()──▶ Quiesced ──resume()/drop──▶ (released)
+//!                              │  deadline: Stuck        ▲
+//!                              └──drop──▶ (released)     └ the only key to a member's state
+//! ```
+//!
+//! Invariants: between `signal_all` and the release this pauser is counted as a holder in every
+//! word; a failure half way takes back exactly what was added; nothing is held while waiting that a
+//! member could want.
+
+use std::time::Duration;
+
+use super::wait::{Clock, Deadline, Stuck};
+use super::{Change, Group};
+use crate::event::Event;
+use crate::sync::Arc;
+use crate::word::Word;
+
+/// A member is held by as many pausers as a word can count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("member {member} is held by {} pausers already", Word::MAX_HOLDERS)]
+pub struct TooManyHolders {
+    /// Its index.
+    pub member: usize,
+}
+
+/// One pauser's hold on every member of a group; dropping it lets go.
+struct Hold {
+    group: Arc<Group>,
+    released: bool,
+}
+
+/// Every member has been asked to stop. Must be waited for; dropping it takes the request back.
+#[must_use = "the members were only asked: wait_all() says when they are still"]
+pub struct Pending {
+    hold: Hold,
+    clock: Clock,
+}
+
+/// Proof that every member of a group is quiescent, for as long as it lives. Dropping it resumes.
+#[must_use = "dropping it resumes the group at once"]
+pub struct Quiesced {
+    hold: Hold,
+    latency: Duration,
+}
+
+/// What a release did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Released {
+    /// No pauser is left: every word has left PAUSED.
+    Running,
+    /// Another pauser still holds the group.
+    StillHeld,
+}
+
+impl Group {
+    /// Asks every member to stop and returns without waiting.
+    ///
+    /// # Errors
+    /// A member has too many holders; nobody has been asked then.
+    pub fn signal_all(self: &Arc<Self>) -> Result<Pending, TooManyHolders> {
+        self.signal_all_by(Deadline::Never)
+    }
+
+    /// Like [`Group::signal_all`], with a deadline that [`Pending::wait_all`] reports at.
+    ///
+    /// # Errors
+    /// As for [`Group::signal_all`].
+    pub fn signal_all_by(self: &Arc<Self>, deadline: Deadline) -> Result<Pending, TooManyHolders> {
+        let clock = Clock::start(deadline);
+        let all = u32::try_from(self.len()).unwrap_or(u32::MAX);
+        self.outstanding.add(all);
+        let mut spare = all;
+        let mut woken = 0;
+        for member in 0..self.len() {
+            let Ok(Change { old, new }) = self.swap(member, Event::RequestPause) else {
+                self.acked(spare);
+                self.release_range(0..member);
+                return Err(TooManyHolders { member });
+            };
+            if new.owes_ack() && !old.owes_ack() {
+                spare -= 1;
+            }
+            if old.any(Word::IN_GUEST) {
+                self.kick.kick(member);
+            }
+            if !old.any(Word::PARKED) {
+                woken |= old.bits() & Word::ACTIVATION_PENDING;
+            }
+        }
+        self.wake_waiters(Word::from_bits(woken));
+        self.acked(spare);
+        Ok(Pending { hold: Hold { group: Arc::clone(self), released: false }, clock })
+    }
+
+    /// Asks every member to stop and waits until all have.
+    ///
+    /// # Errors
+    /// As for [`Group::signal_all`] and [`Pending::wait_all`].
+    pub fn pause(self: &Arc<Self>, deadline: Deadline) -> Result<Quiesced, PauseError> {
+        Ok(self.signal_all_by(deadline)?.wait_all()?)
+    }
+
+    fn release_range(&self, members: std::ops::Range<usize>) -> Released {
+        let mut woken = 0;
+        let mut released = Released::Running;
+        for member in members {
+            if let Ok(Change { old, new }) = self.apply(member, Event::ReleasePause) {
+                if new.any(Word::PAUSE_REQUESTED) {
+                    released = Released::StillHeld;
+                } else {
+                    woken |= old.bits() & Word::PARKED;
+                }
+            }
+        }
+        // After the last swap, so that one wake is enough for everybody.
+        self.wake_waiters(Word::from_bits(woken));
+        released
+    }
+}
+
+/// A pause failed; the group is as it was.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PauseError {
+    /// A member has too many holders.
+    #[error(transparent)]
+    TooManyHolders(#[from] TooManyHolders),
+    /// Members did not stop by the deadline.
+    #[error(transparent)]
+    Stuck(#[from] Stuck),
+}
+
+impl Pending {
+    /// Waits until every member is quiescent.
+    ///
+    /// # Errors
+    /// The members that were not by the deadline; the request has been taken back then.
+    pub fn wait_all(self) -> Result<Quiesced, Stuck> {
+        let group = &self.hold.group;
+        loop {
+            let owed = group.outstanding.load();
+            if owed == 0 {
+                break;
+            }
+            if let Ok(left) = self.clock.left() {
+                group.outstanding.wait(owed, left);
+            } else {
+                // The words decide. The count may still be above zero because of another pauser
+                // that has not finished asking.
+                self.clock.report(group, Word::owes_ack)?;
+                break;
+            }
+        }
+        Ok(Quiesced { latency: self.clock.elapsed(), hold: self.hold })
+    }
+}
+
+impl Quiesced {
+    /// From the first request to the last acknowledgement.
+    #[must_use]
+    pub fn latency(&self) -> Duration {
+        self.latency
+    }
+
+    /// The group that is still.
+    #[must_use]
+    pub fn group(&self) -> &Arc<Group> {
+        &self.hold.group
+    }
+
+    /// Lets go. When it returns and no other pauser holds the group, every word has left PAUSED.
+    pub fn resume(self) -> Released {
+        self.hold.release()
+    }
+}
+
+impl Hold {
+    fn release(mut self) -> Released {
+        self.let_go()
+    }
+
+    fn let_go(&mut self) -> Released {
+        self.released = true;
+        self.group.release_range(0..self.group.len())
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if !self.released {
+            self.let_go();
+        }
+    }
+}

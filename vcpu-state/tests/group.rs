@@ -1,0 +1,254 @@
+//! Groups with real threads: pausers nest, kill dominates, a deadline names who is stuck.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where its premise fails")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use vcpu_state::{
+    Deadline, Group, Kick, Member, OneShot, Outcome, Parked, PauseError, Released, Step, Ticket,
+    Waited, Word,
+};
+
+struct NoKick;
+
+impl Kick for NoKick {
+    fn kick(&self, _member: usize) {}
+}
+
+fn group(members: usize) -> Arc<Group> {
+    Group::new(members, Box::new(NoKick))
+}
+
+/// A member whose guest is a counter: it enters, counts and leaves at once.
+fn count(mut member: Member, counter: &AtomicU64) {
+    if member.start() != Ok(Parked::Resumed) {
+        return;
+    }
+    loop {
+        match member.next() {
+            Step::Kill => return,
+            Step::Pause { epoch } => {
+                member.park(epoch);
+            }
+            Step::OneShot(one_shot) => {
+                member.take(one_shot);
+            }
+            Step::Ticket => unreachable!("this guest has no devices"),
+            Step::Enter => {
+                if member.enter().is_ok() {
+                    counter.fetch_add(1, Ordering::Relaxed);
+                    member.leave();
+                }
+            }
+        }
+    }
+}
+
+fn run(group: &Arc<Group>) -> (Vec<thread::JoinHandle<()>>, Arc<Vec<AtomicU64>>) {
+    let counters = Arc::new((0..group.len()).map(|_| AtomicU64::new(0)).collect::<Vec<_>>());
+    let threads = (0..group.len())
+        .map(|index| {
+            let member = group.member(index).unwrap();
+            let counters = Arc::clone(&counters);
+            thread::spawn(move || count(member, &counters[index]))
+        })
+        .collect();
+    (threads, counters)
+}
+
+fn join(threads: Vec<thread::JoinHandle<()>>) {
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
+fn sum(counters: &[AtomicU64]) -> Vec<u64> {
+    counters.iter().map(|counter| counter.load(Ordering::Relaxed)).collect()
+}
+
+fn await_progress(counters: &[AtomicU64], from: &[u64]) {
+    while counters.iter().zip(from).any(|(now, then)| now.load(Ordering::Relaxed) == *then) {
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_paused_group_stands_still_and_goes_on() {
+    let group = group(8);
+    let (threads, counters) = run(&group);
+    for _ in 0..200 {
+        let quiesced = group.pause(Deadline::Never).unwrap();
+        let still = sum(&counters);
+        assert!(group.words().all(Word::is_quiescent));
+        thread::yield_now();
+        assert_eq!(still, sum(&counters));
+        assert_eq!(quiesced.resume(), Released::Running);
+        assert!(group.words().all(|word| !word.any(Word::PAUSED)));
+    }
+    let then = sum(&counters);
+    await_progress(&counters, &then);
+    group.kill_all();
+    join(threads);
+    assert!(group.words().all(|word| word.any(Word::DEAD)));
+}
+
+#[test]
+fn pausers_nest_and_only_the_last_lets_go() {
+    let group = group(3);
+    let (threads, counters) = run(&group);
+    let first = group.pause(Deadline::Never).unwrap();
+    let second = group.pause(Deadline::Never).unwrap();
+    assert_eq!(first.resume(), Released::StillHeld);
+    let still = sum(&counters);
+    assert!(group.words().all(Word::is_quiescent));
+    assert_eq!(still, sum(&counters));
+    assert_eq!(second.resume(), Released::Running);
+    await_progress(&counters, &still);
+    group.kill_all();
+    join(threads);
+}
+
+#[test]
+fn many_pausers_at_once() {
+    let group = group(4);
+    let (threads, counters) = run(&group);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..100 {
+                    let quiesced = group.pause(Deadline::Never).unwrap();
+                    let still = sum(&counters);
+                    assert!(group.words().all(Word::is_quiescent));
+                    assert_eq!(still, sum(&counters));
+                    drop(quiesced);
+                }
+            });
+        }
+    });
+    let then = sum(&counters);
+    await_progress(&counters, &then);
+    group.kill_all();
+    join(threads);
+}
+
+#[test]
+fn kill_dominates_pause() {
+    let group = group(2);
+    let (threads, _) = run(&group);
+    let quiesced = group.pause(Deadline::Never).unwrap();
+    group.kill_all();
+    group.wait_dead(Deadline::Never).unwrap();
+    join(threads);
+    drop(quiesced);
+    // A group of the dead pauses at once.
+    drop(group.pause(Deadline::Never).unwrap());
+}
+
+#[test]
+fn a_stuck_member_is_named_and_the_rest_put_back() {
+    let group = group(2);
+    let mut stuck = group.member(0).unwrap();
+    assert_eq!(stuck.start(), Ok(Parked::Resumed));
+    stuck.enter().unwrap();
+    let error = group.pause(Deadline::After(Duration::from_millis(5))).map(drop).unwrap_err();
+    let PauseError::Stuck(report) = &error else { panic!("{error}") };
+    assert_eq!(report.members.iter().map(|m| m.member).collect::<Vec<_>>(), [0]);
+    assert!(report.members[0].word.any(Word::IN_GUEST));
+    assert!(error.to_string().contains("member 0 (RUN|IN_GUEST|PAUSE_REQUESTED"), "{error}");
+    assert!(group.words().all(|word| word.holders() == 0 && !word.any(Word::PAUSE_REQUESTED)));
+}
+
+#[test]
+fn a_dropped_request_is_taken_back() {
+    let group = group(1);
+    let mut member = group.member(0).unwrap();
+    member.start().unwrap();
+    drop(group.signal_all().unwrap());
+    assert_eq!(member.next(), Step::Enter);
+}
+
+#[test]
+fn too_many_holders_is_refused_whole() {
+    let group = group(2);
+    let holds: Vec<_> =
+        (0..Word::MAX_HOLDERS).map(|_| group.pause(Deadline::Never).unwrap()).collect();
+    assert!(matches!(group.pause(Deadline::Never), Err(PauseError::TooManyHolders(_))));
+    assert!(group.words().all(|word| word.holders() == Word::MAX_HOLDERS));
+    drop(holds);
+    assert!(group.words().all(|word| word.holders() == 0));
+    drop(group.pause(Deadline::Never).unwrap());
+}
+
+#[test]
+fn a_member_that_starts_under_a_pause_starts_parked() {
+    let group = group(1);
+    let quiesced = group.pause(Deadline::Never).unwrap();
+    let (threads, counters) = run(&group);
+    while !group.word(0).unwrap().any(Word::PARKED) {
+        thread::yield_now();
+    }
+    assert_eq!(sum(&counters), [0]);
+    drop(quiesced);
+    await_progress(&counters, &[0]);
+    group.kill(0);
+    join(threads);
+}
+
+#[test]
+fn a_slot_is_used_again_only_after_death_and_with_a_new_incarnation() {
+    let group = group(1);
+    let mut member = group.member(0).unwrap();
+    member.start().unwrap();
+    assert!(group.reincarnate(0).is_err());
+    group.kill(0);
+    assert!(group.reincarnate(0).is_err());
+    drop(member);
+    group.reincarnate(0).unwrap();
+    assert_eq!(group.word(0).unwrap().incarnation(), 1);
+    let mut next = group.member(0).unwrap();
+    assert_eq!(next.start(), Ok(Parked::Resumed));
+}
+
+#[test]
+fn an_nmi_is_consumed_once() {
+    let group = group(1);
+    let mut member = group.member(0).unwrap();
+    member.start().unwrap();
+    group.ask(0, OneShot::Nmi).unwrap();
+    group.ask(0, OneShot::Nmi).unwrap();
+    assert_eq!(member.next(), Step::OneShot(OneShot::Nmi));
+    assert!(member.take(OneShot::Nmi));
+    assert!(!member.take(OneShot::Nmi));
+    assert_eq!(member.next(), Step::Enter);
+    drop(member);
+    assert!(group.ask(0, OneShot::Nmi).is_err());
+}
+
+#[test]
+fn a_pause_interrupts_a_ticket_and_the_wait_goes_on_afterwards() {
+    let group = group(1);
+    let (ticket, completer) = Ticket::new(&group);
+    let mut member = group.member(0).unwrap();
+    member.start().unwrap();
+    member.begin_ticket().unwrap();
+    assert_eq!(member.next(), Step::Ticket);
+    let pending = group.signal_all().unwrap();
+    assert_eq!(member.wait_ticket(&ticket), Waited::Interrupted);
+    drop(pending);
+    assert_eq!(member.next(), Step::Ticket);
+    completer.complete(Outcome::Done);
+    assert_eq!(member.wait_ticket(&ticket), Waited::Done(Outcome::Done));
+    assert_eq!(member.next(), Step::Enter);
+}
+
+#[test]
+fn a_dropped_completer_fails_its_ticket() {
+    let group = group(1);
+    let (ticket, completer) = Ticket::new(&group);
+    assert_eq!(ticket.outcome(), None);
+    drop(completer);
+    assert_eq!(ticket.outcome(), Some(Outcome::Failed));
+}
