@@ -21,6 +21,20 @@ pub const IOAPIC: GuestAddress = GuestAddress(0xFEC0_0000);
 /// The local APICs' registers after reset (Intel SDM volume 3, 11.4.1).
 pub const LOCAL_APIC: GuestAddress = GuestAddress(0xFEE0_0000);
 
+/// The end of conventional memory; the last KiB below it is the extended BIOS data area's.
+pub const EBDA_START: GuestAddress = GuestAddress(0x9_FC00);
+
+/// First address after conventional memory. From here to 1 MiB a PC has video memory and ROMs;
+/// this machine has its ACPI tables.
+pub const ACPI_TABLES: GuestAddress = GuestAddress(0xA_0000);
+
+/// The ACPI root pointer, where a search of the BIOS area finds it, too (ACPI 6.5, 5.2.5.1).
+/// The tables end before it.
+pub const RSDP: GuestAddress = GuestAddress(0xE_0000);
+
+/// 1 MiB: kernels go here or higher, the boot structures go below.
+pub const HIGH_MEMORY: GuestAddress = GuestAddress(0x10_0000);
+
 /// A page for `KVM_SET_IDENTITY_MAP_ADDR`; Intel hosts without "unrestricted guest" need it.
 pub const KVM_IDENTITY_MAP: GuestAddress = GuestAddress(0xFFFB_C000);
 
