@@ -1,0 +1,194 @@
+//! The tables as a guest reads them, and as `iasl` judges them.
+
+use std::process::Command;
+
+use super::*;
+use crate::config::{CpusConfig, MemoryConfig};
+
+const ALL: [LegacyDevice; 3] = [LegacyDevice::Com1, LegacyDevice::Com2, LegacyDevice::Rtc];
+
+fn topology(vcpus: u32) -> Topology {
+    let cpus = CpusConfig { boot_vcpus: vcpus, max_vcpus: vcpus, ..CpusConfig::default() };
+    Topology::new(&cpus).unwrap()
+}
+
+fn tables(vcpus: u32, devices: &[LegacyDevice]) -> Vec<Table> {
+    let topology = topology(vcpus);
+    build(&Platform { topology: &topology, boot_vcpus: vcpus, devices }).unwrap()
+}
+
+fn table<'a>(tables: &'a [Table], signature: &[u8; 4]) -> &'a Table {
+    tables.iter().find(|table| table.signature == *signature).unwrap()
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
+}
+
+/// The MADT's structures as (type, bytes).
+fn structures(madt: &Table) -> Vec<(u8, &[u8])> {
+    let mut rest = &madt.bytes[44..];
+    let mut found = Vec::new();
+    while let [kind, len, ..] = *rest {
+        let (this, next) = rest.split_at(usize::from(len));
+        found.push((kind, this));
+        rest = next;
+    }
+    found
+}
+
+#[test]
+fn every_table_sums_to_zero_and_knows_its_length() {
+    for table in tables(300, &ALL) {
+        let sum = table.bytes.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+        assert_eq!(sum, 0, "{}", String::from_utf8_lossy(&table.signature));
+        let length = if &table.signature == b"RSD " { 20 } else { 4 };
+        assert_eq!(u32_at(&table.bytes, length) as usize, table.bytes.len());
+    }
+}
+
+#[test]
+fn the_chain_of_pointers_holds() {
+    let tables = tables(2, &ALL);
+    let rsdp = table(&tables, b"RSD ");
+    let xsdt = table(&tables, b"XSDT");
+    let fadt = table(&tables, b"FACP");
+
+    assert_eq!(u64_at(&rsdp.bytes, 24), xsdt.address.0);
+    assert_eq!(u64_at(&xsdt.bytes, 36), fadt.address.0);
+    assert_eq!(u64_at(&xsdt.bytes, 44), table(&tables, b"APIC").address.0);
+    assert_eq!(u64_at(&fadt.bytes, 140), table(&tables, b"DSDT").address.0);
+}
+
+#[test]
+fn sleep_and_reset_are_byte_wide_ports() {
+    let tables = tables(1, &ALL);
+    let fadt = &table(&tables, b"FACP").bytes;
+    let gas = |at: usize| (&fadt[at..at + 4], u64_at(fadt, at + 4));
+    assert_eq!(gas(116), (&[1, 8, 0, 1][..], 0x602));
+    assert_eq!(fadt[128], 1);
+    assert_eq!(gas(244), (&[1, 8, 0, 1][..], 0x600));
+    assert_eq!(gas(256), (&[1, 8, 0, 1][..], 0x601));
+    assert_eq!(u32_at(fadt, 112) >> 20 & 1, 1, "hardware-reduced");
+}
+
+#[test]
+fn a_missing_clock_is_told() {
+    let boot_flags = |devices: &[LegacyDevice]| table(&tables(1, devices), b"FACP").bytes[109];
+    assert_eq!(boot_flags(&ALL) & 1 << 5, 0);
+    assert_eq!(boot_flags(&[LegacyDevice::Com1]) & 1 << 5, 1 << 5);
+}
+
+#[test]
+fn few_processors_are_local_apics() {
+    let tables = tables(4, &ALL);
+    let structures = structures(table(&tables, b"APIC"));
+    let kinds: Vec<u8> = structures.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds, [0, 0, 0, 0, 1, 4]);
+    assert_eq!(structures[3].1, [0, 8, 3, 3, 1, 0, 0, 0]);
+    assert_eq!(structures[4].1, [1, 12, 0, 0, 0, 0, 0xC0, 0xFE, 0, 0, 0, 0]);
+}
+
+#[test]
+fn processors_from_id_255_on_are_x2apics() {
+    let tables = tables(257, &ALL);
+    let structures = structures(table(&tables, b"APIC"));
+    let count = |kind| structures.iter().filter(|found| found.0 == kind).count();
+    assert_eq!([count(0), count(9), count(1), count(4), count(0xA)], [255, 2, 1, 1, 1]);
+    assert_eq!(structures[255].1, [9, 16, 0, 0, 255, 0, 0, 0, 1, 0, 0, 0, 255, 0, 0, 0]);
+    assert_eq!(structures[256].1, [9, 16, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0]);
+}
+
+#[test]
+fn ids_are_the_topologys() {
+    let levels = crate::config::CpuTopology {
+        threads_per_core: 2,
+        cores_per_die: 3,
+        dies_per_package: 1,
+        packages: 2,
+    };
+    let cpus = CpusConfig { max_vcpus: 12, topology: Some(levels), ..CpusConfig::default() };
+    let topology = Topology::new(&cpus).unwrap();
+    let madt = madt::build(&topology, 12).unwrap();
+    let ids: Vec<u8> = (0..12).map(|index| madt[44 + 8 * index + 3]).collect();
+    assert_eq!(ids, [0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 13]);
+}
+
+#[test]
+fn tables_are_written_below_1_mib() {
+    let ram = GuestRam::new(&MemoryConfig { size: 2 << 20, ..MemoryConfig::default() }, 40);
+    let ram = ram.unwrap();
+    let topology = topology(1024);
+    let platform = Platform { topology: &topology, boot_vcpus: 1024, devices: &ALL };
+
+    let rsdp = write(&ram, &platform).unwrap();
+
+    let mut signature = [0; 8];
+    ram.memory().read_slice(&mut signature, rsdp).unwrap();
+    assert_eq!(&signature, b"RSD PTR ");
+}
+
+#[test]
+fn too_many_processors_and_too_little_ram_are_errors() {
+    assert_eq!(tables(4096, &ALL).len(), 5, "as many as there are names for fit");
+    let large = topology(4097);
+    let platform = Platform { topology: &large, boot_vcpus: 4097, devices: &ALL };
+    assert!(matches!(build(&platform), Err(AcpiError::TooMany { vcpus: 4097 })));
+
+    let one = topology(1);
+    let beyond = Platform { topology: &one, boot_vcpus: 2, devices: &ALL };
+    assert!(matches!(build(&beyond), Err(AcpiError::Topology(_))));
+
+    let tiny = GuestRam::new(&MemoryConfig { size: 4096, ..MemoryConfig::default() }, 40).unwrap();
+    let platform = Platform { topology: &one, boot_vcpus: 1, devices: &ALL };
+    assert!(matches!(write(&tiny, &platform), Err(AcpiError::Memory(_))));
+}
+
+/// Disassembles every table and compiles it again; neither may complain.
+#[test]
+fn iasl_accepts_every_table() {
+    if Command::new("iasl").arg("-v").output().is_err() {
+        eprintln!("left out: iasl is not installed (package acpica-tools)");
+        return;
+    }
+    for (vcpus, devices) in [(1, &ALL[..1]), (4, &ALL[..]), (300, &ALL[..])] {
+        let folder = tempfile::tempdir().unwrap();
+        for table in tables(vcpus, devices) {
+            // The root pointer is no table: iasl has no compiler for a lone one.
+            if &table.signature == b"RSD " {
+                continue;
+            }
+            let name = String::from_utf8(table.signature.to_vec()).unwrap();
+            std::fs::write(folder.path().join(format!("{name}.aml")), &table.bytes).unwrap();
+            iasl(folder.path(), &["-d", &format!("{name}.aml")]);
+            let compiled = iasl(folder.path(), &["-ve", &format!("{name}.dsl")]);
+            assert!(
+                compiled.contains("0 Errors, 0 Warnings, 0 Remarks"),
+                "{name} of {vcpus} vCPUs: {compiled}"
+            );
+        }
+    }
+}
+
+fn iasl(folder: &std::path::Path, arguments: &[&str]) -> String {
+    let output = Command::new("iasl").args(arguments).current_dir(folder).output().unwrap();
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(output.status.success(), "{text}");
+    let complaint = |line: &&str| {
+        let line = line.to_lowercase();
+        (line.contains("warning") || line.contains("error") || line.contains("invalid"))
+            && !line.contains("0 errors, 0 warnings")
+    };
+    if let Some(line) = text.lines().find(complaint) {
+        panic!("iasl complains: {line}\n{text}");
+    }
+    text
+}

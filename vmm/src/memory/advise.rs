@@ -1,0 +1,68 @@
+//! The one place that gives the host advice about mapped guest RAM.
+
+use std::io;
+use std::marker::PhantomData;
+
+use rustix::mm::Advice;
+use vm_memory::GuestMemoryBackend;
+
+use super::GuestMemory;
+
+/// A span of the process's address space that is guest RAM. It borrows the memory, so the
+/// mapping outlives it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span<'m> {
+    address: usize,
+    len: usize,
+    memory: PhantomData<&'m GuestMemory>,
+}
+
+impl<'m> Span<'m> {
+    /// The spans of every region, in guest order.
+    pub(super) fn of(memory: &'m GuestMemory) -> Vec<Self> {
+        memory
+            .iter()
+            .map(|region| Self {
+                address: region.as_ptr().expose_provenance(),
+                len: region.size(),
+                memory: PhantomData,
+            })
+            .collect()
+    }
+
+    /// Cuts the span into pieces of at most `piece` bytes (a multiple of the page size).
+    pub(super) fn pieces(self, piece: usize) -> impl Iterator<Item = Self> {
+        (0..self.len).step_by(piece).map(move |offset| Self {
+            address: self.address + offset,
+            len: piece.min(self.len - offset),
+            memory: PhantomData,
+        })
+    }
+
+    /// Gives `advice` for this span. Only advice that keeps what the memory holds is taken.
+    pub(super) fn advise(self, advice: Keep) -> io::Result<()> {
+        let advice = match advice {
+            Keep::HugePages => Advice::LinuxHugepage,
+            Keep::NoHugePages => Advice::LinuxNoHugepage,
+            Keep::OutOfDumps => Advice::LinuxDontDump,
+            Keep::FaultIn => Advice::LinuxPopulateWrite,
+        };
+        let address = std::ptr::with_exposed_provenance_mut(self.address);
+        // SAFETY: the span lies in a region of the memory that it borrows, so it is mapped for
+        // the whole call; none of the four kinds of advice changes its contents.
+        unsafe { rustix::mm::madvise(address, self.len, advice) }.map_err(io::Error::from)
+    }
+}
+
+/// Advice that keeps the contents.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Keep {
+    /// Back it with transparent huge pages where possible.
+    HugePages,
+    /// Don't.
+    NoHugePages,
+    /// Leave it out of core dumps of the VMM.
+    OutOfDumps,
+    /// Fault every page in, writable (Linux 5.14).
+    FaultIn,
+}

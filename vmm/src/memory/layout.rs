@@ -1,0 +1,85 @@
+//! The guest's physical address map, as far as it is the same for every VM.
+
+use vm_memory::GuestAddress;
+
+/// Bytes of a page that the processor maps with a bottom-level entry.
+pub const PAGE_SIZE: u64 = 4096;
+
+/// First address that is no RAM: the start of the 32-bit hole (3 GiB).
+pub const HOLE_START: GuestAddress = GuestAddress(3 << 30);
+
+/// First address after the 32-bit hole (4 GiB), where RAM goes on.
+pub const HOLE_END: GuestAddress = GuestAddress(4 << 30);
+
+/// The upper part of the hole that belongs to the platform itself: I/O APIC, local APICs, and
+/// the pages that KVM wants for itself. The memory map calls it reserved.
+pub const PLATFORM_START: GuestAddress = GuestAddress(0xFEC0_0000);
+
+/// The I/O APIC's registers (the customary address; KVM's in-kernel model sits there).
+pub const IOAPIC: GuestAddress = GuestAddress(0xFEC0_0000);
+
+/// The local APICs' registers after reset (Intel SDM volume 3, 11.4.1).
+pub const LOCAL_APIC: GuestAddress = GuestAddress(0xFEE0_0000);
+
+/// The end of conventional memory; the last KiB below it is the extended BIOS data area's.
+pub const EBDA_START: GuestAddress = GuestAddress(0x9_FC00);
+
+/// First address after conventional memory. From here to 1 MiB a PC has video memory and ROMs;
+/// this machine has its ACPI tables.
+pub const ACPI_TABLES: GuestAddress = GuestAddress(0xA_0000);
+
+/// The ACPI root pointer, where a search of the BIOS area finds it, too (ACPI 6.5, 5.2.5.1).
+/// The tables end before it.
+pub const RSDP: GuestAddress = GuestAddress(0xE_0000);
+
+/// 1 MiB: kernels go here or higher, the boot structures go below.
+pub const HIGH_MEMORY: GuestAddress = GuestAddress(0x10_0000);
+
+/// A page for `KVM_SET_IDENTITY_MAP_ADDR`; Intel hosts without "unrestricted guest" need it.
+pub const KVM_IDENTITY_MAP: GuestAddress = GuestAddress(0xFFFB_C000);
+
+/// Three pages for `KVM_SET_TSS_ADDR`, right after the identity map's.
+pub const KVM_TSS: GuestAddress = GuestAddress(0xFFFB_D000);
+
+/// Base and size of the RAM below and above the hole for `size` bytes of RAM. The high part is
+/// empty when everything fits below.
+pub fn split(size: u64) -> [(GuestAddress, u64); 2] {
+    let low = size.min(HOLE_START.0);
+    [(GuestAddress(0), low), (HOLE_END, size - low)]
+}
+
+/// One past the highest address that `size` bytes of RAM take, or `None` past 2^64.
+pub fn end_of_ram(size: u64) -> Option<u64> {
+    match split(size) {
+        [(_, low), (_, 0)] => Some(low),
+        [_, (base, high)] => base.0.checked_add(high),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_ram_lies_below_the_hole() {
+        assert_eq!(split(512 << 20), [(GuestAddress(0), 512 << 20), (HOLE_END, 0)]);
+        assert_eq!(end_of_ram(512 << 20), Some(512 << 20));
+    }
+
+    #[test]
+    fn exactly_three_gibibytes_need_no_high_part() {
+        assert_eq!(split(3 << 30), [(GuestAddress(0), 3 << 30), (HOLE_END, 0)]);
+        assert_eq!(end_of_ram(3 << 30), Some(3 << 30));
+    }
+
+    #[test]
+    fn the_rest_goes_on_at_four_gibibytes() {
+        assert_eq!(split(5 << 30), [(GuestAddress(0), 3 << 30), (HOLE_END, 2 << 30)]);
+        assert_eq!(end_of_ram(5 << 30), Some(6 << 30));
+    }
+
+    #[test]
+    fn a_size_that_overflows_the_address_space_has_no_end() {
+        assert_eq!(end_of_ram(u64::MAX), None);
+    }
+}

@@ -1,0 +1,48 @@
+//! Faulting the whole RAM in before the guest runs, on several threads when it is big.
+//!
+//! One thread zeroes a few GiB a second; with many GiB the zeroing is what a start waits for,
+//! and it scales with the host's memory channels.
+
+use std::io;
+use std::num::NonZero;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use super::GuestMemory;
+use super::advise::{Keep, Span};
+
+/// What one system call faults in: small enough to share evenly, big enough not to be felt.
+const PIECE: usize = 1 << 30;
+
+/// More threads than this gain nothing on memory bandwidth.
+const MAX_THREADS: usize = 16;
+
+/// Faults every page of `memory` in.
+pub(super) fn all(memory: &GuestMemory) -> io::Result<()> {
+    let pieces: Vec<Span<'_>> =
+        Span::of(memory).into_iter().flat_map(|span| span.pieces(PIECE)).collect();
+    let cpus = thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = pieces.len().min(cpus).min(MAX_THREADS);
+    let next = AtomicUsize::new(0);
+    let work = || -> io::Result<()> {
+        // Relaxed: the counter only deals out pieces; joining the threads orders the rest.
+        while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
+            piece.advise(Keep::FaultIn)?;
+        }
+        Ok(())
+    };
+    if threads <= 1 {
+        return work();
+    }
+    thread::scope(|scope| {
+        let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mut result = work();
+        for helper in helpers {
+            let outcome = helper
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("a prefault thread panicked")));
+            result = result.and(outcome);
+        }
+        result
+    })
+}

@@ -1,0 +1,130 @@
+//! Guest RAM against the real host: mappings, limits, errors.
+
+use std::time::Instant;
+
+use vm_memory::Bytes;
+
+use super::*;
+
+const BITS: u8 = 46;
+
+fn config(size: u64) -> MemoryConfig {
+    MemoryConfig { size, ..MemoryConfig::default() }
+}
+
+#[test]
+fn regions_lie_around_the_hole_and_follow_each_other_in_the_memfd() {
+    let ram = GuestRam::new(&config(4 << 30), BITS).unwrap();
+
+    let regions: Vec<_> = ram.regions().collect();
+
+    assert_eq!(regions.len(), 2);
+    assert_eq!((regions[0].gpa.0, regions[0].size, regions[0].memfd_offset), (0, 3 << 30, 0));
+    assert_eq!(
+        (regions[1].gpa.0, regions[1].size, regions[1].memfd_offset),
+        (4 << 30, 1 << 30, 3 << 30)
+    );
+    assert!(regions.iter().all(|region| region.host_address.is_multiple_of(4096)));
+    assert_eq!((ram.size(), ram.low_size()), (4 << 30, 3 << 30));
+}
+
+#[test]
+fn what_is_written_is_in_the_memfd_and_gone_after_discard() {
+    use std::os::unix::fs::FileExt;
+    let ram = GuestRam::new(&config(2 << 20), BITS).unwrap();
+    let address = GuestAddress(0x1234);
+    ram.memory().write_obj(0xDEAD_BEEF_u32, address).unwrap();
+
+    let file = File::from(ram.memfd().try_clone_to_owned().unwrap());
+    let mut bytes = [0; 4];
+    file.read_exact_at(&mut bytes, 0x1234).unwrap();
+    assert_eq!(u32::from_ne_bytes(bytes), 0xDEAD_BEEF);
+
+    ram.discard().unwrap();
+    assert_eq!(ram.memory().read_obj::<u32>(address).unwrap(), 0);
+}
+
+#[test]
+fn the_memfd_cannot_be_truncated_under_the_mapping() {
+    let ram = GuestRam::new(&config(2 << 20), BITS).unwrap();
+    assert_eq!(rustix::fs::ftruncate(ram.memfd(), 4096), Err(Errno::PERM));
+}
+
+#[test]
+fn only_shared_ram_gives_its_memfd_away() {
+    let private = GuestRam::new(&config(1 << 20), BITS).unwrap();
+    let shared = GuestRam::new(&MemoryConfig { shared: true, ..config(1 << 20) }, BITS).unwrap();
+    assert!(private.shareable_memfd().is_none());
+    assert!(shared.shareable_memfd().is_some());
+}
+
+#[test]
+fn prefault_brings_every_page_in() {
+    let ram = GuestRam::new(&MemoryConfig { prefault: true, ..config(8 << 20) }, BITS).unwrap();
+    let stat = rustix::fs::fstat(ram.memfd()).unwrap();
+    // st_blocks counts 512 bytes each: a memfd has blocks for the pages that were faulted in.
+    assert_eq!(stat.st_blocks * 512, 8 << 20);
+}
+
+#[test]
+fn without_prefault_no_page_is_taken() {
+    let ram = GuestRam::new(&config(512 << 20), BITS).unwrap();
+    assert_eq!(rustix::fs::fstat(ram.memfd()).unwrap().st_blocks, 0);
+}
+
+#[test]
+fn bad_sizes_are_refused_with_the_reason() {
+    let cases = [
+        (config(0), "memory size is 0"),
+        (config(4097), "not a multiple of the page size"),
+        (config(u64::MAX - 4095), "too big"),
+        (config(1 << 46), "46 physical address bits, enough for 70367670435840 bytes"),
+        (
+            MemoryConfig { hugepage_size: Some(2 << 20), ..config(4 << 20) },
+            "hugepage_size=2097152 needs hugepages=on",
+        ),
+        (
+            MemoryConfig { hugepages: true, hugepage_size: Some(12345), ..config(4 << 20) },
+            "no huge pages of 12345 bytes",
+        ),
+    ];
+    for (config, expected) in cases {
+        let message = GuestRam::new(&config, BITS).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message:?} should say {expected:?}");
+    }
+}
+
+#[test]
+fn ram_may_reach_the_last_address_bit() {
+    assert!(check(&config(63 << 30), 36).is_ok());
+    assert!(matches!(
+        check(&config((63 << 30) + 4096), 36),
+        Err(MemoryError::TooBig { bits: 36, .. })
+    ));
+}
+
+#[test]
+fn huge_pages_are_taken_or_their_lack_is_told() {
+    let Some(page) = hugepages::default_size() else {
+        eprintln!("left out: this host has no huge pages");
+        return;
+    };
+    let one = MemoryConfig { hugepages: true, ..config(page) };
+    match GuestRam::new(&one, BITS) {
+        Ok(ram) => assert_eq!(ram.size(), page),
+        Err(error) => {
+            assert!(matches!(error, MemoryError::TooFewHugePages { needed: 1, .. }), "{error}");
+        }
+    }
+    let uneven = MemoryConfig { hugepages: true, ..config(page + 4096) };
+    assert!(matches!(GuestRam::new(&uneven, BITS), Err(MemoryError::UnalignedHuge { .. })));
+}
+
+/// Prints; no assertion on time in a unit test. Run with `--nocapture` to see it.
+#[test]
+fn making_half_a_gibibyte_touches_nothing() {
+    let start = Instant::now();
+    let ram = GuestRam::new(&MemoryConfig::default(), BITS).unwrap();
+    eprintln!("512 MiB of RAM made in {:?}", start.elapsed());
+    assert_eq!(ram.regions().map(|region| region.size).sum::<u64>(), 512 << 20);
+}
