@@ -1,11 +1,46 @@
-//! What a VM is made of: the JSON shapes of Cloud Hypervisor's `VmConfig`, which the
-//! command-line options are parsed into as well.
-use std::path::PathBuf;
+//! What a VM is made of: the JSON shapes of Cloud Hypervisor's `VmConfig`, and its option strings
+//! (`--cpus boot=4,max=8`) as a second notation for the same structs.
+//!
+//! ```text
+//!   option strings ──parse──▶ CpusConfig, MemoryConfig, … ──┐
+//!                                                           ├─▶ VmConfig ──validate──▶ a VM
+//!   JSON of vm.create ──from_json──▶ ───────────────────────┘
+//! ```
+//!
+//! Invariants:
+//! - Each struct prints (`Display`) as an option string that parses back to an equal struct.
+//! - Nothing is ignored in silence: an unknown or misspelt key, and a Cloud Hypervisor feature
+//!   that does not exist here, are errors that name the key, unless the value asks for nothing.
+//! - [`VmConfig::validate`] needs no KVM: what it accepts can still fail for want of resources.
+mod affinity;
+mod console;
+mod cpus;
+mod error;
+mod json;
+mod memory;
+mod nearest;
+mod options;
+mod payload;
+mod unsupported;
+mod validate;
+mod values;
+
+pub use affinity::CpuAffinity;
+pub use console::{ConsoleConfig, ConsoleMode};
+pub use cpus::{CpuTopology, CpusConfig};
+pub use error::{ConfigError, Invalid, JsonError, OptionError, OptionProblem};
+pub use memory::MemoryConfig;
+pub use payload::PayloadConfig;
+pub use validate::{MAX_HOST_CPU, MAX_MEMORY, MAX_VCPUS, MIN_MEMORY};
+pub use values::{parse_size, print_size};
 
 use serde::{Deserialize, Serialize};
 
 /// A whole VM, as `vm.create` takes it and `vm.info` shows it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// The shape is `VmConfig` of Cloud Hypervisor's OpenAPI description
+/// (`vmm/src/api/openapi/cloud-hypervisor.yaml`), reduced to what exists here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct VmConfig {
     /// vCPUs and their topology.
@@ -14,131 +49,21 @@ pub struct VmConfig {
     pub memory: MemoryConfig,
     /// What to boot; without a kernel, the embedded guest.
     pub payload: PayloadConfig,
-    /// The first serial port (COM1, 0x3F8).
+    /// The first serial port (COM1, I/O port 0x3F8, `ttyS0` in Linux). `Null` when not given.
     pub serial: ConsoleConfig,
-    /// The second console.
+    /// The second console: a second serial port (COM2, I/O port 0x2F8, `ttyS1` in Linux), until
+    /// there is a virtio console. `Off` when not given.
     pub console: ConsoleConfig,
 }
 
-/// vCPUs and their topology.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct CpusConfig {
-    /// vCPUs online at boot, at least 1.
-    pub boot_vcpus: u32,
-    /// vCPUs that the VM may grow to, at least `boot_vcpus`.
-    pub max_vcpus: u32,
-    /// Threads, cores, dies, packages; without it, one package of single-threaded cores.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub topology: Option<CpuTopology>,
-    /// Host CPUs that single vCPUs are pinned to.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub affinity: Vec<CpuAffinity>,
-}
-
-impl Default for CpusConfig {
-    fn default() -> Self {
-        Self { boot_vcpus: 1, max_vcpus: 1, topology: None, affinity: Vec::new() }
-    }
-}
-
-/// `topology=threads:cores:dies:packages`; the product equals `max_vcpus`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CpuTopology {
-    /// Threads in a core.
-    pub threads_per_core: u16,
-    /// Cores in a die.
-    pub cores_per_die: u16,
-    /// Dies in a package.
-    pub dies_per_package: u16,
-    /// Packages.
-    pub packages: u16,
-}
-
-/// The host CPUs that one vCPU may run on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CpuAffinity {
-    /// Index of the vCPU.
-    pub vcpu: u32,
-    /// Host CPU numbers.
-    pub host_cpus: Vec<usize>,
-}
-
-/// Guest RAM; always a memfd mapping.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct MemoryConfig {
-    /// Bytes.
-    pub size: u64,
-    /// Map it shared, so that another process can map the same memfd.
-    pub shared: bool,
-    /// Back it with huge pages.
-    pub hugepages: bool,
-    /// Size of a huge page in bytes; without it, the host's default.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hugepage_size: Option<u64>,
-    /// Fault every page in before the VM boots.
-    pub prefault: bool,
-    /// Ask for transparent huge pages.
-    pub thp: bool,
-}
-
-impl Default for MemoryConfig {
+impl Default for VmConfig {
     fn default() -> Self {
         Self {
-            size: 512 << 20,
-            shared: false,
-            hugepages: false,
-            hugepage_size: None,
-            prefault: false,
-            thp: true,
+            cpus: CpusConfig::default(),
+            memory: MemoryConfig::default(),
+            payload: PayloadConfig::default(),
+            serial: ConsoleConfig::of_mode(ConsoleMode::Null),
+            console: ConsoleConfig::of_mode(ConsoleMode::Off),
         }
     }
-}
-
-/// What to boot.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct PayloadConfig {
-    /// bzImage or ELF vmlinux; without it, the embedded guest.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kernel: Option<PathBuf>,
-    /// Initial RAM file system.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub initramfs: Option<PathBuf>,
-    /// Kernel command line.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cmdline: Option<String>,
-}
-
-/// Where a console's host side goes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ConsoleMode {
-    /// No device.
-    #[default]
-    Off,
-    /// A device whose output is thrown away.
-    Null,
-    /// The terminal that the VMM runs on.
-    Tty,
-    /// A new pseudo-terminal, whose path `vm.info` tells.
-    Pty,
-    /// A file that output is appended to.
-    File,
-    /// A Unix socket that clients connect to.
-    Socket,
-}
-
-/// One console.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct ConsoleConfig {
-    /// Where the host side goes.
-    pub mode: ConsoleMode,
-    /// For `File`, the file to write; for `Pty`, the pseudo-terminal that was made.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub file: Option<PathBuf>,
-    /// For `Socket`, the socket to listen on.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub socket: Option<PathBuf>,
 }
