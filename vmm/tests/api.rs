@@ -254,7 +254,12 @@ fn a_stale_socket_is_replaced_and_other_files_are_left_alone() {
     let path = directory.path().join("stale.sock");
     drop(UnixListener::bind(&path).expect("bind"));
     assert!(UnixStream::connect(&path).is_err());
+    assert!(vmm::api::remove_stale(&path).expect("removed"));
+    assert!(!path.exists());
+    assert!(!vmm::api::remove_stale(&path).expect("nothing there"));
+    drop(UnixListener::bind(&path).expect("bind"));
     let server = ApiServer::start(&path, control.clone()).expect("replaced");
+    assert!(!vmm::api::remove_stale(&path).expect("alive"));
     assert_eq!(Client::connect(&path).request("GET", "vmm.ping", "").status, 200);
     server.stop();
 

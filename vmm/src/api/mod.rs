@@ -70,6 +70,12 @@ pub enum ApiError {
     },
 }
 
+/// Removes the socket at `path` if nobody listens on it any longer, and says whether it did. Safe
+/// against a VMM that is just starting on that path.
+pub fn remove_stale(path: &Path) -> Result<bool, ApiError> {
+    socket::remove_stale(path)
+}
+
 fn with_pid(pid: Option<i32>) -> String {
     pid.map_or_else(String::new, |pid| format!(", pid {pid}"))
 }

@@ -47,23 +47,16 @@ fn inode_of(path: &Path) -> io::Result<(u64, u64)> {
 
 /// Listens on `path`, with mode 0600.
 pub(super) fn listen(path: &Path) -> Result<(Socket, UnixListener), ApiError> {
-    let failed =
-        |action| move |source: io::Error| ApiError::Io { path: path.to_path_buf(), action, source };
-    let address =
-        SocketAddrUnix::new(path).map_err(|_| ApiError::PathTooLong(path.to_path_buf()))?;
+    let failed = |action| failed(path, action);
+    let address = address(path)?;
     let _lock = Lock::take(path).map_err(failed("cannot make a lock file beside it"))?;
-    match std::fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(failed("cannot look at it")(error)),
-        Ok(metadata) if !metadata.file_type().is_socket() => {
-            return Err(ApiError::NotASocket(path.to_path_buf()));
-        }
-        Ok(_) => {
-            let listener = listener_of(&address).map_err(failed("cannot try it"))?;
-            if let Listener::Process(pid) = listener {
-                return Err(ApiError::InUse { path: path.to_path_buf(), pid });
-            }
+    match occupant(path, &address)? {
+        Occupant::Nothing => {}
+        Occupant::Stale => {
             std::fs::remove_file(path).map_err(failed("cannot remove the stale one"))?;
+        }
+        Occupant::Live(pid) => {
+            return Err(ApiError::InUse { path: path.to_path_buf(), pid });
         }
     }
     let listener = bind(&address).map_err(|error| failed("cannot listen on it")(error.into()))?;
@@ -85,14 +78,50 @@ fn bind(address: &SocketAddrUnix) -> Result<OwnedFd, Errno> {
     Ok(listener)
 }
 
-/// Who is behind a socket's path.
-enum Listener {
-    Nobody,
-    /// With its id, if the kernel tells.
-    Process(Option<i32>),
+/// Unlinks a socket that nobody listens on; says whether it did.
+pub(super) fn remove_stale(path: &Path) -> Result<bool, ApiError> {
+    let address = address(path)?;
+    let _lock = Lock::take(path).map_err(failed(path, "cannot make a lock file beside it"))?;
+    match occupant(path, &address)? {
+        Occupant::Nothing | Occupant::Live(_) => Ok(false),
+        Occupant::Stale => {
+            std::fs::remove_file(path).map_err(failed(path, "cannot remove it"))?;
+            Ok(true)
+        }
+    }
 }
 
-fn listener_of(address: &SocketAddrUnix) -> io::Result<Listener> {
+fn address(path: &Path) -> Result<SocketAddrUnix, ApiError> {
+    SocketAddrUnix::new(path).map_err(|_| ApiError::PathTooLong(path.to_path_buf()))
+}
+
+fn failed(path: &Path, action: &'static str) -> impl Fn(io::Error) -> ApiError {
+    move |source| ApiError::Io { path: path.to_path_buf(), action, source }
+}
+
+/// What is at a path.
+enum Occupant {
+    Nothing,
+    /// A socket that nobody listens on.
+    Stale,
+    /// A socket of a process, with its id, if the kernel tells.
+    Live(Option<i32>),
+}
+
+/// What is at `path`; an error if it is something other than a socket. Only under the lock is
+/// `Stale` sure: without it, the owner may be between `bind` and `listen`.
+fn occupant(path: &Path, address: &SocketAddrUnix) -> Result<Occupant, ApiError> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Occupant::Nothing),
+        Err(error) => Err(failed(path, "cannot look at it")(error)),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            Err(ApiError::NotASocket(path.to_path_buf()))
+        }
+        Ok(_) => probe(address).map_err(|error| failed(path, "cannot try it")(error.into())),
+    }
+}
+
+fn probe(address: &SocketAddrUnix) -> Result<Occupant, Errno> {
     let probe = rustix::net::socket_with(
         AddressFamily::UNIX,
         SocketType::STREAM,
@@ -103,11 +132,12 @@ fn listener_of(address: &SocketAddrUnix) -> io::Result<Listener> {
     match rustix::net::connect(&probe, address) {
         Ok(()) => {
             let peer = rustix::net::sockopt::socket_peercred(&probe).ok();
-            Ok(Listener::Process(peer.map(|peer| peer.pid.as_raw_nonzero().get())))
+            Ok(Occupant::Live(peer.map(|peer| peer.pid.as_raw_nonzero().get())))
         }
-        Err(Errno::AGAIN) => Ok(Listener::Process(None)),
-        Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(Listener::Nobody),
-        Err(error) => Err(error.into()),
+        Err(Errno::AGAIN) => Ok(Occupant::Live(None)),
+        Err(Errno::CONNREFUSED) => Ok(Occupant::Stale),
+        Err(Errno::NOENT) => Ok(Occupant::Nothing),
+        Err(error) => Err(error),
     }
 }
 
