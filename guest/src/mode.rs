@@ -10,7 +10,7 @@ pub enum Mode {
     Busy = 1,
     /// The same at CPL 0.
     Busy0 = 2,
-    /// A storm of port accesses at CPL 3 (IOPL 3).
+    /// A storm of port accesses at CPL 3, by the TSS's I/O permission bitmap.
     Io = 3,
     /// A storm of accesses to unclaimed MMIO at CPL 3.
     Mmio = 4,

@@ -4,15 +4,19 @@ use super::{Emit, Labels, apic, control32, write_msr};
 use crate::layout::{
     AREA_SIZE, AREAS, CONTROL_BSP, CONTROL_EXPECTED, CONTROL_NEXT, CONTROL_TICK_COUNT, CONTROL_UP,
     FIRST_TSS, GDT, IDT, IDT_VECTORS, KERNEL_DS, LINE_APIC_ID, LINE_SIZE, LINES, MAX_VCPUS,
-    VECTOR_SPURIOUS, VECTOR_TICK,
+    POST_PORT, UART_SCRATCH, VECTOR_SPURIOUS, VECTOR_TICK,
 };
 use iced_x86::code_asm::*;
 
-/// Bytes of a 64-bit TSS without I/O bitmap (Intel SDM vol. 3, figure 8-11).
-const TSS_SIZE: u64 = 104;
+/// Offsets in a 64-bit TSS (Intel SDM vol. 3, figure 8-11).
 const TSS_RSP0: u64 = 4;
 const TSS_IST1: u64 = 36;
-const TSS_IO_MAP: u64 = 102;
+const TSS_IO_MAP_BASE: u64 = 102;
+/// The I/O permission bitmap follows the TSS proper and reaches up to the last port of the storm, plus
+/// the byte of ones that must end it. The storm runs at CPL 3 by this bitmap and not by IOPL 3
+/// because not every KVM keeps the IOPL over `iretq`.
+const TSS_IO_MAP: u64 = 104;
+const TSS_SIZE: u64 = TSS_IO_MAP + UART_SCRATCH as u64 / 8 + 2;
 /// Top of the NMI stack in the vCPU's area; the main stack has the rest.
 const NMI_STACK_TOP: u64 = 0x300;
 
@@ -83,7 +87,15 @@ fn emit_tss(a: &mut CodeAssembler) -> Emit {
     a.mov(qword_ptr(rsi + TSS_RSP0), r14)?;
     a.lea(rax, ptr(rsi + NMI_STACK_TOP))?;
     a.mov(qword_ptr(rsi + TSS_IST1), rax)?;
-    a.mov(word_ptr(rsi + TSS_IO_MAP), TSS_SIZE as u32)?;
+    a.mov(word_ptr(rsi + TSS_IO_MAP_BASE), TSS_IO_MAP as u32)?;
+    a.lea(rdi, ptr(rsi + TSS_IO_MAP))?;
+    a.mov(ecx, (TSS_SIZE - TSS_IO_MAP).div_ceil(8) as u32)?;
+    a.mov(rax, -1i64)?;
+    a.rep().stosq()?;
+    for port in [POST_PORT, UART_SCRATCH].map(u64::from) {
+        let allow = u32::from(!(1u8 << (port % 8)));
+        a.and(byte_ptr(rsi + (TSS_IO_MAP + port / 8)), allow)?;
+    }
     a.shl(rsi, 16)?;
     a.mov(rax, TSS_DESCRIPTOR)?;
     a.or(rax, rsi)?;

@@ -6,8 +6,8 @@ use crate::layout::{CONTROL_MODE, LINE_ACK, LINE_HEARTBEAT, USER_CS, USER_DS};
 use crate::mode::Mode;
 use iced_x86::code_asm::*;
 
-/// RFLAGS at CPL 3: IOPL 3, IF.
-const USER_RFLAGS: i32 = 3 << 12 | 1 << 9 | 1 << 1;
+/// RFLAGS at CPL 3: IF. The ports of the storm are open by the TSS, not by IOPL.
+const USER_RFLAGS: i32 = 1 << 9 | 1 << 1;
 
 /// Emits the dispatcher. It is jumped to with interrupts off and never returns.
 ///
