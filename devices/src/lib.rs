@@ -1,1 +1,24 @@
 //! Guest-visible devices of which no register takes a lock.
+//!
+//! Every device is a register block made of atomics that any vCPU may touch at any time through
+//! `&self`; what would take time (a write to the host's terminal, a request to power off) is
+//! handed to a thread that is not a vCPU. Nothing here knows KVM: interrupts and power requests
+//! leave through the traits [`Interrupt`] and [`PowerSink`].
+#![forbid(unsafe_code)]
+
+pub mod acpi_pm;
+pub mod bus;
+pub mod console;
+pub mod counters;
+pub mod debug_port;
+pub mod i8042;
+pub mod interrupt;
+pub mod power;
+pub mod rtc;
+pub mod serial;
+mod sync;
+
+pub use bus::{AddressRange, Bus, BusDevice, BusError, Mmio, Pio};
+pub use counters::CounterSource;
+pub use interrupt::Interrupt;
+pub use power::{PowerRequest, PowerSink};

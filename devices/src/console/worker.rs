@@ -1,0 +1,263 @@
+//! The console's thread: it moves bytes between the ring, the device and the host.
+//!
+//! ```text
+//!            ┌──────────────────────────────────────────────────────────┐
+//!            ▼                                                          │
+//!   deliver waiting input ─▶ write one chunk of output ─▶ poll ─▶ handle what is ready
+//!                                                          ▲
+//!      doorbell: output after sleep, room for input, new device, stop
+//! ```
+//!
+//! Invariants:
+//! - No descriptor blocks, so input is read however stuck the output is, and the other way
+//!   round. Each round writes one chunk, so a flood of output does not keep input waiting.
+//! - With a filter, input is always read, so that an escape sequence is always found; what the
+//!   guest does not take in time is dropped and counted. Without one, input is left where it
+//!   is until the guest takes it.
+//! - The thread sleeps only in `poll`, and every reason to wake up is a descriptor in it.
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, read, write};
+
+use super::descriptor::Descriptor;
+use super::host::Host;
+use super::link::InputFilter;
+use super::port::{ConsolePort, count};
+use super::ring::Consumer;
+
+/// Bytes moved in one go.
+const CHUNK: usize = 4096;
+/// Bytes of input that wait for the guest at most.
+const INPUT_LIMIT: usize = 64 << 10;
+/// How long a stop lets a slow host side take the output that is left.
+const LAST_OUTPUT: Duration = Duration::from_secs(1);
+
+pub(super) struct Worker {
+    pub(super) port: Arc<ConsolePort>,
+    pub(super) ring: Consumer,
+    pub(super) host: Host,
+    pub(super) filter: Option<Box<dyn InputFilter>>,
+    /// Output that is being written, and how much of it has been.
+    pub(super) staged: Vec<u8>,
+    pub(super) written: usize,
+    /// Input that the device has no room for yet.
+    pub(super) input: VecDeque<u8>,
+}
+
+/// What became of the output.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Output {
+    /// There is none.
+    Idle,
+    /// There may be more.
+    More,
+    /// The host side takes none now.
+    Blocked,
+    /// There is no host side.
+    Nobody,
+}
+
+/// What `poll` can find.
+#[derive(Clone, Copy)]
+enum Found {
+    /// The doorbell rings.
+    Bell,
+    /// There is input, or it has ended.
+    Input,
+    /// The output's other end is gone.
+    HangUp,
+    /// A client of the socket.
+    Client,
+}
+
+impl Worker {
+    /// Runs until the port says stop.
+    pub(super) fn run(mut self) {
+        while !self.port.stopping() {
+            self.deliver();
+            let output = self.write_chunk();
+            for found in self.wait(output) {
+                match found {
+                    Found::Bell => self.port.doorbell.silence(),
+                    Found::Input => drop(self.read_chunk()),
+                    Found::HangUp => self.hang_up(),
+                    Found::Client => self.accept(),
+                }
+            }
+        }
+        self.finish();
+    }
+
+    /// Gives the device as much input as it takes.
+    fn deliver(&mut self) {
+        if self.input.is_empty() {
+            return;
+        }
+        if let Some(device) = self.port.device() {
+            let taken = device.offer(self.input.make_contiguous());
+            self.input.drain(..taken);
+            count(&self.port.counts.input, taken);
+        }
+    }
+
+    fn write_chunk(&mut self) -> Output {
+        let Some(host) = &self.host.output else { return Output::Nobody };
+        if self.staged.is_empty() {
+            self.ring.take_into(&mut self.staged, CHUNK);
+        }
+        if self.staged.is_empty() {
+            return Output::Idle;
+        }
+        let counts = &self.port.counts;
+        match write(host, &self.staged[self.written..]) {
+            Ok(len) => {
+                count(&counts.output, len);
+                self.written += len;
+            }
+            Err(Errno::AGAIN) => return Output::Blocked,
+            Err(Errno::INTR) => {}
+            Err(error) if host.is_regular() => {
+                tracing::warn!(%error, "console output could not be written to its file");
+                count(&counts.output_dropped, self.staged.len() - self.written);
+                self.written = self.staged.len();
+            }
+            Err(_) => {
+                self.hang_up();
+                return Output::Nobody;
+            }
+        }
+        if self.written == self.staged.len() {
+            self.staged.clear();
+            self.written = 0;
+        }
+        Output::More
+    }
+
+    /// Sleeps until there is something to do; with more output at hand, only looks.
+    fn wait(&self, output: Output) -> Vec<Found> {
+        let doorbell = &self.port.doorbell;
+        let mut look_only = output == Output::More;
+        if output == Output::Idle {
+            doorbell.fall_asleep();
+            look_only = !self.ring.is_empty();
+        }
+        let mut sources = vec![Found::Bell];
+        let mut fds = vec![PollFd::new(doorbell, PollFlags::IN)];
+        if let Some(input) = &self.host.input
+            && (self.filter.is_some() || self.input.is_empty())
+        {
+            sources.push(Found::Input);
+            fds.push(PollFd::new(input, PollFlags::IN));
+        }
+        if let Some(host) = &self.host.output {
+            // Without a flag, `poll` still tells of a hang-up.
+            let blocked = output == Output::Blocked;
+            sources.push(Found::HangUp);
+            fds.push(PollFd::new(host, if blocked { PollFlags::OUT } else { PollFlags::empty() }));
+        } else if let Some(listener) = &self.host.listener
+            && self.host.input.is_none()
+        {
+            sources.push(Found::Client);
+            fds.push(PollFd::new(listener, PollFlags::IN));
+        }
+        let no_time = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let result = poll(&mut fds, look_only.then_some(&no_time));
+        doorbell.wake_up();
+        if result.is_err() {
+            // A signal: one round more, in which nothing is known to be ready.
+            return Vec::new();
+        }
+        // That output can be written is found by writing it.
+        let ready = |fd: &PollFd<'_>| !(fd.revents() - PollFlags::OUT).is_empty();
+        sources.into_iter().zip(&fds).filter(|(_, fd)| ready(fd)).map(|(found, _)| found).collect()
+    }
+
+    /// Reads input once; false when there was none.
+    fn read_chunk(&mut self) -> bool {
+        let Some(host) = &self.host.input else { return false };
+        let mut chunk = [0; CHUNK];
+        match read(host, &mut chunk) {
+            Ok(len) if len > 0 => {
+                self.take_input(&chunk[..len]);
+                return true;
+            }
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            // Its end, or it is gone.
+            Ok(_) | Err(_) => self.host.input = None,
+        }
+        false
+    }
+
+    fn take_input(&mut self, bytes: &[u8]) {
+        let mut kept = Vec::new();
+        let bytes = match &mut self.filter {
+            Some(filter) => {
+                filter.filter(bytes, &mut kept);
+                &kept
+            }
+            None => bytes,
+        };
+        let room = INPUT_LIMIT.saturating_sub(self.input.len());
+        let (taken, dropped) = bytes.split_at(bytes.len().min(room));
+        self.input.extend(taken);
+        count(&self.port.counts.input_dropped, dropped.len());
+    }
+
+    /// Nobody takes output any more. What a client of a socket has sent before is still for the
+    /// guest, as far as there is room for it; then the next client can come.
+    fn hang_up(&mut self) {
+        self.host.output = None;
+        if self.host.listener.is_some() {
+            // A bound, for a client that only stopped to listen and goes on sending.
+            let mut reads = 0..INPUT_LIMIT / CHUNK;
+            while reads.next().is_some() && self.read_chunk() {}
+            self.host.input = None;
+        }
+    }
+
+    fn accept(&mut self) {
+        // It may have gone away between `poll` and here.
+        let Some(Ok(client)) = self.host.listener.as_ref().map(super::socket::Listener::accept)
+        else {
+            return;
+        };
+        let client = Arc::new(Descriptor::own(client));
+        self.host.input = Some(Arc::clone(&client));
+        self.host.output = Some(client);
+        count(&self.port.counts.clients, 1);
+    }
+
+    /// Writes what output is left, as far as the host side takes it in time.
+    fn finish(mut self) {
+        let deadline = Instant::now() + LAST_OUTPUT;
+        loop {
+            let output = self.write_chunk();
+            let left = deadline.saturating_duration_since(Instant::now());
+            let goes_on = match output {
+                Output::More => !left.is_zero(),
+                Output::Blocked => !left.is_zero() && self.wait_for_host(left),
+                Output::Idle | Output::Nobody => false,
+            };
+            if !goes_on {
+                break;
+            }
+        }
+        let mut lost = std::mem::take(&mut self.staged).len() - self.written;
+        self.ring.take_into(&mut self.staged, usize::MAX);
+        lost += self.staged.len();
+        count(&self.port.counts.output_dropped, lost);
+    }
+
+    /// Waits until the host side takes output; false when it does not in time.
+    fn wait_for_host(&self, time: Duration) -> bool {
+        let Some(host) = &self.host.output else { return false };
+        let Ok(time) = Timespec::try_from(time) else { return false };
+        match poll(&mut [PollFd::new(host, PollFlags::OUT)], Some(&time)) {
+            Ok(ready) => ready > 0,
+            Err(error) => error == Errno::INTR,
+        }
+    }
+}

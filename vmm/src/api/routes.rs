@@ -1,0 +1,124 @@
+//! Which path does what. Paths, methods and status codes are those of Cloud Hypervisor's
+//! `vmm/src/api/openapi/cloud-hypervisor.yaml`.
+use serde::Serialize;
+
+use super::response::{Response, Status};
+use crate::config::VmConfig;
+use crate::control::{ControlError, VmmControl};
+
+const ROOT: &str = "/api/v1/";
+
+/// What an endpoint does with the request.
+enum Action {
+    /// GET: the answer is a document.
+    Get(fn(&dyn VmmControl) -> Result<Response, ControlError>),
+    /// PUT without a body.
+    Put(fn(&dyn VmmControl) -> Result<(), ControlError>),
+    /// PUT with a configuration.
+    Create,
+}
+
+impl Action {
+    const fn method(&self) -> &'static str {
+        match self {
+            Self::Get(_) => "GET",
+            Self::Put(_) | Self::Create => "PUT",
+        }
+    }
+}
+
+const ENDPOINTS: [(&str, Action); 13] = [
+    ("vm.pause", Action::Put(|control| control.pause())),
+    ("vm.resume", Action::Put(|control| control.resume())),
+    ("vm.info", Action::Get(|control| control.info().map(|info| Response::json(&info)))),
+    (
+        "vm.counters",
+        Action::Get(|control| control.counters().map(|counters| Response::json(&counters))),
+    ),
+    ("vm.create", Action::Create),
+    ("vm.boot", Action::Put(|control| control.boot())),
+    ("vm.shutdown", Action::Put(|control| control.shutdown())),
+    ("vm.reboot", Action::Put(|control| control.reboot())),
+    ("vm.delete", Action::Put(|control| control.delete())),
+    ("vm.nmi", Action::Put(|control| control.nmi())),
+    // Cloud Hypervisor serves `vm.nmi`, but versions of its OpenAPI description say `vmm.nmi`, and
+    // so do the clients that are generated from those.
+    ("vmm.nmi", Action::Put(|control| control.nmi())),
+    ("vmm.ping", Action::Get(|_| Ok(Response::json(&Ping::of_this_process())))),
+    ("vmm.shutdown", Action::Put(|control| control.vmm_shutdown())),
+];
+
+/// What `vmm.ping` answers.
+#[derive(Serialize)]
+struct Ping {
+    build_version: &'static str,
+    version: &'static str,
+    pid: u32,
+    features: [&'static str; 1],
+}
+
+impl Ping {
+    fn of_this_process() -> Self {
+        Self {
+            build_version: concat!("v", env!("CARGO_PKG_VERSION")),
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            features: ["kvm"],
+        }
+    }
+}
+
+/// Does what the request asks for and answers when it is done.
+pub(super) fn dispatch(
+    control: &dyn VmmControl,
+    method: &str,
+    path: &str,
+    body: &[u8],
+) -> Response {
+    let endpoint =
+        path.strip_prefix(ROOT).and_then(|name| ENDPOINTS.iter().find(|(known, _)| *known == name));
+    let Some((name, action)) = endpoint else {
+        return Response::message(Status::NotFound, &format!("no such endpoint: {path}"));
+    };
+    if method != action.method() {
+        let message = format!("{name} is a {} request, not {method}", action.method());
+        let response = Response::message(Status::MethodNotAllowed, &message);
+        return Response { allow: Some(action.method()), ..response };
+    }
+    let result = match action {
+        Action::Get(get) => get(control),
+        Action::Put(_) if !body.is_empty() => {
+            return Response::message(Status::BadRequest, &format!("{name} takes no body"));
+        }
+        Action::Put(put) => put(control).map(|()| Response::done()),
+        Action::Create => return create(control, body),
+    };
+    result.unwrap_or_else(|error| refuse(&error, action.method()))
+}
+
+fn create(control: &dyn VmmControl, body: &[u8]) -> Response {
+    if body.is_empty() {
+        let message = "vm.create needs the configuration of the VM as its body, at least {}";
+        return Response::message(Status::BadRequest, message);
+    }
+    let config = VmConfig::from_json(body).and_then(|config| config.validate().map(|()| config));
+    match config {
+        Err(error) => Response::error(Status::BadRequest, &error),
+        Ok(config) => match control.create(config) {
+            Ok(()) => Response::done(),
+            Err(error) => refuse(&error, "PUT"),
+        },
+    }
+}
+
+fn refuse(error: &ControlError, method: &'static str) -> Response {
+    match error {
+        ControlError::NotCreated => Response::error(Status::NotFound, error),
+        ControlError::WrongPhase { .. } => {
+            let response = Response::error(Status::MethodNotAllowed, error);
+            Response { allow: Some(method), ..response }
+        }
+        ControlError::InvalidConfig(_) => Response::error(Status::BadRequest, error),
+        _ => Response::error(Status::InternalServerError, error),
+    }
+}

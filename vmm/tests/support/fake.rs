@@ -1,0 +1,118 @@
+//! A VMM without a VM: the phases and their rules, nothing behind them.
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use vmm::config::VmConfig;
+use vmm::control::{ControlError, Counters, VcpuInfo, VmInfo, VmState, VmmControl};
+
+/// Shared by the API under test and the test.
+#[derive(Default)]
+pub struct FakeVmm {
+    vm: ArcSwap<Option<(VmConfig, VmState)>>,
+    /// Requests for the end of the VMM.
+    pub shutdowns: AtomicU64,
+    /// NMIs sent.
+    pub nmis: AtomicU64,
+    /// Pauses that succeeded.
+    pub pauses: AtomicU64,
+}
+
+impl FakeVmm {
+    fn vm(&self) -> Result<(VmConfig, VmState), ControlError> {
+        Option::clone(&self.vm.load()).ok_or(ControlError::NotCreated)
+    }
+
+    /// Moves from one of the phases `from` to `to`.
+    fn change(
+        &self,
+        action: &'static str,
+        from: &[VmState],
+        needed: &'static str,
+        to: VmState,
+    ) -> Result<(), ControlError> {
+        let (config, state) = self.vm()?;
+        if !from.contains(&state) {
+            return Err(ControlError::WrongPhase { action, state, needed });
+        }
+        self.vm.store(Arc::new(Some((config, to))));
+        Ok(())
+    }
+}
+
+impl VmmControl for FakeVmm {
+    fn create(&self, config: VmConfig) -> Result<(), ControlError> {
+        assert_ne!(config.payload.cmdline.as_deref(), Some("panic"), "asked to panic");
+        if self.vm().is_ok() {
+            return Err(ControlError::AlreadyCreated);
+        }
+        self.vm.store(Arc::new(Some((config, VmState::Created))));
+        Ok(())
+    }
+
+    fn boot(&self) -> Result<(), ControlError> {
+        let from = [VmState::Created, VmState::Shutdown];
+        self.change("boot", &from, "Created or Shutdown", VmState::Running)
+    }
+
+    fn pause(&self) -> Result<(), ControlError> {
+        self.change("pause", &[VmState::Running], "Running", VmState::Paused)?;
+        self.pauses.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn resume(&self) -> Result<(), ControlError> {
+        self.change("resume", &[VmState::Paused], "Paused", VmState::Running)
+    }
+
+    fn shutdown(&self) -> Result<(), ControlError> {
+        let from = [VmState::Running, VmState::Paused];
+        self.change("shut down", &from, "Running or Paused", VmState::Shutdown)
+    }
+
+    fn reboot(&self) -> Result<(), ControlError> {
+        let from = [VmState::Running, VmState::Paused];
+        self.change("reboot", &from, "Running or Paused", VmState::Running)
+    }
+
+    fn delete(&self) -> Result<(), ControlError> {
+        self.vm()?;
+        self.vm.store(Arc::new(None));
+        Ok(())
+    }
+
+    fn nmi(&self) -> Result<(), ControlError> {
+        self.change("send an NMI to", &[VmState::Running], "Running", VmState::Running)?;
+        self.nmis.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn info(&self) -> Result<VmInfo, ControlError> {
+        let (config, state) = self.vm()?;
+        let vcpu = |index| VcpuInfo { index, word: 3, state: "RUN|IN_GUEST epoch=0".to_owned() };
+        Ok(VmInfo {
+            memory_actual_size: config.memory.size,
+            vcpus: (0..config.cpus.boot_vcpus).map(vcpu).collect(),
+            config,
+            state,
+            name: None,
+            last_error: None,
+            last_pause_us: None,
+            last_resume_us: None,
+            boot_us: None,
+            pid: std::process::id(),
+        })
+    }
+
+    fn counters(&self) -> Result<Counters, ControlError> {
+        self.vm()?;
+        let exits = BTreeMap::from([("exits_hlt".to_owned(), 7), ("exits_io_in".to_owned(), 9)]);
+        Ok(BTreeMap::from([("vcpus".to_owned(), exits)]))
+    }
+
+    fn vmm_shutdown(&self) -> Result<(), ControlError> {
+        self.shutdowns.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
