@@ -3,6 +3,7 @@ pub mod acpi;
 pub mod api;
 pub mod boot;
 pub mod config;
+pub mod consoles;
 pub mod control;
 pub mod cpuid;
 pub mod memory;

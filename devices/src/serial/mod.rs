@@ -58,6 +58,10 @@ impl Serial {
     pub const COM1: AddressRange<Pio> = AddressRange::constant(0x3F8, 8);
     /// The interrupt line of the first port.
     pub const COM1_IRQ: u32 = 4;
+    /// Where the second port (COM2) answers.
+    pub const COM2: AddressRange<Pio> = AddressRange::constant(0x2F8, 8);
+    /// The interrupt line of the second port.
+    pub const COM2_IRQ: u32 = 3;
 
     /// A port after reset.
     pub fn new(interrupt: Box<dyn Interrupt>, output: Arc<dyn ConsoleOutput>) -> Self {

@@ -17,8 +17,8 @@ fn tables(vcpus: u32, devices: &[LegacyDevice]) -> Vec<Table> {
     build(&Platform { topology: &topology, boot_vcpus: vcpus, devices }).unwrap()
 }
 
-fn table<'a>(tables: &'a [Table], signature: &[u8; 4]) -> &'a Table {
-    tables.iter().find(|table| table.signature == *signature).unwrap()
+fn table(tables: &[Table], signature: [u8; 4]) -> &Table {
+    tables.iter().find(|table| table.signature == signature).unwrap()
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
@@ -54,20 +54,20 @@ fn every_table_sums_to_zero_and_knows_its_length() {
 #[test]
 fn the_chain_of_pointers_holds() {
     let tables = tables(2, &ALL);
-    let rsdp = table(&tables, b"RSD ");
-    let xsdt = table(&tables, b"XSDT");
-    let fadt = table(&tables, b"FACP");
+    let rsdp = table(&tables, *b"RSD ");
+    let xsdt = table(&tables, *b"XSDT");
+    let fadt = table(&tables, *b"FACP");
 
     assert_eq!(u64_at(&rsdp.bytes, 24), xsdt.address.0);
     assert_eq!(u64_at(&xsdt.bytes, 36), fadt.address.0);
-    assert_eq!(u64_at(&xsdt.bytes, 44), table(&tables, b"APIC").address.0);
-    assert_eq!(u64_at(&fadt.bytes, 140), table(&tables, b"DSDT").address.0);
+    assert_eq!(u64_at(&xsdt.bytes, 44), table(&tables, *b"APIC").address.0);
+    assert_eq!(u64_at(&fadt.bytes, 140), table(&tables, *b"DSDT").address.0);
 }
 
 #[test]
 fn sleep_and_reset_are_byte_wide_ports() {
     let tables = tables(1, &ALL);
-    let fadt = &table(&tables, b"FACP").bytes;
+    let fadt = &table(&tables, *b"FACP").bytes;
     let gas = |at: usize| (&fadt[at..at + 4], u64_at(fadt, at + 4));
     assert_eq!(gas(116), (&[1, 8, 0, 1][..], 0x602));
     assert_eq!(fadt[128], 1);
@@ -78,7 +78,7 @@ fn sleep_and_reset_are_byte_wide_ports() {
 
 #[test]
 fn a_missing_clock_is_told() {
-    let boot_flags = |devices: &[LegacyDevice]| table(&tables(1, devices), b"FACP").bytes[109];
+    let boot_flags = |devices: &[LegacyDevice]| table(&tables(1, devices), *b"FACP").bytes[109];
     assert_eq!(boot_flags(&ALL) & 1 << 5, 0);
     assert_eq!(boot_flags(&[LegacyDevice::Com1]) & 1 << 5, 1 << 5);
 }
@@ -86,7 +86,7 @@ fn a_missing_clock_is_told() {
 #[test]
 fn few_processors_are_local_apics() {
     let tables = tables(4, &ALL);
-    let structures = structures(table(&tables, b"APIC"));
+    let structures = structures(table(&tables, *b"APIC"));
     let kinds: Vec<u8> = structures.iter().map(|(kind, _)| *kind).collect();
     assert_eq!(kinds, [0, 0, 0, 0, 1, 4]);
     assert_eq!(structures[3].1, [0, 8, 3, 3, 1, 0, 0, 0]);
@@ -96,7 +96,7 @@ fn few_processors_are_local_apics() {
 #[test]
 fn processors_from_id_255_on_are_x2apics() {
     let tables = tables(257, &ALL);
-    let structures = structures(table(&tables, b"APIC"));
+    let structures = structures(table(&tables, *b"APIC"));
     let count = |kind| structures.iter().filter(|found| found.0 == kind).count();
     assert_eq!([count(0), count(9), count(1), count(4), count(0xA)], [255, 2, 1, 1, 1]);
     assert_eq!(structures[255].1, [9, 16, 0, 0, 255, 0, 0, 0, 1, 0, 0, 0, 255, 0, 0, 0]);

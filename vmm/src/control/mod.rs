@@ -1,10 +1,32 @@
 //! What can be asked of a VMM: the one interface between the API (or a test) and the thread
 //! that owns the VM.
+
+mod inbox;
+mod owner;
+mod phase;
+mod published;
+mod vmm;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::VmConfig;
+use crate::consoles::Tty;
+
+pub use inbox::Inbox;
+pub use vmm::{Ended, Vmm, VmmThread};
+
+/// How a VMM is started.
+#[derive(Default)]
+pub struct VmmOptions {
+    /// The VM's name, shown in `vm.info`.
+    pub name: Option<String>,
+    /// What a console in mode `Tty` is attached to; without it that mode is an error.
+    pub tty: Option<Tty>,
+    /// Whether the VMM ends when its VM fails, rather than keep the error for `vm.info`.
+    pub exit_on_failure: bool,
+}
 
 /// The phase of a VM, with Cloud Hypervisor's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,1 +1,103 @@
-//! vm
+//! One virtual machine on KVM: what it is built from, and what is done to it as a whole.
+//!
+//! ```text
+//!   build ──▶ (held, no thread) ──spawn all──▶ (held, all parked) ──start──▶ running ⇄ paused
+//!     │             │                                                 │
+//!     └─ error: nothing is left                                       └─▶ stop: kill all, join all
+//! ```
+//!
+//! Invariants: no vCPU enters the guest before every thread exists; the control thread is the only one
+//! that holds a [`Vm`]; vCPU threads share its [`Machine`], in which nothing can be waited for.
+
+mod build;
+mod kvm;
+mod machine;
+mod power;
+
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use kvm_ioctls::VmFd;
+use vcpu_state::sync::Arc;
+use vcpu_state::{Completer, Deadline, Group, OneShot, PauseError, Quiesced};
+
+pub use build::{BuildError, Builder};
+pub use kvm::{KvmError, KvmHost};
+pub use machine::Machine;
+pub use power::PowerRequests;
+
+/// How long a pause may take before it is reported and taken back. Generous: correctness does not
+/// depend on it, and a loaded host may need a second for hundreds of vCPUs.
+const PAUSE_DEADLINE: Deadline = Deadline::After(Duration::from_secs(30));
+
+/// A virtual machine with its vCPU threads, running or held.
+pub struct Vm {
+    machine: Arc<Machine>,
+    group: Arc<Group>,
+    threads: Vec<JoinHandle<()>>,
+    /// The operator's hold: there from the build to the start, and from a pause to its resume.
+    held: Option<Quiesced>,
+    /// What vCPUs wait for that asked for power-off or reset; done when the VM goes away.
+    #[expect(dead_code, reason = "its drop is what it is for")]
+    power_taken: Completer,
+    kvm: VmFd,
+}
+
+impl Vm {
+    /// What its vCPUs share.
+    #[must_use]
+    pub fn machine(&self) -> &Arc<Machine> {
+        &self.machine
+    }
+
+    /// The words of its vCPUs.
+    #[must_use]
+    pub fn group(&self) -> &Arc<Group> {
+        &self.group
+    }
+
+    /// Stops every vCPU at a consistent point. Pausing what is paused is done already.
+    ///
+    /// # Errors
+    /// The vCPUs that did not stop; all run again.
+    pub fn pause(&mut self) -> Result<Duration, PauseError> {
+        if self.held.is_none() {
+            self.held = Some(self.group.pause(PAUSE_DEADLINE)?);
+        }
+        Ok(self.held.as_ref().map_or(Duration::ZERO, Quiesced::latency))
+    }
+
+    /// Lets the vCPUs go on (or, after the build, begin).
+    pub fn resume(&mut self) {
+        if let Some(held) = self.held.take() {
+            held.resume();
+        }
+    }
+
+    /// Sends a non-maskable interrupt to every vCPU. One that is paused takes it when it is resumed.
+    pub fn nmi(&self) {
+        for vcpu in 0..self.group.len() {
+            // A dead vCPU takes none.
+            let _ = self.group.ask(vcpu, OneShot::Nmi);
+        }
+    }
+
+    /// Ends every vCPU and waits for its thread.
+    pub fn stop(mut self) {
+        self.end_threads();
+    }
+
+    fn end_threads(&mut self) {
+        self.group.kill_all();
+        for thread in self.threads.drain(..) {
+            // A panic has been reported by the hook, and the word says DEAD.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Vm {
+    fn drop(&mut self) {
+        self.end_threads();
+    }
+}

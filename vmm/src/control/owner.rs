@@ -1,0 +1,299 @@
+//! The control thread: it owns the VM, takes one message after the other, and never lends the VM out.
+
+use std::sync::mpsc::SyncSender;
+use std::time::Instant;
+
+use devices::power::{PowerRequest, PowerSink};
+use vcpu_state::sync::Arc;
+
+use super::phase::{Move, Phase};
+use super::published::{Live, Published};
+use super::{ControlError, Ended, Inbox, VmmOptions};
+use crate::config::VmConfig;
+use crate::consoles::Consoles;
+use crate::vcpu::{End, GuestEnd};
+use crate::vm::{Builder, Vm};
+
+/// What the control thread is told.
+pub(super) enum Message {
+    /// A request, and where its answer goes.
+    Request(Request, SyncSender<Result<(), ControlError>>),
+    /// A vCPU of the VM with this serial number cannot go on.
+    VcpuFailed { vm: u64, report: String },
+}
+
+/// What can be asked of it.
+#[derive(Debug)]
+pub(super) enum Request {
+    Create(Box<VmConfig>),
+    Boot,
+    Pause,
+    Resume,
+    Shutdown,
+    Reboot,
+    Delete,
+    Nmi,
+    VmmShutdown,
+}
+
+/// The control thread's state.
+pub(super) struct Owner {
+    options: VmmOptions,
+    inbox: Arc<Inbox>,
+    published: Arc<Published>,
+    vm: Option<Vm>,
+    /// Serial number of the newest VM, so that a message about an older one is known to be.
+    serial: u64,
+}
+
+impl Owner {
+    pub(super) fn new(options: VmmOptions, inbox: Arc<Inbox>, published: Arc<Published>) -> Self {
+        Self { options, inbox, published, vm: None, serial: 0 }
+    }
+
+    /// Works until the VMM has to end.
+    pub(super) fn run(mut self) -> Ended {
+        loop {
+            let generation = self.inbox.generation();
+            let mut idle = true;
+            while let Some(message) = self.inbox.take() {
+                idle = false;
+                if let Some(ended) = self.receive(message) {
+                    return ended;
+                }
+            }
+            if let Some(ended) = self.look_after_guest() {
+                return ended;
+            }
+            if idle {
+                self.inbox.wait(generation);
+            }
+        }
+    }
+
+    fn receive(&mut self, message: Message) -> Option<Ended> {
+        match message {
+            Message::Request(Request::VmmShutdown, answer) => {
+                self.remove();
+                // The asker may have gone away.
+                let _ = answer.send(Ok(()));
+                Some(Ended::Requested)
+            }
+            Message::Request(request, answer) => {
+                let _ = answer.send(self.answer(request));
+                None
+            }
+            Message::VcpuFailed { vm, report } => self.vcpu_failed(vm, report),
+        }
+    }
+
+    fn answer(&mut self, request: Request) -> Result<(), ControlError> {
+        match request {
+            Request::Create(config) => self.create(*config),
+            Request::Boot => self.boot(Instant::now()),
+            Request::Pause => self.pause(),
+            Request::Resume => self.resume(),
+            Request::Shutdown => self.shutdown(),
+            Request::Reboot => self.reboot(),
+            Request::Delete => self.delete(),
+            Request::Nmi => self.nmi(),
+            Request::VmmShutdown => Err(ControlError::Stopping),
+        }
+    }
+
+    /// Power-off and reset that the guest asked for. While the VM is paused they wait: time stands
+    /// still for the guest, its wishes included.
+    fn look_after_guest(&mut self) -> Option<Ended> {
+        if self.published.phase() != Phase::Running {
+            return None;
+        }
+        match self.vm.as_ref()?.machine().power.asked()? {
+            PowerRequest::Shutdown => {
+                self.remove();
+                Some(Ended::GuestShutdown)
+            }
+            PowerRequest::Reset => {
+                tracing::info!("the guest asked for a reset");
+                if let Err(error) = self.reboot() {
+                    tracing::error!("cannot reboot: {error}");
+                    return self.fail(error.to_string());
+                }
+                None
+            }
+        }
+    }
+
+    fn vcpu_failed(&mut self, vm: u64, report: String) -> Option<Ended> {
+        if vm != self.serial || self.vm.is_none() {
+            return None;
+        }
+        tracing::error!("{report}");
+        self.fail(report)
+    }
+
+    /// Ends the VM by an error, which stays readable.
+    fn fail(&mut self, error: String) -> Option<Ended> {
+        let _ = self.shutdown();
+        self.published.last_error.store(Some(Arc::new(error.clone())));
+        self.options.exit_on_failure.then_some(Ended::Failed(error))
+    }
+
+    fn create(&mut self, config: VmConfig) -> Result<(), ControlError> {
+        if self.published.phase() != Phase::NotCreated {
+            return Err(ControlError::AlreadyCreated);
+        }
+        config.validate().map_err(|error| ControlError::InvalidConfig(error.to_string()))?;
+        self.published.config.store(Some(Arc::new(config)));
+        self.published.phase.advance(Move::Create).map(drop)
+    }
+
+    fn boot(&mut self, begun: Instant) -> Result<(), ControlError> {
+        let config = self.published.config.load_full();
+        self.published.phase.advance(Move::Boot)?;
+        let config = config.ok_or(ControlError::NotCreated)?;
+        match self.build(&config) {
+            Ok(mut vm) => {
+                self.published.last_error.store(None);
+                vm.resume();
+                self.publish(vm);
+                self.published.boot.set(begun.elapsed());
+                self.published.phase.advance(Move::Done).map(drop)
+            }
+            Err(error) => {
+                self.published.phase.advance(Move::Failed)?;
+                Err(error)
+            }
+        }
+    }
+
+    fn build(&mut self, config: &VmConfig) -> Result<Vm, ControlError> {
+        // The host's ends of the consoles outlive a reboot.
+        let consoles = match self.published.consoles.load_full() {
+            Some(consoles) => consoles,
+            None => self.open_consoles(config)?,
+        };
+        self.serial += 1;
+        let serial = self.serial;
+        let inbox = Arc::clone(&self.inbox);
+        let builder = Builder { config, consoles: &consoles, inbox: &self.inbox };
+        let vm = builder.build(move |machine, index, end| match end {
+            End::Killed => {}
+            End::Guest(GuestEnd::Reset) => machine.power.request(PowerRequest::Reset),
+            End::Guest(GuestEnd::Shutdown) => machine.power.request(PowerRequest::Shutdown),
+            End::Guest(GuestEnd::Crash) => {
+                let report = format!("the guest reported a crash through vCPU {index}");
+                inbox.post(Message::VcpuFailed { vm: serial, report });
+            }
+            End::Failed(failure) => {
+                inbox.post(Message::VcpuFailed { vm: serial, report: failure.to_string() });
+            }
+            End::Panicked(message) => {
+                let report = format!("the thread of vCPU {index} panicked: {message}");
+                inbox.post(Message::VcpuFailed { vm: serial, report });
+            }
+        });
+        vm.map_err(|error| ControlError::Failed(error.to_string()))
+    }
+
+    fn open_consoles(&mut self, config: &VmConfig) -> Result<Arc<Consoles>, ControlError> {
+        let consoles = Consoles::open(config, self.options.tty.as_ref())
+            .map_err(|error| ControlError::Failed(error.to_string()))?;
+        self.published.config.store(Some(Arc::new(consoles.fill_in(config))));
+        let consoles = Arc::new(consoles);
+        self.published.consoles.store(Some(Arc::clone(&consoles)));
+        Ok(consoles)
+    }
+
+    fn publish(&mut self, vm: Vm) {
+        let live = Live { machine: Arc::clone(vm.machine()), group: Arc::clone(vm.group()) };
+        self.published.live.store(Some(Arc::new(live)));
+        self.vm = Some(vm);
+    }
+
+    fn pause(&mut self) -> Result<(), ControlError> {
+        if self.published.phase() == Phase::Paused {
+            return Ok(());
+        }
+        self.published.phase.advance(Move::Pause)?;
+        let paused = match &mut self.vm {
+            Some(vm) => vm.pause().map_err(|error| ControlError::Failed(error.to_string())),
+            None => Err(ControlError::NotCreated),
+        };
+        match paused {
+            Ok(latency) => {
+                self.published.last_pause.set(latency);
+                self.published.phase.advance(Move::Done).map(drop)
+            }
+            Err(error) => {
+                self.published.phase.advance(Move::Failed)?;
+                Err(error)
+            }
+        }
+    }
+
+    fn resume(&mut self) -> Result<(), ControlError> {
+        self.published.phase.advance(Move::Resume)?;
+        if let Some(vm) = &mut self.vm {
+            let begun = Instant::now();
+            vm.resume();
+            self.published.last_resume.set(begun.elapsed());
+        }
+        Ok(())
+    }
+
+    fn shutdown(&mut self) -> Result<(), ControlError> {
+        self.published.phase.advance(Move::Stop)?;
+        self.stop();
+        self.published.phase.advance(Move::Done).map(drop)
+    }
+
+    /// Ends the vCPUs; the consoles stay.
+    fn stop(&mut self) {
+        self.published.live.store(None);
+        self.published.last_pause.clear();
+        self.published.last_resume.clear();
+        if let Some(vm) = self.vm.take() {
+            vm.stop();
+        }
+    }
+
+    fn reboot(&mut self) -> Result<(), ControlError> {
+        self.shutdown()?;
+        self.boot(Instant::now())
+    }
+
+    fn delete(&mut self) -> Result<(), ControlError> {
+        if matches!(self.published.phase(), Phase::Running | Phase::Paused) {
+            self.shutdown()?;
+        }
+        self.published.phase.advance(Move::Delete)?;
+        self.published.consoles.store(None);
+        self.published.config.store(None);
+        self.published.last_error.store(None);
+        self.published.boot.clear();
+        Ok(())
+    }
+
+    fn nmi(&mut self) -> Result<(), ControlError> {
+        match (self.published.phase(), &self.vm) {
+            (Phase::Running | Phase::Paused, Some(vm)) => {
+                vm.nmi();
+                Ok(())
+            }
+            (phase, _) => Err(phase.state().map_or(ControlError::NotCreated, |state| {
+                ControlError::WrongPhase {
+                    action: "send an NMI to",
+                    state,
+                    needed: "Running or Paused",
+                }
+            })),
+        }
+    }
+
+    /// Ends the VM, if there is one, whatever its phase.
+    fn remove(&mut self) {
+        let _ = self.shutdown();
+        self.stop();
+        self.published.consoles.store(None);
+    }
+}

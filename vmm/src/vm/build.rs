@@ -1,0 +1,201 @@
+//! Building a VM: KVM objects, RAM, kernel, tables, devices, vCPUs, threads; all or nothing.
+
+mod devices;
+mod irq;
+mod vcpus;
+
+use kvm_bindings::{
+    KVM_CAP_X2APIC_API, KVM_PIT_SPEAKER_DUMMY, kvm_enable_cap, kvm_pit_config,
+    kvm_userspace_memory_region,
+};
+use kvm_ioctls::{Cap, VmFd};
+use vcpu_state::sync::Arc;
+use vcpu_state::{Deadline, Group, PauseError, Ticket};
+
+use super::kvm::{KvmError, KvmHost};
+use super::{Machine, PowerRequests, Vm};
+use crate::acpi::{self, AcpiError, Platform};
+use crate::boot::{self, BootError, EntryPreference, KernelSource, Payload};
+use crate::config::VmConfig;
+use crate::consoles::Consoles;
+use crate::control::Inbox;
+use crate::cpuid::{
+    self, CpuidError, MsiDestination, Template, Topology, TopologyError, TscDeadline,
+};
+use crate::memory::{GuestRam, MemoryError, layout};
+use crate::vcpu::{End, ExitCounters, GroupKick, KickError, SignalKick, SpawnError};
+
+/// KVM_X2APIC_API_USE_32BIT_IDS and KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK
+/// (Documentation/virt/kvm/api.rst, 7.7): APIC ids above 255, and no id 255 that means "all".
+const X2APIC_API_FLAGS: u64 = 0b11;
+
+/// A VM could not be built. Nothing of it is left.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The host's KVM.
+    #[error(transparent)]
+    Kvm(#[from] KvmError),
+    /// The topology.
+    #[error("cpus: {0}")]
+    Topology(#[from] TopologyError),
+    /// CPUID.
+    #[error(transparent)]
+    Cpuid(#[from] CpuidError),
+    /// RAM.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// The kernel, its command line, the initramfs.
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    /// The ACPI tables.
+    #[error(transparent)]
+    Acpi(#[from] AcpiError),
+    /// A device's place on a bus, or its interrupt.
+    #[error("cannot attach {device}: {reason}")]
+    Device {
+        /// The device.
+        device: &'static str,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The kick's signal handler.
+    #[error(transparent)]
+    Kick(#[from] KickError),
+    /// A thread.
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    /// The hold that vCPU threads start under.
+    #[error(transparent)]
+    Hold(#[from] PauseError),
+}
+
+/// What a VM is built from.
+pub struct Builder<'a> {
+    /// Its configuration, validated.
+    pub config: &'a VmConfig,
+    /// The host's ends of its consoles.
+    pub consoles: &'a Consoles,
+    /// Woken when the guest asks for something.
+    pub inbox: &'a Arc<Inbox>,
+}
+
+impl Builder<'_> {
+    /// Builds it, every vCPU thread parked. `ended` is called on a vCPU's thread when it ends.
+    ///
+    /// # Errors
+    /// The first thing that did not work; whatever had been built is gone then.
+    pub fn build(
+        &self,
+        ended: impl Fn(&Machine, usize, End) + Clone + Send + 'static,
+    ) -> Result<Vm, BuildError> {
+        let cpus = &self.config.cpus;
+        let host = KvmHost::open()?;
+        host.check_vcpus(cpus.max_vcpus)?;
+        let supported = host.supported_cpuid()?;
+        let topology = Topology::new(cpus)?;
+        let ram = GuestRam::new(&self.config.memory, cpuid::physical_address_bits(&supported))?;
+        let vm = make_vm(&host, &ram)?;
+        let wide_ids = enable_wide_apic_ids(&vm);
+        let template = Template::new(&supported, topology, deadline_of(&vm), wide_ids)?;
+        let kernel = boot::load(&ram, &payload(self.config, &cmdline(self.config)))?;
+
+        let slots = cpus.boot_vcpus as usize;
+        let kick = SignalKick::new(slots)?;
+        let group = Group::new(slots, Box::new(GroupKick(Arc::clone(&kick))));
+        let (ticket, power_taken) = Ticket::new(&group);
+        let machine = Arc::new(Machine {
+            ram,
+            pio: ::devices::bus::Bus::new(),
+            mmio: ::devices::bus::Bus::new(),
+            exits: ExitCounters::new(slots),
+            power: Arc::new(PowerRequests::new(ticket, Arc::clone(self.inbox))),
+            devices: arc_swap::ArcSwap::default(),
+        });
+        let legacy = devices::attach(&vm, &machine, self.consoles)?;
+        let platform =
+            Platform { topology: &topology, boot_vcpus: cpus.boot_vcpus, devices: &legacy };
+        acpi::write(&machine.ram, &platform)?;
+
+        let held = group.pause(Deadline::Never)?;
+        let mut built = Vm {
+            machine,
+            group,
+            threads: Vec::with_capacity(slots),
+            held: Some(held),
+            power_taken,
+            kvm: vm,
+        };
+        vcpus::start(&mut built, vcpus::Plan { template, entry: kernel.entry, cpus, kick }, ended)?;
+        Ok(built)
+    }
+}
+
+/// The command line; the embedded guest is told how many vCPUs to wait for.
+fn cmdline(config: &VmConfig) -> String {
+    let given = config.payload.cmdline.clone().unwrap_or_default();
+    if config.payload.kernel.is_some() {
+        return given;
+    }
+    format!("vcpus={} {given}", config.cpus.boot_vcpus).trim_end().to_owned()
+}
+
+fn payload<'a>(config: &'a VmConfig, cmdline: &'a str) -> Payload<'a> {
+    let kernel = config.payload.kernel.as_deref().map_or(
+        KernelSource::Memory { name: "the embedded guest", bytes: stillpoint_guest::IMAGE },
+        KernelSource::File,
+    );
+    let initramfs = config.payload.initramfs.as_deref();
+    Payload { kernel, initramfs, cmdline, entry: EntryPreference::Auto }
+}
+
+fn make_vm(host: &KvmHost, ram: &GuestRam) -> Result<VmFd, KvmError> {
+    let vm = host.kvm().create_vm().map_err(KvmError::of("KVM_CREATE_VM"))?;
+    if vm.check_extension(Cap::SetIdentityMapAddr) {
+        vm.set_identity_map_address(layout::KVM_IDENTITY_MAP.0)
+            .map_err(KvmError::of("KVM_SET_IDENTITY_MAP_ADDR"))?;
+    }
+    if vm.check_extension(Cap::SetTssAddr) {
+        let address = usize::try_from(layout::KVM_TSS.0).unwrap_or(usize::MAX);
+        vm.set_tss_address(address).map_err(KvmError::of("KVM_SET_TSS_ADDR"))?;
+    }
+    vm.create_irq_chip().map_err(KvmError::of("KVM_CREATE_IRQCHIP"))?;
+    if vm.check_extension(Cap::Pit2) {
+        let config = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..Default::default() };
+        vm.create_pit2(config).map_err(KvmError::of("KVM_CREATE_PIT2"))?;
+    }
+    for (slot, region) in (0..).zip(ram.regions()) {
+        let region = kvm_userspace_memory_region {
+            slot,
+            flags: 0,
+            guest_phys_addr: region.gpa.0,
+            memory_size: region.size,
+            userspace_addr: region.host_address,
+        };
+        // SAFETY: the region is mapped for as long as `ram`, which the VM's `Machine` holds; if the
+        // VM outlived it, KVM would see the unmapping (MMU notifiers) and fault, not touch freed memory.
+        unsafe { vm.set_user_memory_region(region) }
+            .map_err(KvmError::of("KVM_SET_USER_MEMORY_REGION"))?;
+    }
+    Ok(vm)
+}
+
+/// Lets APIC ids have 32 bits, where KVM can; MSIs then reach 15 bits of them.
+fn enable_wide_apic_ids(vm: &VmFd) -> MsiDestination {
+    let wanted = kvm_enable_cap {
+        cap: KVM_CAP_X2APIC_API,
+        args: [X2APIC_API_FLAGS, 0, 0, 0],
+        ..Default::default()
+    };
+    match vm.enable_cap(&wanted) {
+        Ok(()) => MsiDestination::Bits15,
+        Err(_) => MsiDestination::Bits8,
+    }
+}
+
+fn deadline_of(vm: &VmFd) -> TscDeadline {
+    if vm.check_extension(Cap::TscDeadlineTimer) {
+        TscDeadline::Available
+    } else {
+        TscDeadline::Missing
+    }
+}
