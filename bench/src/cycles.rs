@@ -27,7 +27,7 @@ pub struct Plan {
 }
 
 /// How long every spinning vCPU may take to move after a resume.
-const MOVE_LIMIT: Duration = Duration::from_secs(60);
+const MOVE_LIMIT: Duration = Duration::from_mins(1);
 /// How long paused vCPUs are watched.
 const WATCH: Duration = Duration::from_millis(1);
 /// How often running ones are looked at.

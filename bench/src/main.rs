@@ -1,17 +1,41 @@
-//! stub
-mod cell; mod cycles; mod floor; mod pace; mod reference; mod stats;
-fn main() {
-    use cycles::Subject;
-    for n in [1,8,64,254] { for g in cell::Guest::ALL { for w in [floor::WhileStopped::Ordinary, floor::WhileStopped::Batch] {
-        let v = std::num::NonZeroU32::new(n).unwrap();
-        let mut f = floor::Floor::start(v, g, w).unwrap();
-        let load = cell::Load{vcpus:v, guest:g};
-        let plan = cycles::Plan{cycles:50, storm:200, settle: std::time::Duration::from_millis(10)};
-        let t=std::time::Instant::now();
-        let s = cycles::paced(&mut f, load, plan).unwrap();
-        let p = t.elapsed();
-        let st = cycles::storm(&mut f, load, plan).unwrap();
-        println!("{load} {w:?} ({p:?}, {:?})", t.elapsed()-p);
-        for x in [s.pause,s.resume,st.pause,st.resume] { println!("   {:?}", stats::Summary::of(&x).unwrap()); }
-    }}}
+//! Measures pause, resume and start of Stillpoint.
+//!
+//! ```text
+//!   cli ─▶ measure ─▶ cycles over a Subject ─▶ stats ─▶ report: terminal, JSON, SVG
+//!                        ├ subject::Socket      a `stillpoint` process behind its API socket
+//!                        ├ subject::InProcess   a VMM in this process
+//!                        └ floor::Floor         plain threads: the floor
+//! ```
+//!
+//! Whatever is started here is ended on every path: processes and VMMs are owned by guards, SIGINT and
+//! SIGTERM end the measurement by an error, and a process is killed by the kernel when this one dies.
+
+mod breakdown;
+mod cell;
+mod cli;
+mod cycles;
+mod floor;
+mod guest_memory;
+mod http;
+mod mappings;
+mod measure;
+mod pace;
+mod reference;
+mod report;
+mod start;
+mod stats;
+mod subject;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match cli::Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("stillpoint-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn waiting_ends_with_what_is_found_or_an_error_that_says_what_was_not() {
         let mut looks = 0;
-        let found = until("the third look", Duration::ZERO, Duration::from_secs(60), || {
+        let found = until("the third look", Duration::ZERO, Duration::from_mins(1), || {
             looks += 1;
             Ok((looks == 3).then_some(looks))
         });

@@ -55,7 +55,7 @@ pub fn median(sorted: &[Duration]) -> Option<Duration> {
         return Some(upper);
     }
     let lower = *sorted.get(sorted.len() / 2 - 1)?;
-    Some(lower + (upper - lower) / 2)
+    Some((lower + upper) / 2)
 }
 
 /// The `percent`-th percentile of sorted samples, by nearest rank; `percent` from 0 to 100.

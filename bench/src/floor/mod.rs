@@ -124,9 +124,11 @@ impl Floor {
         begun.elapsed()
     }
 
-    /// Waits until every thread that was let go has run.
-    pub fn wait_awake(&self) {
+    /// Waits until every thread that was let go has run; gives how long that took.
+    pub fn wait_awake(&self) -> Duration {
+        let begun = Instant::now();
         self.shared.gate.wait_awake();
+        begun.elapsed()
     }
 
     fn rounds(&self) -> Vec<u64> {

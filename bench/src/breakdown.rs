@@ -1,0 +1,179 @@
+//! Where the time of a pause and a resume goes.
+//!
+//! ```text
+//!   API socket ── HTTP, one thread's wake-up ──▶ control interface ── hand-over ──▶ group ──▶ each vCPU
+//!   bare threads: signalling ─▶ the last one stopping ─▶ waking the pauser
+//! ```
+//!
+//! The parts between the socket and the group are differences of medians measured under the same load;
+//! the parts of the bare threads are medians of time stamps taken in each cycle.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::cell::{Load, Place, Verb};
+use crate::cycles::{self, Plan, Subject};
+use crate::floor::{Floor, Stop, WhileStopped};
+use crate::measure;
+use crate::report::{Column, Table, digits};
+use crate::stats::Summary;
+use crate::subject::InProcess;
+
+/// Median milliseconds of a verb, from the outside in.
+struct Shells {
+    socket: f64,
+    control: f64,
+    group: f64,
+}
+
+/// Measures and shows it.
+pub fn breakdown(load: Load, plan: Plan, stillpoint: &Path) -> Result<String> {
+    let [socket_pause, socket_resume] = measure::measure(Place::Socket, load, plan, stillpoint)?;
+    let inner = in_process(load, plan)?;
+    let mut table = Table::new([
+        Column::text("verb"),
+        Column::number("API socket").under("median"),
+        Column::number("control"),
+        Column::number("group"),
+        Column::number("HTTP").under("of which"),
+        Column::number("hand-over"),
+        Column::number("vCPUs"),
+    ]);
+    for (outer, (verb, inner)) in [socket_pause, socket_resume].iter().zip(&inner) {
+        let shells = Shells { socket: outer.paced.median_ms, control: inner[0], group: inner[1] };
+        table.row(cells(*verb, &shells));
+    }
+    let parts = floor(load, plan)?;
+    Ok(format!(
+        "{load} vCPUs, milliseconds\n{table}\n{} {} bare threads, milliseconds\n{parts}",
+        load.vcpus,
+        load.guest.name()
+    ))
+}
+
+fn cells(verb: Verb, Shells { socket, control, group }: &Shells) -> Vec<String> {
+    let parts = [*socket, *control, *group, socket - control, control - group, *group];
+    std::iter::once(verb.name().to_owned()).chain(parts.map(digits)).collect()
+}
+
+/// Medians at the control interface and inside the group.
+fn in_process(load: Load, plan: Plan) -> Result<[(Verb, [f64; 2]); 2]> {
+    let mut vm = Recorder { vm: InProcess::start(load)?, pause: Vec::new(), resume: Vec::new() };
+    let samples = cycles::paced(&mut vm, load, plan)?;
+    let median = |samples: &[Duration]| {
+        Summary::of(samples).map(|s| s.median_ms).context("not one cycle was asked for")
+    };
+    let shells = [
+        (Verb::Pause, [median(&samples.pause)?, median(&vm.pause)?]),
+        (Verb::Resume, [median(&samples.resume)?, median(&vm.resume)?]),
+    ];
+    vm.vm.end()?;
+    Ok(shells)
+}
+
+/// Notes what the VMM says of each cycle.
+struct Recorder {
+    vm: InProcess,
+    pause: Vec<Duration>,
+    resume: Vec<Duration>,
+}
+
+impl Subject for Recorder {
+    fn pause(&mut self) -> Result<Duration> {
+        self.vm.pause()
+    }
+
+    fn resume(&mut self) -> Result<Duration> {
+        let took = self.vm.resume()?;
+        let (pause, resume) = self.vm.last()?;
+        self.pause.push(pause);
+        self.resume.push(resume);
+        Ok(took)
+    }
+
+    fn heartbeats(&mut self) -> Result<Vec<u64>> {
+        self.vm.heartbeats()
+    }
+}
+
+/// Where the time of plain threads goes.
+fn floor(load: Load, plan: Plan) -> Result<String> {
+    let mut threads = Timed {
+        threads: Floor::start(load.vcpus, load.guest, WhileStopped::Batch)?,
+        stops: Vec::new(),
+        running: Vec::new(),
+    };
+    let samples = cycles::paced(&mut threads, load, plan)?;
+    let median = |of: fn(&Stop) -> Duration| {
+        let parts: Vec<_> = threads.stops.iter().map(of).collect();
+        Summary::of(&parts).map_or(0.0, |summary| summary.median_ms)
+    };
+    let total = Summary::of(&samples.pause).map_or(0.0, |summary| summary.median_ms);
+    let resume = Summary::of(&samples.resume).map_or(0.0, |summary| summary.median_ms);
+    let mut table = Table::new([
+        Column::number("pause"),
+        Column::number("signalling").under("of which"),
+        Column::number("last one stops"),
+        Column::number("pauser wakes"),
+        Column::number("resume").under(" "),
+        Column::number("until all have run").under("after it"),
+    ]);
+    let [signalling, stopping, waking] =
+        [median(|s| s.signalling), median(|s| s.stopping), median(|s| s.waking)];
+    let running = Summary::of(&threads.running).map_or(0.0, |summary| summary.median_ms);
+    table.row([total, signalling, stopping, waking, resume, running].map(digits));
+    Ok(table.to_string())
+}
+
+/// Notes where each stop's time went.
+struct Timed {
+    threads: Floor,
+    stops: Vec<Stop>,
+    running: Vec<Duration>,
+}
+
+impl Subject for Timed {
+    fn pause(&mut self) -> Result<Duration> {
+        let (took, stop) = self.threads.stop_all()?;
+        self.stops.push(stop);
+        Ok(took)
+    }
+
+    fn resume(&mut self) -> Result<Duration> {
+        let took = self.threads.resume()?;
+        self.running.push(self.threads.wait_awake());
+        Ok(took)
+    }
+
+    fn heartbeats(&mut self) -> Result<Vec<u64>> {
+        self.threads.heartbeats()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::cell::Guest;
+
+    #[test]
+    fn each_shell_is_what_the_next_inner_one_does_not_explain() {
+        let shells = Shells { socket: 0.5, control: 0.3, group: 0.25 };
+        assert_eq!(
+            cells(Verb::Pause, &shells),
+            ["pause", "0.50", "0.30", "0.25", "0.20", "0.050", "0.25"]
+        );
+    }
+
+    #[test]
+    fn the_floor_is_taken_apart() {
+        let load = Load { vcpus: NonZeroU32::new(3).unwrap(), guest: Guest::Halted };
+        let plan = Plan { cycles: 3, storm: 0, settle: Duration::from_millis(1) };
+        let text = floor(load, plan).unwrap();
+        assert_eq!(text.lines().count(), 3, "{text}");
+        assert!(text.contains("signalling"), "{text}");
+    }
+}

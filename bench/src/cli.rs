@@ -1,0 +1,259 @@
+//! The command line.
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser, Subcommand};
+
+use crate::cell::{Guest, Load, Place};
+use crate::cycles::Plan;
+use crate::measure::{self, Measured};
+use crate::report::{self, Host, Report, digits};
+use crate::subject;
+use crate::{breakdown, pace, start};
+
+/// Measures how long Stillpoint takes to pause, resume and start a VM.
+///
+/// The guest is the embedded one, booted with its vCPUs halted or spinning natively. Every figure is compared with plain
+/// threads that are stopped by one signal each in the same run, and with what other VMMs need.
+#[derive(Parser)]
+#[command(name = "stillpoint-bench", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Pause(PauseArgs),
+    Breakdown(BreakdownArgs),
+}
+
+/// Pause and resume latency, start time and memory, as a table, JSON and a plot
+#[derive(Args)]
+#[command(after_help = "Examples:
+  stillpoint-bench pause
+  stillpoint-bench pause --json pause.json --svg pause.svg
+  stillpoint-bench pause --quick
+  stillpoint-bench pause --vcpus 64 --guest spinning --at socket,threads --cycles 200 --starts 0")]
+struct PauseArgs {
+    /// Numbers of vCPUs [default: 1,8,64,254]
+    #[arg(long, value_delimiter = ',', value_name = "N,…", value_parser = vcpus())]
+    vcpus: Option<Vec<u32>>,
+    /// What the vCPUs do
+    #[arg(long, value_delimiter = ',', value_name = "GUEST,…", default_values = ["halted", "spinning"])]
+    guest: Vec<Guest>,
+    /// Where to measure
+    #[arg(long, value_delimiter = ',', value_name = "PLACE,…", default_values = ["socket", "in-process", "threads"])]
+    at: Vec<Place>,
+    /// Cycles with the guest running in between [default: 100]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    cycles: Option<u32>,
+    /// Cycles back to back [default: 1000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    storm: Option<u32>,
+    /// Starts to measure with the smallest number of vCPUs, half as many with the largest; 0 leaves start and memory out [default: 20]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    starts: Option<u32>,
+    /// Few cycles, 1 and 8 vCPUs: to see that all of it works
+    #[arg(long)]
+    quick: bool,
+    /// Write the figures as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write a plot
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Where the time of a pause goes
+#[derive(Args)]
+#[command(after_help = "Examples:
+  stillpoint-bench breakdown
+  stillpoint-bench breakdown --vcpus 254 --guest spinning")]
+struct BreakdownArgs {
+    /// Number of vCPUs
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = vcpus())]
+    vcpus: u32,
+    /// What they do
+    #[arg(long, default_value = "halted")]
+    guest: Guest,
+    /// Cycles with the guest running in between
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    cycles: u32,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Args)]
+struct Common {
+    /// How long the guest runs at least between two cycles, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(0..=60_000))]
+    settle: u32,
+    /// The program to measure [default: `stillpoint` beside this program]
+    #[arg(long, value_name = "PATH")]
+    stillpoint: Option<PathBuf>,
+}
+
+fn vcpus() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=1024)
+}
+
+impl Cli {
+    /// Does what was asked.
+    pub fn run(self) -> Result<()> {
+        pace::catch_signals()?;
+        match self.command {
+            Command::Pause(args) => args.run(),
+            Command::Breakdown(args) => args.run(),
+        }
+    }
+}
+
+impl BreakdownArgs {
+    fn run(self) -> Result<()> {
+        check_kvm(Path::new("/dev/kvm"))?;
+        let stillpoint = subject::find(self.common.stillpoint.clone())?;
+        let load = Load { vcpus: count(self.vcpus)?, guest: self.guest };
+        // Its storm is not shown.
+        let plan = plan(self.cycles, 1, self.common.settle);
+        print!("{}", breakdown::breakdown(load, plan, &stillpoint)?);
+        Ok(())
+    }
+}
+
+impl PauseArgs {
+    fn run(self) -> Result<()> {
+        let needs_kvm = self.at.iter().any(|place| *place != Place::Threads);
+        let stillpoint = if self.at.contains(&Place::Socket) {
+            subject::find(self.common.stillpoint.clone())?
+        } else {
+            PathBuf::new()
+        };
+        if needs_kvm {
+            check_kvm(Path::new("/dev/kvm"))?;
+        }
+        let report = self.measure(&stillpoint)?;
+        print!("{}", report::print(&report));
+        if let Some(path) = &self.json {
+            report::write_json(&report, path)?;
+        }
+        if let Some(path) = &self.svg {
+            report::write_svg(&report, path)?;
+        }
+        Ok(())
+    }
+
+    fn measure(&self, stillpoint: &Path) -> Result<Report> {
+        let usual: &[u32] = if self.quick { &[1, 8] } else { &[1, 8, 64, 254] };
+        let numbers = self.vcpus.as_deref().unwrap_or(usual);
+        let mut report =
+            Report { host: Host::this(), measured: Vec::new(), starts: Vec::new(), memory: None };
+        // First, while the machine is quiet.
+        if self.at.contains(&Place::Socket) {
+            self.measure_start(stillpoint, numbers, &mut report)?;
+        }
+        let plan = plan(
+            self.cycles.unwrap_or(if self.quick { 10 } else { 100 }),
+            self.storm.unwrap_or(if self.quick { 100 } else { 1000 }),
+            self.common.settle,
+        );
+        for vcpus in numbers {
+            for guest in &self.guest {
+                let load = Load { vcpus: count(*vcpus)?, guest: *guest };
+                for place in &self.at {
+                    report.measured.extend(one(*place, load, plan, stillpoint)?);
+                }
+            }
+        }
+        Ok(report)
+    }
+
+    fn measure_start(&self, stillpoint: &Path, numbers: &[u32], report: &mut Report) -> Result<()> {
+        let runs = self.starts.unwrap_or(if self.quick { 5 } else { 20 });
+        let (Some(least), Some(most)) = (numbers.iter().min(), numbers.iter().max()) else {
+            return Ok(());
+        };
+        if runs == 0 {
+            return Ok(());
+        }
+        eprintln!("start with {least} vCPUs, {runs} times, and memory …");
+        report.starts.extend(start::measure(stillpoint, count(*least)?, size(runs))?);
+        report.memory = Some(start::memory(stillpoint)?);
+        if most > least {
+            let runs = runs.div_ceil(2);
+            eprintln!("start with {most} vCPUs, {runs} times …");
+            report.starts.extend(start::measure(stillpoint, count(*most)?, size(runs))?);
+        }
+        Ok(())
+    }
+}
+
+/// One load at one place, with progress.
+fn one(place: Place, load: Load, plan: Plan, stillpoint: &Path) -> Result<[Measured; 2]> {
+    eprint!("{load}, {} …", place.name());
+    let begun = Instant::now();
+    let measured = measure::measure(place, load, plan, stillpoint).inspect_err(|_| eprintln!());
+    let measured = measured.with_context(|| format!("{load}, {}", place.name()))?;
+    let [pause, resume] = measured.map(|measured| digits(measured.paced.median_ms));
+    eprintln!(" pause {pause} ms, resume {resume} ms ({:.0} s)", begun.elapsed().as_secs_f64());
+    Ok(measured)
+}
+
+fn plan(cycles: u32, storm: u32, settle_ms: u32) -> Plan {
+    Plan {
+        cycles: size(cycles),
+        storm: size(storm),
+        settle: Duration::from_millis(u64::from(settle_ms)),
+    }
+}
+
+/// Lossless where `usize` has 32 bits or more.
+fn size(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+fn count(vcpus: u32) -> Result<NonZeroU32> {
+    NonZeroU32::new(vcpus).context("a VM has at least one vCPU")
+}
+
+fn check_kvm(device: &Path) -> Result<()> {
+    match std::fs::OpenOptions::new().read(true).write(true).open(device) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!(
+            "there is no {}: load the kernel's kvm module, or measure plain threads only with --at threads",
+            device.display()
+        ),
+        Err(error) => bail!("cannot open {}: {error}", device.display()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn numbers_of_vcpus_are_checked() {
+        for (vcpus, good) in [("1,1024", true), ("0", false), ("1025", false), ("many", false)] {
+            let parsed = Cli::try_parse_from(["bench", "pause", "--vcpus", vcpus]);
+            assert_eq!(parsed.is_ok(), good, "{vcpus}");
+        }
+    }
+
+    #[test]
+    fn a_host_without_kvm_is_told_what_it_lacks() {
+        let error = check_kvm(Path::new("/nowhere/kvm")).unwrap_err().to_string();
+        assert!(error.contains("no /nowhere/kvm") && error.contains("--at threads"), "{error}");
+    }
+}

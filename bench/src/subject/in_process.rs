@@ -1,0 +1,99 @@
+//! A VM in this process, at the control interface that the API itself uses.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use vmm::config::{CpusConfig, PayloadConfig, VmConfig};
+use vmm::control::{Ended, Vmm, VmmControl, VmmOptions, VmmThread};
+
+use crate::cell::Load;
+use crate::cycles::Subject;
+use crate::guest_memory::GuestMemory;
+
+/// A VM in this process; ended when dropped.
+pub struct InProcess {
+    control: Control,
+    guest: GuestMemory,
+}
+
+/// A VMM that is told to end, and waited for, on every path.
+struct Control {
+    vmm: Arc<Vmm>,
+    thread: Option<VmmThread>,
+}
+
+impl InProcess {
+    /// Starts it; returns when every vCPU is in its mode.
+    pub fn start(load: Load) -> Result<Self> {
+        let (vmm, thread) =
+            Vmm::start(VmmOptions::default()).context("cannot start the control thread")?;
+        let control = Control { vmm, thread: Some(thread) };
+        control.vmm.create(config(load)).context("cannot create the VM")?;
+        control.vmm.boot().context("cannot boot the VM")?;
+        let guest = GuestMemory::of(std::process::id(), load)?;
+        guest.wait_ready()?;
+        Ok(Self { control, guest })
+    }
+
+    /// What the VMM itself says of the last pause and resume: without the way to its control thread
+    /// and back. In microseconds.
+    pub fn last(&self) -> Result<(Duration, Duration)> {
+        let info = self.control.vmm.info().context("no vm.info")?;
+        let of = |micros: Option<u64>| micros.map(Duration::from_micros).context("no latency");
+        Ok((of(info.last_pause_us)?, of(info.last_resume_us)?))
+    }
+
+    /// Ends it in order.
+    pub fn end(mut self) -> Result<()> {
+        match self.control.end() {
+            Some(Ended::Requested) | None => Ok(()),
+            Some(other) => bail!("the VMM ended by itself: {other:?}"),
+        }
+    }
+}
+
+impl Control {
+    fn end(&mut self) -> Option<Ended> {
+        let thread = self.thread.take()?;
+        // Refused only by a VMM that is ending already.
+        let _ = self.vmm.vmm_shutdown();
+        Some(thread.wait())
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn config(load: Load) -> VmConfig {
+    let vcpus = load.vcpus.get();
+    VmConfig {
+        cpus: CpusConfig { boot_vcpus: vcpus, max_vcpus: vcpus, ..CpusConfig::default() },
+        payload: PayloadConfig {
+            cmdline: Some(load.guest.cmdline(load.vcpus)),
+            ..PayloadConfig::default()
+        },
+        ..VmConfig::default()
+    }
+}
+
+impl Subject for InProcess {
+    fn pause(&mut self) -> Result<Duration> {
+        let begun = Instant::now();
+        self.control.vmm.pause()?;
+        Ok(begun.elapsed())
+    }
+
+    fn resume(&mut self) -> Result<Duration> {
+        let begun = Instant::now();
+        self.control.vmm.resume()?;
+        Ok(begun.elapsed())
+    }
+
+    fn heartbeats(&mut self) -> Result<Vec<u64>> {
+        self.guest.heartbeats()
+    }
+}
