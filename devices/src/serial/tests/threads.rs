@@ -42,7 +42,7 @@ fn stream() -> impl Iterator<Item = u8> {
 }
 
 /// Offers all of `bytes`, waiting for room when there is none.
-fn feed(serial: &Serial, has_room: Receiver<()>, bytes: &[u8]) {
+fn feed(serial: &Serial, has_room: &mut Receiver<()>, bytes: &[u8]) {
     let mut rest = bytes;
     while !rest.is_empty() {
         rest = &rest[serial.offer(rest)..];
@@ -57,13 +57,13 @@ fn feed(serial: &Serial, has_room: Receiver<()>, bytes: &[u8]) {
 #[test]
 fn input_by_interrupt() {
     for (fcr, total) in [(0x81, 100_000), (0xC1, 100_000), (0x00, 20_000)] {
-        let (serial, interrupted, has_room, _sent) = wired();
+        let (serial, interrupted, mut has_room, _sent) = wired();
         set(&serial, 2, fcr);
         set(&serial, 1, 0x05);
         let bytes: Vec<u8> = stream().take(total).collect();
         std::thread::scope(|scope| {
             let (serial, bytes) = (&serial, &bytes);
-            scope.spawn(move || feed(serial, has_room, bytes));
+            scope.spawn(move || feed(serial, &mut has_room, bytes));
             let mut received = Vec::new();
             while received.len() < total {
                 interrupted.recv_timeout(LOST).expect("an interrupt was lost");
@@ -82,13 +82,13 @@ fn input_by_interrupt() {
 #[test]
 fn two_readers_share_the_input() {
     const TOTAL: usize = 60_000;
-    let (serial, _interrupted, has_room, _sent) = wired();
+    let (serial, _interrupted, mut has_room, _sent) = wired();
     set(&serial, 2, 0x01);
     let bytes: Vec<u8> = (0..=127).cycle().take(TOTAL).collect();
     let taken = AtomicU64::new(0);
     let all: Vec<Vec<u8>> = std::thread::scope(|scope| {
         let (serial, bytes) = (&serial, &bytes);
-        scope.spawn(move || feed(serial, has_room, bytes));
+        scope.spawn(move || feed(serial, &mut has_room, bytes));
         let reader = || {
             let mut mine = Vec::new();
             while taken.load(Ordering::Relaxed) < TOTAL as u64 {
