@@ -12,6 +12,7 @@ use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 
 use crate::failure::Failure;
+use crate::output::print;
 
 const RUNNING: &str = "running ";
 const ERROR: &str = "error ";
@@ -33,8 +34,7 @@ pub fn spawn() -> Result<(), Failure> {
     }
     let report = report.trim_end();
     if let Some(name) = report.strip_prefix(RUNNING) {
-        println!("{name}: running, pid {pid}");
-        return Ok(());
+        return print(&format!("{name}: running, pid {pid}\n"));
     }
     let status = child.wait().map_err(|error| failed(&error))?;
     match report.strip_prefix(ERROR) {

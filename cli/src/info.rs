@@ -7,6 +7,7 @@ use vmm::control::VmInfo;
 use crate::args::Info;
 use crate::failure::Failure;
 use crate::ls::align;
+use crate::output::print;
 use crate::target::find;
 
 /// Prints what `vm.info` answers, for people or as it is.
@@ -14,12 +15,10 @@ pub fn info(options: &Info) -> Result<(), Failure> {
     let mut found = find(&options.target)?;
     if options.json {
         let text = found.client.get_text("vm.info").map_err(|error| found.failure(&error))?;
-        println!("{text}");
-        return Ok(());
+        return print(&format!("{text}\n"));
     }
     let info: VmInfo = found.client.get("vm.info").map_err(|error| found.failure(&error))?;
-    print!("{}", describe(&found.name, &found.socket, &info));
-    Ok(())
+    print(&describe(&found.name, &found.socket, &info))
 }
 
 fn describe(name: &str, socket: &Path, info: &VmInfo) -> String {

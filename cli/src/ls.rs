@@ -10,6 +10,7 @@ use crate::args::Ls;
 use crate::client::{Client, ClientError};
 use crate::failure::Failure;
 use crate::names;
+use crate::output::print;
 
 /// How long one VMM may keep the list waiting.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -39,13 +40,11 @@ pub fn ls(options: &Ls) -> Result<(), Failure> {
             Err(error) => return Err(error.into()),
         }
     }
-    if options.json {
-        let text = serde_json::to_string_pretty(&rows);
-        println!("{}", text.map_err(|error| Failure::of("JSON", &error))?);
-    } else {
-        print!("{}", table(&rows));
+    if !options.json {
+        return print(&table(&rows));
     }
-    Ok(())
+    let text = serde_json::to_string_pretty(&rows);
+    print(&format!("{}\n", text.map_err(|error| Failure::of("JSON", &error))?))
 }
 
 fn row(socket: &Path) -> Result<Row, ClientError> {

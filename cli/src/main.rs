@@ -12,6 +12,7 @@ mod info;
 mod logging;
 mod ls;
 mod names;
+mod output;
 mod run;
 mod serve;
 mod signals;
@@ -19,6 +20,7 @@ mod target;
 mod terminal;
 mod top;
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -70,7 +72,8 @@ fn fail(failure: &Failure, detached: bool) -> ExitCode {
         if detached {
             detach::report_error(&message);
         } else {
-            eprintln!("error: {message}");
+            // Without anybody to tell, the exit status says it all.
+            let _ = writeln!(std::io::stderr(), "error: {message}");
         }
     }
     ExitCode::from(failure.exit_status())

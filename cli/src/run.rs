@@ -35,6 +35,12 @@ pub enum Event {
 const HELP: &str =
     "\r\nCtrl-A x  end the VM\r\nCtrl-A h  this help\r\nCtrl-A Ctrl-A  send Ctrl-A\r\n";
 
+/// Tells the person at the terminal. Without anybody to tell, nothing is lost.
+fn say(text: &str) {
+    use std::io::Write;
+    let _ = terminal::Stderr.write_all(text.as_bytes());
+}
+
 /// Runs the VM until it ends.
 pub fn run(options: &Run, logging: &Logging, started: Instant) -> Result<(), Failure> {
     let config = config_of(options)?;
@@ -50,7 +56,7 @@ pub fn run(options: &Run, logging: &Logging, started: Instant) -> Result<(), Fai
     let vmm = Vmm::start(options.name.as_deref(), options.api_socket.as_deref(), &events, started)?;
     if !options.detached {
         let keys = if has_terminal { "; Ctrl-A x ends it, Ctrl-A h helps" } else { "" };
-        eprintln!("{}: API on {}{keys}", vmm.name, vmm.socket.display());
+        say(&format!("{}: API on {}{keys}\n", vmm.name, vmm.socket.display()));
     }
     let booted = vmm.control.create(config).and_then(|()| vmm.control.boot());
     if let Err(error) = booted {
@@ -199,7 +205,7 @@ fn open_terminal(
                 match command {
                     // Nobody listens any more when it is ending already.
                     Command::End => drop(events.send(Event::EndKey)),
-                    Command::Help => eprint!("{HELP}"),
+                    Command::Help => say(HELP),
                 }
             }
         };

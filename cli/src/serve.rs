@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::args::{Logging, Serve};
 use crate::backend::End;
 use crate::failure::Failure;
+use crate::output::print;
 use crate::run::{Event, Vmm, finish, next};
 use crate::{logging, signals, terminal};
 
@@ -17,7 +18,7 @@ pub fn serve(options: &Serve, logging: &Logging, started: Instant) -> Result<(),
     signals::watch(events.clone()).map_err(|error| Failure::of("signals", &error))?;
     let (name, socket) = (options.name.as_deref(), options.api_socket.as_deref());
     let vmm = Vmm::start(name, socket, &events, started)?;
-    println!("{}: API on {}", vmm.name, vmm.socket.display());
+    print(&format!("{}: API on {}\n", vmm.name, vmm.socket.display()))?;
     let result = loop {
         match next(&received) {
             Event::Ended(End::PoweredOff) => tracing::info!("the guest has powered off"),

@@ -169,7 +169,7 @@ impl AtTerminal {
         self.wait_for("Ctrl-A h helps");
         // The key waits in the terminal until the console reads it.
         self.press(b"\x01h");
-        self.wait_for("Ctrl-A h  this help");
+        self.wait_for("this help");
         assert!(self.is_raw());
     }
 }

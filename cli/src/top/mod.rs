@@ -124,7 +124,7 @@ fn look(socket: &Path, connection: &mut Option<Client>, model: &mut Model) {
         Err(ClientError::NotRunning(_)) => model.end(),
         // The connection broke, as it does when the VMM ends: the next look tells.
         Err(ClientError::Io { .. }) => {}
-        Err(error) => model.message = Some(error.to_string()),
+        Err(error) => model.trouble = Some(error.to_string()),
     }
 }
 

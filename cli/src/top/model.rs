@@ -24,8 +24,10 @@ pub struct Model {
     pub sample: Option<Sample>,
     /// Exits of all vCPUs by kind: in all, and per second of late.
     pub exits: Vec<(String, u64, f64)>,
-    /// What the last key did, or why the last look failed.
+    /// What the last key did.
     pub message: Option<String>,
+    /// Why the last look failed, if it did.
+    pub trouble: Option<String>,
     /// The first vCPU that is shown.
     pub top_vcpu: usize,
     has_ended: bool,
@@ -34,7 +36,15 @@ pub struct Model {
 impl Model {
     /// Without a look yet.
     pub fn new(name: String) -> Self {
-        Self { name, sample: None, exits: Vec::new(), message: None, top_vcpu: 0, has_ended: false }
+        Self {
+            name,
+            sample: None,
+            exits: Vec::new(),
+            message: None,
+            trouble: None,
+            top_vcpu: 0,
+            has_ended: false,
+        }
     }
 
     /// Takes a new look in.
@@ -57,6 +67,7 @@ impl Model {
             })
             .collect();
         self.sample = Some(sample);
+        self.trouble = None;
     }
 
     /// The VMM is gone.

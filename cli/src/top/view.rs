@@ -30,10 +30,10 @@ pub fn draw(frame: &mut Frame, model: &mut Model) {
     draw_head(frame, model, head);
     draw_vcpus(frame, model, vcpus);
     draw_exits(frame, model, exits);
-    let text = match &model.message {
+    let text = match (&model.trouble, &model.message) {
         _ if model.has_ended() => "The VMM has ended. Press a key.",
-        Some(message) => message,
-        None => KEYS,
+        (Some(text), _) | (None, Some(text)) => text,
+        (None, None) => KEYS,
     };
     frame.render_widget(Paragraph::new(text).dim(), foot);
 }
@@ -197,6 +197,10 @@ mod tests {
     fn the_end_an_error_and_a_message() {
         let mut model = model(1);
         model.message = Some("vm.pause: done".to_owned());
+        assert_shows(&screen(&mut model, 90, 14), &["vm.pause: done"]);
+        model.trouble = Some("the VMM does not answer".to_owned());
+        assert_shows(&screen(&mut model, 90, 14), &["the VMM does not answer"]);
+        model.add(sample(Instant::now(), 1, 2000));
         assert_shows(&screen(&mut model, 90, 14), &["vm.pause: done"]);
         if let Some(sample) = &mut model.sample {
             sample.info.last_error = Some("vCPU 0: triple fault".to_owned());
