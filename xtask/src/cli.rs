@@ -7,6 +7,8 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 use crate::host::{self, Output, Streams};
+use crate::image::guest::Guest;
+use crate::{linux, linux_tests, suites};
 
 /// Tests, benchmarks and the nested test host of Stillpoint.
 #[derive(Parser)]
@@ -18,15 +20,93 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    Test(TestArgs),
     Host(HostArgs),
+    Linux(LinuxArgs),
+    #[command(hide = true)]
+    LinuxTests(LinuxTestsArgs),
 }
 
 impl Cli {
     /// Does what was asked; the result is this program's exit status.
     pub fn run(self) -> Result<u8> {
         match self.command {
+            Task::Test(args) => args.run(),
             Task::Host(args) => args.run(),
+            Task::Linux(args) => linux::run(&linux::Options { cpus: args.cpus, mem: args.mem }),
+            Task::LinuxTests(args) => args.run(),
         }
+    }
+}
+
+/// Run all tests: formatting, lints, unit tests, models, KVM tests, Linux guests.
+///
+/// One line a suite, then what was left out and why, then `N passed, N failed, N skipped`. Logs stay in target/test-logs.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  cargo xtask test
+  cargo xtask test --list
+  cargo xtask test --only unit,kvm")]
+struct TestArgs {
+    /// Only these suites; can be repeated
+    #[arg(long, value_name = "SUITE", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Name the suites, run none
+    #[arg(long)]
+    list: bool,
+}
+
+impl TestArgs {
+    fn run(self) -> Result<u8> {
+        if self.list {
+            for suite in &suites::SUITES {
+                println!("{:8} {}", suite.name, suite.about);
+            }
+            return Ok(0);
+        }
+        Ok(u8::from(!suites::run(&self.only)?))
+    }
+}
+
+/// Boot Debian's stock cloud kernel with a shell on this terminal.
+///
+/// On this machine's KVM where that can run Linux, else in the nested host; it says which. Leave the shell to power off.
+#[derive(Args)]
+#[command(after_help = "Example:\n  cargo xtask linux --cpus 4")]
+struct LinuxArgs {
+    /// vCPUs
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    cpus: u32,
+    /// Memory of the guest in MiB
+    #[arg(long, default_value_t = 512, value_name = "MIB", value_parser = clap::value_parser!(u32).range(128..=65536))]
+    mem: u32,
+}
+
+/// The Linux tests themselves, where the KVM can run Linux; results in TAP.
+#[derive(Args)]
+struct LinuxTestsArgs {
+    /// The VMM to test
+    #[arg(long, value_name = "PATH")]
+    stillpoint: PathBuf,
+    /// Directory with vmlinuz, vmlinux and initramfs
+    #[arg(long, value_name = "DIR")]
+    guest: PathBuf,
+    /// Where the logs go
+    #[arg(long, value_name = "DIR")]
+    logs: PathBuf,
+    /// Only tests whose names contain this
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+}
+
+impl LinuxTestsArgs {
+    fn run(self) -> Result<u8> {
+        let bed = linux_tests::Bed {
+            stillpoint: self.stillpoint,
+            guest: Guest::at(&self.guest),
+            logs: self.logs,
+        };
+        Ok(u8::from(!linux_tests::run(&bed, self.only.as_deref())?))
     }
 }
 
@@ -92,13 +172,11 @@ impl HostArgs {
 
 /// Takes `PATH[=DEST]` apart.
 fn destination(spec: &str) -> (PathBuf, String) {
-    match spec.split_once('=') {
-        Some((path, to)) => (PathBuf::from(path), to.to_owned()),
-        None => {
-            let name = Path::new(spec).file_name().unwrap_or_default().to_string_lossy();
-            (PathBuf::from(spec), format!("files/{name}"))
-        }
+    if let Some((path, to)) = spec.split_once('=') {
+        return (PathBuf::from(path), to.to_owned());
     }
+    let name = Path::new(spec).file_name().unwrap_or_default().to_string_lossy();
+    (PathBuf::from(spec), format!("files/{name}"))
 }
 
 #[cfg(test)]

@@ -4,9 +4,12 @@ mod cli;
 mod host;
 mod image;
 mod kvm;
+mod linux;
+mod linux_tests;
 mod packages;
 mod paths;
 mod progress;
+mod suites;
 mod tool;
 
 use std::process::ExitCode;

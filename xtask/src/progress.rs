@@ -10,7 +10,7 @@ pub fn step(what: impl std::fmt::Display) {
 pub fn tail(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.lines().collect();
     let first = all.len().saturating_sub(lines);
-    all[first..].iter().map(|line| format!("    | {}\n", line.trim_end_matches('\r'))).collect()
+    all[first..].iter().flat_map(|line| ["    | ", line.trim_end_matches('\r'), "\n"]).collect()
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { smp: 2, mem: 2048, files: Vec::new(), out: None, limit: Duration::from_secs(900) }
+        Self { smp: 2, mem: 2048, files: Vec::new(), out: None, limit: Duration::from_mins(15) }
     }
 }
 

@@ -46,13 +46,7 @@ pub fn run(
     match streams {
         Streams::Terminal => {
             let terminal = Terminal::remember()?;
-            append.push_str(" sp.tty");
-            if let Some((rows, columns)) = terminal.size {
-                append.push_str(&format!(" sp.rows={rows} sp.columns={columns}"));
-            }
-            if let Ok(term) = std::env::var("TERM") {
-                append.push_str(&format!(" sp.term={term}"));
-            }
+            append.push_str(&terminal.words());
             qemu.args([
                 "-append",
                 &append,

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 pub struct Terminal {
     settings: String,
     /// Rows and columns.
-    pub size: Option<(u16, u16)>,
+    size: Option<(u16, u16)>,
 }
 
 impl Terminal {
@@ -19,6 +19,13 @@ impl Terminal {
         }
         let settings = stty(&["-g"]).unwrap_or_default();
         Ok(Self { settings, size: stty(&["size"]).and_then(|size| parse_size(&size)) })
+    }
+
+    /// Words of the kernel's command line that tell the nested host to use a terminal, and which.
+    pub fn words(&self) -> String {
+        let size = self.size.map(|(rows, columns)| format!(" sp.rows={rows} sp.columns={columns}"));
+        let term = std::env::var("TERM").ok().map(|term| format!(" sp.term={term}"));
+        format!(" sp.tty{}{}", size.unwrap_or_default(), term.unwrap_or_default())
     }
 }
 

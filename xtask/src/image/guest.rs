@@ -50,6 +50,11 @@ impl Guest {
         self.dir.join("vmlinux")
     }
 
+    /// Where all of them are.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// The initial file system.
     pub fn initramfs(&self) -> PathBuf {
         self.dir.join("initramfs")

@@ -149,7 +149,7 @@ mod tests {
         std::fs::write(&busybox, "static").unwrap();
 
         let mut tree = Tree::new(&busybox, "#!init").unwrap();
-        tree.host_file(Path::new("/proc/self/exe"), "a/b/program").unwrap();
+        tree.host_file(&std::env::current_exe().unwrap(), "a/b/program").unwrap();
 
         for path in ["a", "a/b", "a/b/program", "bin/busybox", "init"] {
             assert!(tree.seen.contains(path), "{path} is missing");
