@@ -13,10 +13,10 @@ use std::time::Instant;
 
 use vmm::api::{ApiError, ApiServer};
 use vmm::config::{ConsoleConfig, ConsoleMode, MemoryConfig, VmConfig};
-use vmm::control::VmmControl;
+use vmm::control::{VmEnd, VmmControl};
 
 use crate::args::{Logging, Run};
-use crate::backend::{self, End, Terminal};
+use crate::backend::{self, End, OpenTerminal, Terminal};
 use crate::escape::{Command, EscapeFilter};
 use crate::failure::Failure;
 use crate::{detach, logging, names, signals, terminal};
@@ -53,7 +53,7 @@ pub fn run(options: &Run, logging: &Logging, started: Instant) -> Result<(), Fai
     signals::watch(events.clone()).map_err(|error| Failure::of("signals", &error))?;
     let has_terminal =
         config.serial.mode == ConsoleMode::Tty || config.console.mode == ConsoleMode::Tty;
-    let vmm = Vmm::start(options.name.as_deref(), options.api_socket.as_deref(), &events, started)?;
+    let vmm = Vmm::start(options.name.as_deref(), options.api_socket.as_deref(), &events, Purpose::OneVm { started })?;
     if !options.detached {
         let keys = if has_terminal { "; Ctrl-A x ends it, Ctrl-A h helps" } else { "" };
         say(&format!("{}: API on {}{keys}\n", vmm.name, vmm.socket.display()));
@@ -93,6 +93,18 @@ pub fn finish(control: &dyn VmmControl, event: Event) -> Result<(), Failure> {
     result
 }
 
+/// What a VMM is started for.
+#[derive(Clone, Copy, Debug)]
+pub enum Purpose {
+    /// To run one VM, and to end with it.
+    OneVm {
+        /// When the process started.
+        started: Instant,
+    },
+    /// To serve clients until one of them ends it.
+    Serve,
+}
+
 /// A VMM with its API.
 pub struct Vmm {
     pub name: String,
@@ -108,12 +120,17 @@ impl Vmm {
         name: Option<&str>,
         socket: Option<&Path>,
         events: &Sender<Event>,
-        started: Instant,
+        purpose: Purpose,
     ) -> Result<Self, Failure> {
         let start = |name: String, socket: &Path| {
+            let (started, vm_end) = match purpose {
+                Purpose::OneVm { started } => (Some(started), VmEnd::VmmEnds),
+                Purpose::Serve => (None, VmEnd::VmmStays),
+            };
             let options = backend::Options {
                 name: Some(name.clone()),
                 started,
+                vm_end,
                 open_terminal: open_terminal(events.clone()),
                 on_end: on_end(events.clone()),
             };
@@ -183,7 +200,7 @@ impl From<StartError> for Failure {
     }
 }
 
-fn on_end(events: Sender<Event>) -> Box<dyn Fn(End) + Send + Sync> {
+fn on_end(events: Sender<Event>) -> Box<dyn Fn(End) + Send> {
     Box::new(move |end| {
         // Nobody listens any more when the end was asked for here.
         let _ = events.send(Event::Ended(end));
@@ -191,26 +208,32 @@ fn on_end(events: Sender<Event>) -> Box<dyn Fn(End) + Send + Sync> {
 }
 
 /// What the VMM calls when a console is to be on the terminal.
-fn open_terminal(
-    events: Sender<Event>,
-) -> Box<dyn Fn() -> std::io::Result<Terminal> + Send + Sync> {
+fn open_terminal(events: Sender<Event>) -> OpenTerminal {
     Box::new(move || {
         let input = std::io::stdin().as_fd().try_clone_to_owned()?;
         let output = std::io::stdout().as_fd().try_clone_to_owned()?;
         terminal::make_raw()?;
-        let events = events.clone();
-        let mut filter = EscapeFilter::default();
-        let filter = move |input: &[u8], guest: &mut Vec<u8>| {
-            for command in filter.feed(input, guest) {
-                match command {
-                    // Nobody listens any more when it is ending already.
-                    Command::End => drop(events.send(Event::EndKey)),
-                    Command::Help => say(HELP),
-                }
-            }
-        };
+        let filter = Keys { events: events.clone(), escape: EscapeFilter::default() };
         Ok(Terminal { input, output, filter: Box::new(filter) })
     })
+}
+
+/// Between the keyboard and the guest.
+struct Keys {
+    events: Sender<Event>,
+    escape: EscapeFilter,
+}
+
+impl vmm::consoles::InputFilter for Keys {
+    fn filter(&mut self, input: &[u8], guest: &mut Vec<u8>) {
+        for command in self.escape.feed(input, guest) {
+            match command {
+                // Nobody listens any more when it is ending already.
+                Command::End => drop(self.events.send(Event::EndKey)),
+                Command::Help => say(HELP),
+            }
+        }
+    }
 }
 
 fn config_of(options: &Run) -> Result<VmConfig, Failure> {
