@@ -1,2 +1,80 @@
 //! Boots and controls virtual machines.
-fn main() {}
+//!
+//! Every command but `run` and `serve` is a client of the API of a VMM that runs elsewhere.
+mod args;
+mod backend;
+mod client;
+mod commands;
+mod detach;
+mod escape;
+mod failure;
+mod info;
+mod logging;
+mod ls;
+mod names;
+mod output;
+mod run;
+mod serve;
+mod signals;
+mod target;
+mod terminal;
+mod top;
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use args::{Cli, Command};
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let started = Instant::now();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => match error.kind() {
+            ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
+            _ => return fail(&failure::of_clap(&error), false),
+        },
+    };
+    let detached = matches!(&cli.command, Command::Run(run) if run.detached);
+    if detached {
+        detach::leave_session();
+    }
+    match execute(&cli, started) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => fail(&failure, detached),
+    }
+}
+
+fn execute(cli: &Cli, started: Instant) -> Result<(), Failure> {
+    match &cli.command {
+        Command::Run(options) => run::run(options, &cli.logging, started),
+        Command::Serve(options) => serve::serve(options, &cli.logging),
+        Command::Ls(options) => ls::ls(options),
+        Command::Info(options) => info::info(options),
+        Command::Pause(target) => commands::put(target, "vm.pause"),
+        Command::Resume(target) => commands::put(target, "vm.resume"),
+        Command::Nmi(target) => commands::put(target, "vm.nmi"),
+        Command::Reboot(target) => commands::put(target, "vm.reboot"),
+        Command::Stop(target) => commands::stop(target),
+        Command::Kill(target) => commands::kill(target),
+        Command::Top(target) => top::top(target),
+    }
+}
+
+fn fail(failure: &Failure, detached: bool) -> ExitCode {
+    if let Some(message) = failure.message() {
+        if detached {
+            detach::report_error(&message);
+        } else {
+            // Without anybody to tell, the exit status says it all.
+            let _ = writeln!(std::io::stderr(), "error: {message}");
+        }
+    }
+    ExitCode::from(failure.exit_status())
+}

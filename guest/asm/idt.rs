@@ -25,6 +25,9 @@ pub fn table(gates: &[Gate]) -> Vec<u8> {
     gates.iter().flat_map(|gate| encode(*gate)).collect()
 }
 
+/// Attributes of every gate: present, DPL 0, 64-bit interrupt gate.
+const ATTRIBUTES: u8 = 0x8E;
+
 fn encode(gate: Gate) -> [u8; 16] {
     let handler = gate.handler.to_le_bytes();
     let selector = KERNEL_CS.to_le_bytes();
@@ -32,14 +35,13 @@ fn encode(gate: Gate) -> [u8; 16] {
         Stack::Main => 0,
         Stack::Ist1 => 1,
     };
-    const PRESENT_INTERRUPT_GATE: u8 = 0x8E;
     [
         handler[0],
         handler[1],
         selector[0],
         selector[1],
         ist,
-        PRESENT_INTERRUPT_GATE,
+        ATTRIBUTES,
         handler[2],
         handler[3],
         handler[4],

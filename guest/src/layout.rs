@@ -7,7 +7,9 @@
 
 /// The page below 1 MiB to which the BSP copies the real-mode trampoline. It is written after the
 /// guest has parsed its command line and left the VMM's page tables and GDT behind.
-pub const TRAMPOLINE: u64 = 0x8000;
+pub const TRAMPOLINE: u64 = SIPI_VECTOR as u64 * 0x1000;
+/// The SIPI vector: the number of that page.
+pub const SIPI_VECTOR: u8 = 8;
 
 /// Start of the loaded image. The guest never writes to the image's pages, so a reset that
 /// re-enters [`ENTRY`] without loading it again finds it unharmed.
@@ -59,7 +61,7 @@ pub const UNMAPPED: u64 = 0x0DEA_D000;
 
 /// Control block, u64: [`MAGIC`] once the guest runs.
 pub const CONTROL_MAGIC: u64 = 0x00;
-/// Control block, u32: what the guest is doing, one of the `PHASE_*` numbers.
+/// Control block, u32: what the guest is doing, the number of a [`Phase`](crate::Phase).
 pub const CONTROL_PHASE: u64 = 0x08;
 /// Control block, u32: vCPUs that the command line announced (`vcpus=`).
 pub const CONTROL_EXPECTED: u64 = 0x0C;
@@ -97,17 +99,6 @@ pub const CONTROL_CRASH_CR2: u64 = 0xA0;
 
 /// Value of [`CONTROL_MAGIC`]: the bytes `StillPt1`.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"StillPt1");
-
-/// Phase: bringing vCPUs up.
-pub const PHASE_BOOTING: u32 = 1;
-/// Phase: every expected vCPU is up and the initial mode was announced.
-pub const PHASE_RUNNING: u32 = 2;
-/// Phase: key `r`, about to reset.
-pub const PHASE_REBOOTING: u32 = 3;
-/// Phase: key `q`, about to power off.
-pub const PHASE_POWERING_OFF: u32 = 4;
-/// Phase: an unexpected exception; the crash record is filled in.
-pub const PHASE_CRASHED: u32 = 5;
 
 /// Bytes of one vCPU's line: a cache line, so that no two vCPUs write to the same one.
 pub const LINE_SIZE: u64 = 64;

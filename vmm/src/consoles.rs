@@ -5,19 +5,23 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use devices::CounterSource;
-use devices::console::{Backend, ConsoleError, HostConsole, InputFilter};
+pub use devices::console::InputFilter;
+use devices::console::{Backend, ConsoleError, HostConsole};
 
 use crate::config::{ConsoleConfig, ConsoleMode, VmConfig};
 
-/// The terminal that a console in mode `Tty` is attached to, as the program that owns it says.
-pub struct Tty {
+/// The terminal that a console in mode `Tty` is attached to.
+pub struct Terminal {
     /// Where keys come from.
     pub input: OwnedFd,
     /// Where output goes.
     pub output: OwnedFd,
-    /// Makes what stands between the keys and the guest.
-    pub filter: Box<dyn Fn() -> Box<dyn InputFilter> + Send>,
+    /// What stands between the keys and the guest.
+    pub filter: Box<dyn InputFilter>,
 }
+
+/// Opens the terminal, as the program that owns it does; called when a console needs it.
+pub type OpenTerminal = Box<dyn Fn() -> io::Result<Terminal> + Send + Sync>;
 
 /// A console could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -44,9 +48,9 @@ pub enum OpenConsoleError {
         /// The mode.
         mode: ConsoleMode,
     },
-    /// The terminal's descriptors cannot be duplicated.
-    #[error("{console}: cannot duplicate the terminal's descriptors: {source}")]
-    Duplicate {
+    /// The terminal cannot be opened.
+    #[error("{console}: cannot open the terminal: {source}")]
+    Terminal {
         /// Which one.
         console: &'static str,
         /// Why.
@@ -67,10 +71,10 @@ impl Consoles {
     ///
     /// # Errors
     /// The first that cannot be opened; none is left open then.
-    pub fn open(config: &VmConfig, tty: Option<&Tty>) -> Result<Self, OpenConsoleError> {
+    pub fn open(config: &VmConfig, terminal: Option<&OpenTerminal>) -> Result<Self, OpenConsoleError> {
         Ok(Self {
-            serial: open("serial", &config.serial, tty)?,
-            console: open("console", &config.console, tty)?,
+            serial: open("serial", &config.serial, terminal)?,
+            console: open("console", &config.console, terminal)?,
         })
     }
 
@@ -99,7 +103,7 @@ impl Consoles {
 fn open(
     name: &'static str,
     config: &ConsoleConfig,
-    tty: Option<&Tty>,
+    terminal: Option<&OpenTerminal>,
 ) -> Result<Option<HostConsole>, OpenConsoleError> {
     let path = |path: &Option<PathBuf>| {
         path.clone().ok_or(OpenConsoleError::NoPath { console: name, mode: config.mode })
@@ -112,13 +116,11 @@ fn open(
         ConsoleMode::File => Backend::File(path(&config.file)?),
         ConsoleMode::Socket => Backend::Socket(path(&config.socket)?),
         ConsoleMode::Tty => {
-            let tty = tty.ok_or(OpenConsoleError::NoTty { console: name })?;
-            filter = Some((tty.filter)());
-            let copy = |fd: &OwnedFd| {
-                fd.try_clone()
-                    .map_err(|source| OpenConsoleError::Duplicate { console: name, source })
-            };
-            Backend::Terminal { input: copy(&tty.input)?, output: copy(&tty.output)? }
+            let open = terminal.ok_or(OpenConsoleError::NoTty { console: name })?;
+            let failed = |source| OpenConsoleError::Terminal { console: name, source };
+            let terminal = open().map_err(failed)?;
+            filter = Some(terminal.filter);
+            Backend::Terminal { input: terminal.input, output: terminal.output }
         }
     };
     HostConsole::start(name, backend, filter)

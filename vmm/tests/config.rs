@@ -165,6 +165,11 @@ fn mistakes_in_json_name_the_field() {
         ("", "malformed JSON: EOF"),
         ("{", "malformed JSON"),
         ("{\"cpus\": }", "malformed JSON: expected value at line 1 column 10"),
+        (
+            "{\"cpus\": {\"max_vcpus\": 1, \"max_vcpus\": 2}}",
+            "duplicate field \"max_vcpus\" at line 1",
+        ),
+        ("{\"x\": 1.5e400}", "malformed JSON: number out of range"),
         ("[]", "the configuration must be a JSON object, not an array"),
         ("{\"cpus\": 4}", "\"cpus\" must be a JSON object, not a number"),
         ("{\"cpu\": {}}", "unknown field \"cpu\", did you mean \"cpus\"?; allowed here: cpus, mem"),

@@ -1,2 +1,27 @@
-//! Tests, benchmarks and the nested test host.
-fn main() {}
+//! Tests, benchmarks and the nested test host, as `cargo xtask …`.
+mod build;
+mod cli;
+mod host;
+mod image;
+mod kvm;
+mod linux;
+mod linux_tests;
+mod packages;
+mod paths;
+mod progress;
+mod suites;
+mod tool;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match cli::Cli::parse().run() {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::from(125)
+        }
+    }
+}

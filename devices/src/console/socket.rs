@@ -63,16 +63,17 @@ fn remove_dead(path: &Path) -> Result<(), ConsoleError> {
         Err(Errno::CONNREFUSED) => std::fs::remove_file(path).map_err(failed),
         Err(Errno::NOENT) => Ok(()),
         // Again: it lives, and its queue is full.
-        Ok(()) | Err(Errno::AGAIN) => Err(ConsoleError::SocketInUse { path: path.to_owned() }),
+        Ok(_) | Err(Errno::AGAIN) => Err(ConsoleError::SocketInUse { path: path.to_owned() }),
         Err(error) => Err(failed(error.into())),
     }
 }
 
-/// Connects, without waiting, and hangs up.
-fn probe(path: &Path) -> rustix::io::Result<()> {
+/// Connects, without waiting.
+pub(super) fn probe(path: &Path) -> rustix::io::Result<OwnedFd> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    connect(&socket, &SocketAddrUnix::new(path)?)
+    connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket)
 }
 
 impl AsFd for Listener {

@@ -9,10 +9,11 @@ use crate::layout::{
     AREA_SIZE, AREAS, CONTROL, CONTROL_BSP, CONTROL_EXPECTED, CONTROL_INITIAL_MODE, CONTROL_MAGIC,
     CONTROL_MODE, CONTROL_NEXT, CONTROL_PHASE, CONTROL_QUIET, CONTROL_SIZE, CONTROL_TICK_HZ,
     CONTROL_UP, GDT, IDT, IDT_VECTORS, IO_APIC, KERNEL_CS, KERNEL_DS, LINE_APIC_ID, LINES, MAGIC,
-    PHASE_BOOTING, PHASE_RUNNING, PML4, SCRATCH_VALUE, TRAMPOLINE, TRAMPOLINE_IMAGE, UART,
-    UART_IRQ, UART_SCRATCH, VECTOR_UART,
+    PML4, SCRATCH_VALUE, SIPI_VECTOR, TRAMPOLINE, TRAMPOLINE_IMAGE, UART, UART_IRQ, UART_SCRATCH,
+    VECTOR_UART,
 };
 use crate::mode::Mode;
+use crate::phase::Phase;
 use iced_x86::code_asm::*;
 
 /// The fixed descriptors: null, kernel code and data, user code and data, null.
@@ -50,6 +51,7 @@ pub fn emit(a: &mut CodeAssembler, l: &mut Labels) -> Emit {
     a.rep().movsq()?;
     a.xor(ebx, ebx)?;
     bring_up::emit_vcpu_init(a)?;
+    emit_greeting(a, l)?;
     emit_start_aps(a)?;
     emit_devices(a)?;
     emit_running(a, l)?;
@@ -62,7 +64,7 @@ fn emit_control_block(a: &mut CodeAssembler) -> Emit {
     a.mov(rcx, CONTROL_SIZE / 8)?;
     a.xor(eax, eax)?;
     a.rep().stosq()?;
-    a.mov(control32(CONTROL_PHASE), PHASE_BOOTING)?;
+    a.mov(control32(CONTROL_PHASE), Phase::Booting.number())?;
     a.mov(control32(CONTROL_EXPECTED), 1)?;
     a.mov(control32(CONTROL_NEXT), 1)?;
     a.mov(rax, 1u64 << 32 | u64::from(Mode::Halt.number()) << 16)?;
@@ -105,7 +107,7 @@ fn emit_start_aps(a: &mut CodeAssembler) -> Emit {
     a.mov(control32(CONTROL_BSP), eax)?;
     a.lock().inc(control32(CONTROL_UP))?;
     write_msr(a, apic::ICR, apic::ICR_INIT)?;
-    write_msr(a, apic::ICR, apic::ICR_SIPI | (TRAMPOLINE >> 12) as u32)?;
+    write_msr(a, apic::ICR, apic::ICR_SIPI | u32::from(SIPI_VECTOR))?;
     a.set_label(&mut wait)?;
     a.mov(eax, control32(CONTROL_UP))?;
     a.cmp(eax, control32(CONTROL_EXPECTED))?;
@@ -139,6 +141,21 @@ fn emit_devices(a: &mut CodeAssembler) -> Emit {
     write_port(a, UART + 1, 0x01) // IER: received data
 }
 
+/// Said before the wait for the APs, so that a guest that waits for a vCPU in vain has said for how many.
+fn emit_greeting(a: &mut CodeAssembler, l: &mut Labels) -> Emit {
+    let mut quiet = a.create_label();
+    a.cmp(control32(CONTROL_QUIET), 0)?;
+    a.jne(quiet)?;
+    let greeting = [
+        Part::Text("Stillpoint embedded guest: starting "),
+        Part::Control32(CONTROL_EXPECTED),
+        Part::Text(" vCPUs\r\n"),
+    ];
+    say(a, l, &greeting)?;
+    a.set_label(&mut quiet)?;
+    a.nop()
+}
+
 fn emit_running(a: &mut CodeAssembler, l: &mut Labels) -> Emit {
     let (mut announced, mut quiet) = (a.create_label(), a.create_label());
     a.mov(eax, control32(CONTROL_INITIAL_MODE))?;
@@ -146,14 +163,11 @@ fn emit_running(a: &mut CodeAssembler, l: &mut Labels) -> Emit {
     a.je(announced)?; // the mode they came up in
     a.call(l.set_mode)?;
     a.set_label(&mut announced)?;
-    a.mov(control32(CONTROL_PHASE), PHASE_RUNNING)?;
+    a.mov(control32(CONTROL_PHASE), Phase::Running.number())?;
     a.cmp(control32(CONTROL_QUIET), 0)?;
     a.jne(quiet)?;
     let banner = [
-        Part::Text("\r\nStillpoint embedded guest: "),
         Part::Control32(CONTROL_UP),
-        Part::Text(" of "),
-        Part::Control32(CONTROL_EXPECTED),
         Part::Text(" vCPUs up, LAPIC timer "),
         Part::Control32(CONTROL_TICK_HZ),
         Part::Text(" Hz, "),

@@ -16,6 +16,7 @@ const TSS_IO_MAP_BASE: u64 = 102;
 /// the byte of ones that must end it. The storm runs at CPL 3 by this bitmap and not by IOPL 3
 /// because not every KVM keeps the IOPL over `iretq`.
 const TSS_IO_MAP: u64 = 104;
+const _: () = assert!(LINE_SIZE.is_power_of_two() && AREA_SIZE.is_power_of_two());
 const TSS_SIZE: u64 = TSS_IO_MAP + UART_SCRATCH as u64 / 8 + 2;
 /// Top of the NMI stack in the vCPU's area; the main stack has the rest.
 const NMI_STACK_TOP: u64 = 0x300;
@@ -59,15 +60,16 @@ pub fn emit_ap_entry(a: &mut CodeAssembler, l: &mut Labels) -> Emit {
 /// APs, since it changes stacks and so can't be called.
 pub fn emit_vcpu_init(a: &mut CodeAssembler) -> Emit {
     a.mov(r15, rbx)?;
-    a.imul_3(r15, r15, LINE_SIZE as i32)?;
-    a.add(r15, LINES as i32)?;
-    a.imul_3(rsi, rbx, AREA_SIZE as i32)?;
-    a.add(rsi, AREAS as i32)?;
+    a.shl(r15, LINE_SIZE.ilog2())?;
+    a.lea(r15, ptr(r15 + LINES))?;
+    a.mov(rsi, rbx)?;
+    a.shl(rsi, AREA_SIZE.ilog2())?;
+    a.lea(rsi, ptr(rsi + AREAS))?;
     a.lea(r14, ptr(rsi + AREA_SIZE))?;
     a.mov(rsp, r14)?;
     emit_tss(a)?;
     a.mov(rdi, r15)?;
-    a.mov(ecx, LINE_SIZE as u32 / 8)?;
+    a.mov(rcx, LINE_SIZE / 8)?;
     a.xor(eax, eax)?;
     a.rep().stosq()?;
     emit_apic(a)
@@ -87,9 +89,10 @@ fn emit_tss(a: &mut CodeAssembler) -> Emit {
     a.mov(qword_ptr(rsi + TSS_RSP0), r14)?;
     a.lea(rax, ptr(rsi + NMI_STACK_TOP))?;
     a.mov(qword_ptr(rsi + TSS_IST1), rax)?;
-    a.mov(word_ptr(rsi + TSS_IO_MAP_BASE), TSS_IO_MAP as u32)?;
+    a.mov(rax, TSS_IO_MAP)?;
+    a.mov(word_ptr(rsi + TSS_IO_MAP_BASE), ax)?;
     a.lea(rdi, ptr(rsi + TSS_IO_MAP))?;
-    a.mov(ecx, (TSS_SIZE - TSS_IO_MAP).div_ceil(8) as u32)?;
+    a.mov(rcx, (TSS_SIZE - TSS_IO_MAP).div_ceil(8))?;
     a.mov(rax, -1i64)?;
     a.rep().stosq()?;
     for port in [POST_PORT, UART_SCRATCH].map(u64::from) {

@@ -105,11 +105,7 @@ fn emit_mode(a: &mut CodeAssembler, l: &mut Labels, skip: CodeLabel) -> Emit {
         a.mov(rsi, rbx)?;
     }
     let names = Mode::ALL.map(Mode::name).join(", ");
-    say(
-        a,
-        l,
-        &[Part::Text(&format!("\r\nunknown mode on the command line; known are {names}\r\n"))],
-    )?;
+    say(a, l, &[Part::Text(&format!("unknown mode on the command line; known are {names}\r\n"))])?;
     a.mov(rsi, rbx)?;
     a.jmp(skip)?;
     place(a, &mut other)
@@ -121,7 +117,7 @@ fn emit_prefix(a: &mut CodeAssembler, text: &str, other: CodeLabel) -> Emit {
         a.cmp(byte_ptr(rsi + offset), i32::from(byte))?;
         a.jne(other)?;
     }
-    a.add(rsi, text.len() as i32)
+    a.lea(rsi, ptr(rsi + text.len()))
 }
 
 /// Reads the decimal number at rsi into eax, at most `u32::MAX`, and moves rsi past its digits.

@@ -4,8 +4,9 @@ use super::{Emit, Labels, control32, control64, place, print::Part, print::say, 
 use crate::layout::{
     ACPI_PORT, ACPI_POWER_OFF, CONTROL_CRASH_CR2, CONTROL_CRASH_ERROR, CONTROL_CRASH_RIP,
     CONTROL_CRASH_VCPU, CONTROL_CRASH_VECTOR, CONTROL_CRASHED, CONTROL_PHASE, LINE_APIC_ID,
-    LINE_SIZE, LINES, PHASE_CRASHED,
+    LINE_SIZE, LINES,
 };
+use crate::phase::Phase;
 use iced_x86::code_asm::*;
 
 /// Stack at entry: vector, error code, then the frame with RIP first. Only the first vCPU to come
@@ -25,11 +26,10 @@ pub fn emit(a: &mut CodeAssembler, l: &mut Labels) -> Emit {
     }
     a.mov(rax, cr2)?;
     a.mov(control64(CONTROL_CRASH_CR2), rax)?;
-    a.mov(rax, r15)?;
-    a.sub(rax, LINES as i32)?;
+    a.lea(rax, ptr(r15 - LINES))?;
     a.shr(rax, LINE_SIZE.ilog2())?;
     a.mov(control32(CONTROL_CRASH_VCPU), eax)?;
-    a.mov(control32(CONTROL_PHASE), PHASE_CRASHED)?; // last: the record is complete
+    a.mov(control32(CONTROL_PHASE), Phase::Crashed.number())?; // last: the record is complete
     a.mov(ebx, dword_ptr(r15 + LINE_APIC_ID))?;
     let report = [
         Part::Text("\r\nguest crashed: vector "),

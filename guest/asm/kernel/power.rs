@@ -2,9 +2,9 @@
 
 use super::{Emit, Labels, control32, place, print::Part, print::say, write_port};
 use crate::layout::{
-    ACPI_PORT, ACPI_POWER_OFF, ACPI_RESET, CONTROL_PHASE, I8042_COMMAND, I8042_RESET,
-    PHASE_POWERING_OFF, PHASE_REBOOTING, UNMAPPED,
+    ACPI_PORT, ACPI_POWER_OFF, ACPI_RESET, CONTROL_PHASE, I8042_COMMAND, I8042_RESET, UNMAPPED,
 };
+use crate::phase::Phase;
 use iced_x86::code_asm::*;
 
 /// Reads of the i8042 port that the guest allows the reset to take, before it tries another way.
@@ -18,7 +18,7 @@ pub fn emit(a: &mut CodeAssembler, l: &mut Labels) -> Emit {
 /// The i8042's reset pulse; if the vCPU still runs, the ACPI reset; last a triple fault.
 fn emit_reboot(a: &mut CodeAssembler, l: &mut Labels) -> Emit {
     place(a, &mut l.reboot)?;
-    a.mov(control32(CONTROL_PHASE), PHASE_REBOOTING)?;
+    a.mov(control32(CONTROL_PHASE), Phase::Rebooting.number())?;
     say(a, l, &[Part::Text("reboot\r\n")])?;
     write_port(a, I8042_COMMAND, I8042_RESET)?;
     emit_wait(a)?;
@@ -43,7 +43,7 @@ fn emit_wait(a: &mut CodeAssembler) -> Emit {
 fn emit_power_off(a: &mut CodeAssembler, l: &mut Labels) -> Emit {
     let mut again = a.create_label();
     place(a, &mut l.power_off)?;
-    a.mov(control32(CONTROL_PHASE), PHASE_POWERING_OFF)?;
+    a.mov(control32(CONTROL_PHASE), Phase::PoweringOff.number())?;
     say(a, l, &[Part::Text("power off\r\n")])?;
     write_port(a, ACPI_PORT, ACPI_POWER_OFF)?;
     a.set_label(&mut again)?;

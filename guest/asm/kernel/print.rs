@@ -31,7 +31,7 @@ pub fn say(a: &mut CodeAssembler, l: &mut Labels, parts: &[Part<'_>]) -> Emit {
             Part::Text(text) => {
                 let label = l.data(a, text.as_bytes().to_vec());
                 a.lea(rsi, ptr(label))?;
-                a.mov(ecx, text.len() as u32)?;
+                a.mov(rcx, text.len() as u64)?;
                 a.call(l.print)?;
             }
             Part::Dec(register) => {
@@ -150,7 +150,7 @@ fn emit_mode(a: &mut CodeAssembler, l: &mut Labels) -> Emit {
         a.cmp(eax, u32::from(mode.number()))?;
         a.jne(other)?;
         a.lea(rsi, ptr(title))?;
-        a.mov(ecx, mode.title().len() as u32)?;
+        a.mov(rcx, mode.title().len() as u64)?;
         a.jmp(l.print)?;
         place(a, &mut other)?;
     }

@@ -71,7 +71,7 @@ fn emit_nmi_list(a: &mut CodeAssembler, l: &mut Labels) -> Emit {
     place(a, &mut again)?;
     a.mov(r10, qword_ptr(r9))?;
     say(a, l, &[Part::Text(" "), Part::Dec(r10)])?;
-    a.add(r9, LINE_SIZE as i32)?;
+    a.lea(r9, ptr(r9 + LINE_SIZE))?;
     a.dec(r8d)?;
     a.jne(again)?;
     say(a, l, &[Part::Text("\r\n")])?;
@@ -97,7 +97,7 @@ fn emit_column(a: &mut CodeAssembler, column: &mut CodeLabel) -> Emit {
     a.jbe(not_more)?;
     a.mov(r10, rax)?;
     a.set_label(&mut not_more)?;
-    a.add(rdi, LINE_SIZE as i32)?;
+    a.lea(rdi, ptr(rdi + LINE_SIZE))?;
     a.dec(ecx)?;
     a.jne(again)?;
     a.ret()

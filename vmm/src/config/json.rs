@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 use super::VmConfig;
 use super::error::{ConfigError, JsonError};
 use super::nearest::nearest;
+use super::strict::Strict;
 use super::unsupported::{Section, first_request};
 
 const SECTIONS: [(&str, Section); 5] = [
@@ -17,7 +18,7 @@ const SECTIONS: [(&str, Section); 5] = [
 impl VmConfig {
     /// Reads the body of `vm.create`. What is left out or null has its default. Not validated.
     pub fn from_json(bytes: &[u8]) -> Result<Self, ConfigError> {
-        let mut value: Value = serde_json::from_slice(bytes)
+        let Strict(mut value) = serde_json::from_slice(bytes)
             .map_err(|error| JsonError::Malformed(error.to_string()))?;
         let vm = object("the configuration", &mut value)?;
         clean(Section::Vm, "", vm)?;

@@ -21,6 +21,7 @@ mod memory;
 mod nearest;
 mod options;
 mod payload;
+mod strict;
 mod unsupported;
 mod validate;
 mod values;

@@ -8,11 +8,12 @@ mod published;
 mod vmm;
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::VmConfig;
-use crate::consoles::Tty;
+use crate::consoles::OpenTerminal;
 
 pub use inbox::Inbox;
 pub use vmm::{Ended, Vmm, VmmThread};
@@ -22,10 +23,25 @@ pub use vmm::{Ended, Vmm, VmmThread};
 pub struct VmmOptions {
     /// The VM's name, shown in `vm.info`.
     pub name: Option<String>,
-    /// What a console in mode `Tty` is attached to; without it that mode is an error.
-    pub tty: Option<Tty>,
-    /// Whether the VMM ends when its VM fails, rather than keep the error for `vm.info`.
-    pub exit_on_failure: bool,
+    /// When the process started, if the first boot's time is to count from then.
+    pub started: Option<Instant>,
+    /// Opens what a console in mode `Tty` is attached to; without it that mode is an error.
+    pub open_terminal: Option<OpenTerminal>,
+    /// What becomes of the VMM when its VM ends by itself.
+    pub vm_end: VmEnd,
+    /// Called on the control thread when the VM has ended by itself, or the VMM has ended; must not
+    /// block.
+    pub on_end: Option<Box<dyn Fn(&Ended) + Send>>,
+}
+
+/// What becomes of a VMM when its VM ends by itself (the guest switches itself off, or fails).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum VmEnd {
+    /// It stays; the VM is shut down and can be booted again.
+    #[default]
+    VmmStays,
+    /// It ends, too.
+    VmmEnds,
 }
 
 /// The phase of a VM, with Cloud Hypervisor's names.

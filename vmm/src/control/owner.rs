@@ -8,7 +8,7 @@ use vcpu_state::sync::Arc;
 
 use super::phase::{Move, Phase};
 use super::published::{Live, Published};
-use super::{ControlError, Ended, Inbox, VmmOptions};
+use super::{ControlError, Ended, Inbox, VmEnd, VmmOptions};
 use crate::config::VmConfig;
 use crate::consoles::Consoles;
 use crate::vcpu::{End, GuestEnd};
@@ -53,6 +53,19 @@ impl Owner {
 
     /// Works until the VMM has to end.
     pub(super) fn run(mut self) -> Ended {
+        let ended = self.work();
+        self.remove();
+        self.tell(&ended);
+        ended
+    }
+
+    fn tell(&self, ended: &Ended) {
+        if let Some(on_end) = &self.options.on_end {
+            on_end(ended);
+        }
+    }
+
+    fn work(&mut self) -> Ended {
         loop {
             let generation = self.inbox.generation();
             let mut idle = true;
@@ -90,7 +103,10 @@ impl Owner {
     fn answer(&mut self, request: Request) -> Result<(), ControlError> {
         match request {
             Request::Create(config) => self.create(*config),
-            Request::Boot => self.boot(Instant::now()),
+            Request::Boot => {
+                let begun = self.options.started.take().unwrap_or_else(Instant::now);
+                self.boot(begun)
+            }
             Request::Pause => self.pause(),
             Request::Resume => self.resume(),
             Request::Shutdown => self.shutdown(),
@@ -109,8 +125,8 @@ impl Owner {
         }
         match self.vm.as_ref()?.machine().power.asked()? {
             PowerRequest::Shutdown => {
-                self.remove();
-                Some(Ended::GuestShutdown)
+                tracing::info!("the guest switched itself off");
+                self.end_by_itself(Ended::GuestShutdown)
             }
             PowerRequest::Reset => {
                 tracing::info!("the guest asked for a reset");
@@ -133,9 +149,20 @@ impl Owner {
 
     /// Ends the VM by an error, which stays readable.
     fn fail(&mut self, error: String) -> Option<Ended> {
-        let _ = self.shutdown();
         self.published.last_error.store(Some(Arc::new(error.clone())));
-        self.options.exit_on_failure.then_some(Ended::Failed(error))
+        self.end_by_itself(Ended::Failed(error))
+    }
+
+    fn end_by_itself(&mut self, ended: Ended) -> Option<Ended> {
+        // Fails only where there is no VM left to shut down.
+        let _ = self.shutdown();
+        match self.options.vm_end {
+            VmEnd::VmmEnds => Some(ended),
+            VmEnd::VmmStays => {
+                self.tell(&ended);
+                None
+            }
+        }
     }
 
     fn create(&mut self, config: VmConfig) -> Result<(), ControlError> {
@@ -196,7 +223,7 @@ impl Owner {
     }
 
     fn open_consoles(&mut self, config: &VmConfig) -> Result<Arc<Consoles>, ControlError> {
-        let consoles = Consoles::open(config, self.options.tty.as_ref())
+        let consoles = Consoles::open(config, self.options.open_terminal.as_ref())
             .map_err(|error| ControlError::Failed(error.to_string()))?;
         self.published.config.store(Some(Arc::new(consoles.fill_in(config))));
         let consoles = Arc::new(consoles);

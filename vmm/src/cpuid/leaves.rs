@@ -17,6 +17,8 @@ pub(super) const TOPOLOGY: u32 = 0xB;
 pub(super) const TOPOLOGY_V2: u32 = 0x1F;
 /// KVM's paravirtual features.
 pub(super) const KVM_FEATURES: u32 = 0x4000_0001;
+/// Highest extended leaf.
+pub(super) const EXTENDED: u32 = 0x8000_0000;
 /// More features (AMD's multi-core ones among them).
 pub(super) const EXTENDED_FEATURES: u32 = 0x8000_0001;
 /// Address widths; on AMD also the package's size.
@@ -53,6 +55,7 @@ pub(super) enum Vendor {
 }
 
 impl Vendor {
+    /// The maker that leaf 0 names.
     pub(super) fn of(entries: &[kvm_cpuid_entry2]) -> Self {
         let Some(leaf) = find(entries, VENDOR, 0) else { return Self::Intel };
         let name = [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).concat();
@@ -60,6 +63,15 @@ impl Vendor {
             b"AuthenticAMD" | b"HygonGenuine" => Self::Amd,
             _ => Self::Intel,
         }
+    }
+}
+
+/// The processor's family, with the extended part that counts when the base is 15.
+pub(super) fn family(entries: &[kvm_cpuid_entry2]) -> u32 {
+    let signature = find(entries, FEATURES, 0).map_or(0, |entry| entry.eax);
+    match signature >> 8 & 0xF {
+        0xF => 0xF + (signature >> 20 & 0xFF),
+        base => base,
     }
 }
 
@@ -100,6 +112,14 @@ pub(super) fn with_field(value: u32, shift: u32, width: u32, field: u32) -> u32 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn families_from_15_on_are_extended() {
+        let with = |eax| [kvm_cpuid_entry2 { eax, ..indexed(FEATURES, 0) }];
+        assert_eq!(family(&with(0x0080_0F12)), 0x17);
+        assert_eq!(family(&with(0x000A_06A6)), 6);
+        assert_eq!(family(&[]), 0);
+    }
 
     #[test]
     fn fields_saturate_and_leave_their_neighbours() {

@@ -6,6 +6,10 @@ use super::caches::{self, HostCpuid};
 use super::leaves::{self, Vendor};
 use super::{ApicId, CpuidError, Place, Topology};
 
+/// The first family whose leaf 0x8000_001E speaks of threads and cores; in the ones before it,
+/// the same fields speak of compute units.
+const FIRST_ZEN: u32 = 0x17;
+
 /// Whether the in-kernel local APIC has the TSC deadline timer (`KVM_CAP_TSC_DEADLINE_TIMER`);
 /// KVM's supported table does not tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +70,10 @@ impl Template {
             )
         });
         set_features(&mut entries, &topology, deadline)?;
-        set_package_size(&mut entries, vendor, &topology);
+        if vendor == Vendor::Amd {
+            set_package_size(&mut entries, &topology);
+            announce_amd_topology(&mut entries);
+        }
         set_msi_destination(&mut entries, msi);
         caches::apply(&mut entries, vendor, &topology, host);
         let template = Self { entries, topology };
@@ -205,10 +212,7 @@ fn set_features(
 }
 
 /// AMD tells the package's size in leaves of its own (APM volume 3, E.4.7 and E.4.2).
-fn set_package_size(entries: &mut [kvm_cpuid_entry2], vendor: Vendor, topology: &Topology) {
-    if vendor != Vendor::Amd {
-        return;
-    }
+fn set_package_size(entries: &mut [kvm_cpuid_entry2], topology: &Topology) {
     if let Some(widths) = leaves::find_mut(entries, leaves::ADDRESS_WIDTHS) {
         widths.ecx = leaves::with_field(widths.ecx, 0, 8, topology.vcpus_per_package() - 1);
         widths.ecx = leaves::with_field(widths.ecx, 12, 4, topology.package_shift());
@@ -218,6 +222,22 @@ fn set_package_size(entries: &mut [kvm_cpuid_entry2], vendor: Vendor, topology: 
             1 => extended.ecx &= !leaves::ECX_CMP_LEGACY,
             _ => extended.ecx |= leaves::ECX_CMP_LEGACY,
         }
+    }
+}
+
+/// Without TOPOEXT, Linux takes every thread of an AMD processor for a core. KVM does not always
+/// list the bit, but needs to do nothing for it: the leaves are all that there is to it.
+fn announce_amd_topology(entries: &mut Vec<kvm_cpuid_entry2>) {
+    if leaves::family(entries) < FIRST_ZEN {
+        return;
+    }
+    let Some(extended) = leaves::find_mut(entries, leaves::EXTENDED) else { return };
+    extended.eax = extended.eax.max(leaves::TOPOLOGY_AMD);
+    if let Some(features) = leaves::find_mut(entries, leaves::EXTENDED_FEATURES) {
+        features.ecx |= leaves::ECX_TOPOEXT;
+    }
+    if leaves::find(entries, leaves::TOPOLOGY_AMD, 0).is_none() {
+        entries.push(leaves::indexed(leaves::TOPOLOGY_AMD, 0));
     }
 }
 

@@ -38,10 +38,10 @@ fn amd() -> CpuId {
         vendor(b"AuthenticAMD", 0x10),
         entry(1, 0, [0x80_0F12, 0x800, 0, 0]),
         entry(0x4000_0001, 0, [0x0100_7EFB, 0, 0, 0]),
-        entry(0x8000_0001, 0, [0, 0, 1 << 22, 0]),
+        entry(0x8000_0000, 0, [0x8000_001A, 0, 0, 0]),
+        entry(0x8000_0001, 0, [0, 0, 0, 0]),
         entry(0x8000_0008, 0, [0x3030, 0, 0x6007, 0]),
         entry(0x8000_001D, 0, [0; 4]),
-        entry(0x8000_001E, 0, [0; 4]),
         entry(0x8000_0026, 0, [1, 2, 3, 4]),
     ])
     .unwrap()
@@ -147,6 +147,19 @@ fn amd_caches_come_from_the_host_and_are_shared_by_core_and_die() {
     assert_eq!([0, 1, 2, 3].map(shared), [1, 1, 1, 3]);
     assert_eq!(leaf(&table, 0x8000_001D, 4), [0; 4]);
     assert_eq!(leaf(&table, 0x8000_001D, 3)[1], 0x01C0_003F);
+}
+
+#[test]
+fn amd_topology_is_announced_from_zen_on() {
+    let table = template(&amd(), [2, 1, 1, 1]).for_vcpu(0).unwrap();
+    assert_eq!(leaf(&table, 0x8000_0000, 0)[0], 0x8000_001E);
+    assert_ne!(leaf(&table, 0x8000_0001, 0)[2] & leaves::ECX_TOPOEXT, 0);
+
+    let mut before = amd();
+    before.as_mut_slice()[1].eax = 0x60_0F12;
+    let table = template(&before, [2, 1, 1, 1]).for_vcpu(0).unwrap();
+    assert_eq!(leaf(&table, 0x8000_0001, 0)[2] & leaves::ECX_TOPOEXT, 0);
+    assert!(table.as_slice().iter().all(|entry| entry.function != 0x8000_001E));
 }
 
 #[test]

@@ -1,0 +1,98 @@
+//! `info`: one VM in detail.
+use std::path::Path;
+
+use vmm::config::print_size;
+use vmm::control::VmInfo;
+
+use crate::args::Info;
+use crate::failure::Failure;
+use crate::ls::align;
+use crate::output::print;
+use crate::target::find;
+
+/// Prints what `vm.info` answers, for people or as it is.
+pub fn info(options: &Info) -> Result<(), Failure> {
+    let mut found = find(&options.target)?;
+    if options.json {
+        let text = found.client.get_text("vm.info").map_err(|error| found.failure(&error))?;
+        return print(&format!("{text}\n"));
+    }
+    let info: VmInfo = found.client.get("vm.info").map_err(|error| found.failure(&error))?;
+    print(&describe(&found.name, &found.socket, &info))
+}
+
+fn describe(name: &str, socket: &Path, info: &VmInfo) -> String {
+    let config = &info.config;
+    let path =
+        |path: &Option<std::path::PathBuf>| path.as_ref().map(|path| path.display().to_string());
+    let microseconds = |time: Option<u64>| time.map(|time| format!("{time} µs"));
+    let console = |console: &vmm::config::ConsoleConfig| {
+        let made = console.file.as_ref().filter(|_| console.mode == vmm::config::ConsoleMode::Pty);
+        made.map_or_else(|| console.to_string(), |pty| format!("pty ({})", pty.display()))
+    };
+    let lines: Vec<[String; 2]> = [
+        ("name", Some(info.name.clone().unwrap_or_else(|| name.to_owned()))),
+        ("state", Some(format!("{:?}", info.state))),
+        ("error", info.last_error.clone()),
+        ("pid", Some(info.pid.to_string())),
+        ("api socket", Some(socket.display().to_string())),
+        ("cpus", Some(config.cpus.to_string())),
+        ("memory", Some(config.memory.to_string())),
+        ("memory now", Some(print_size(info.memory_actual_size))),
+        (
+            "kernel",
+            Some(path(&config.payload.kernel).unwrap_or_else(|| "embedded guest".to_owned())),
+        ),
+        ("initramfs", path(&config.payload.initramfs)),
+        ("cmdline", config.payload.cmdline.clone()),
+        ("serial", Some(console(&config.serial))),
+        ("console", Some(console(&config.console))),
+        ("start to running", microseconds(info.boot_us)),
+        ("last pause", microseconds(info.last_pause_us)),
+        ("last resume", microseconds(info.last_resume_us)),
+    ]
+    .into_iter()
+    .filter_map(|(key, value)| Some([key.to_owned(), value?]))
+    .chain(info.vcpus.iter().map(|vcpu| [format!("vcpu {}", vcpu.index), vcpu.state.clone()]))
+    .collect();
+    align(&lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use vmm::config::VmConfig;
+    use vmm::control::{VcpuInfo, VmState};
+
+    use super::*;
+
+    #[test]
+    fn what_is_known_is_shown_and_nothing_else() {
+        let info = VmInfo {
+            config: VmConfig::default(),
+            state: VmState::Paused,
+            memory_actual_size: 512 << 20,
+            name: None,
+            last_error: None,
+            vcpus: vec![VcpuInfo { index: 0, word: 9, state: "RUN|PAUSED epoch=2".to_owned() }],
+            last_pause_us: Some(312),
+            last_resume_us: None,
+            boot_us: None,
+            pid: 7,
+        };
+        let text = describe("web", Path::new("/run/web.sock"), &info);
+        for line in [
+            "name        web",
+            "state       Paused",
+            "pid         7",
+            "cpus        boot=1,max=1",
+            "memory      size=512M",
+            "kernel      embedded guest",
+            "serial      null",
+            "last pause  312 µs",
+            "vcpu 0      RUN|PAUSED epoch=2",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{text} lacks {line}");
+        }
+        assert!(!text.contains("last resume") && !text.contains("error"));
+    }
+}

@@ -1,0 +1,64 @@
+//! The files of one run of the nested host. They go away when the run went well, and stay for a look at them when not.
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::paths;
+use crate::tool;
+
+/// A directory of one run.
+pub struct Scratch {
+    dir: PathBuf,
+}
+
+impl Scratch {
+    /// A new directory.
+    pub fn new() -> Result<Self> {
+        let dir = paths::target().join("nested-host").join(std::process::id().to_string());
+        std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        Ok(Self { dir })
+    }
+
+    /// The nested host's initial file system.
+    pub fn initramfs(&self) -> PathBuf {
+        self.dir.join("initramfs")
+    }
+
+    /// What its kernel and its first program said.
+    pub fn console(&self) -> PathBuf {
+        self.dir.join("console.log")
+    }
+
+    /// The exit status of the command, when it ended.
+    pub fn status(&self) -> PathBuf {
+        self.dir.join("status")
+    }
+
+    /// The disk that it writes a tar archive of `/out` to.
+    pub fn disk(&self) -> PathBuf {
+        self.dir.join("out.tar")
+    }
+
+    /// Makes the disk, sparse, as large as all memory: `/out` lies in memory.
+    pub fn make_disk(&self, mem: u32) -> Result<()> {
+        let disk = File::create(self.disk()).context("cannot make the disk for /out")?;
+        disk.set_len(u64::from(mem) << 20).context("cannot size the disk for /out")
+    }
+
+    /// Unpacks the disk into `out`.
+    pub fn unpack_disk(&self, out: &Path) -> Result<()> {
+        std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+        let mut tar = Command::new("tar");
+        tar.arg("--no-same-owner").arg("-xf").arg(self.disk()).arg("-C").arg(out);
+        tool::output(&mut tar).context("cannot unpack what came back in /out")?;
+        Ok(())
+    }
+
+    /// Removes all of it.
+    pub fn remove(self) -> Result<()> {
+        std::fs::remove_dir_all(&self.dir)
+            .with_context(|| format!("cannot remove {}", self.dir.display()))
+    }
+}

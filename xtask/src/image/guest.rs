@@ -1,0 +1,74 @@
+//! What the Linux guests boot from, built once a version into the target directory: Debian's stock cloud
+//! kernel as a bzImage and as the ELF inside it, and an initramfs.
+//!
+//! The initramfs obeys one word of the kernel's command line, `sp.run=`; see `guest-init.sh`.
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::{bzimage, tree};
+use crate::packages::Packages;
+
+/// The files of a guest.
+#[derive(Clone)]
+pub struct Guest {
+    dir: PathBuf,
+}
+
+impl Guest {
+    /// The guest whose files lie in `dir`.
+    pub fn at(dir: &Path) -> Self {
+        Self { dir: dir.to_owned() }
+    }
+
+    /// Builds the files into `dir`, or leaves them when they are as they should be.
+    pub fn build(dir: &Path, packages: &Packages) -> Result<Self> {
+        std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let guest = Self::at(dir);
+        let bzimage = read(&packages.guest_kernel.image)?;
+        if std::fs::read(guest.bzimage()).ok().as_ref() != Some(&bzimage) {
+            let vmlinux = bzimage::vmlinux(&bzimage).with_context(|| {
+                format!("no ELF kernel in {}", packages.guest_kernel.image.display())
+            })?;
+            write(&guest.vmlinux(), &vmlinux)?;
+            // Last: that it is there says that the other is.
+            write(&guest.bzimage(), &bzimage)?;
+        }
+        let mut root = tree::Tree::new(&packages.busybox, include_str!("guest-init.sh"))?;
+        root.host_file(&tree::lscpu()?, "usr/bin/lscpu")?;
+        write(&guest.initramfs(), &root.finish())?;
+        Ok(guest)
+    }
+
+    /// The kernel as the distribution ships it.
+    pub fn bzimage(&self) -> PathBuf {
+        self.dir.join("vmlinuz")
+    }
+
+    /// The ELF kernel, with a PVH note.
+    pub fn vmlinux(&self) -> PathBuf {
+        self.dir.join("vmlinux")
+    }
+
+    /// Where all of them are.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The initial file system.
+    pub fn initramfs(&self) -> PathBuf {
+        self.dir.join("initramfs")
+    }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>> {
+    std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))
+}
+
+/// Writes a whole file or none: other runs may use the old one right now.
+fn write(file: &Path, bytes: &[u8]) -> Result<()> {
+    let new = file.with_extension(format!("{}.new", std::process::id()));
+    std::fs::write(&new, bytes)
+        .and_then(|()| std::fs::rename(&new, file))
+        .with_context(|| format!("cannot write {}", file.display()))
+}

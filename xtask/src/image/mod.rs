@@ -1,0 +1,7 @@
+//! Making what a machine boots from: kernels, modules, and initial file systems.
+pub mod bzimage;
+pub mod cpio;
+pub mod elf;
+pub mod guest;
+pub mod modules;
+pub mod tree;

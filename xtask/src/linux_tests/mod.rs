@@ -1,0 +1,86 @@
+//! The Linux tests: Debian's unmodified cloud kernel as the guest, paused and resumed while it boots and works.
+//!
+//! They run where the KVM can run Linux: on this machine, or in the nested host (whose binary is this one too). What
+//! they print is TAP (testanything.org): a plan `1..N`, then `ok K - name` or `not ok K - name` a test, and comments.
+//!
+//! Times are not judged: the nested host is emulated. Deadlines only report what hung.
+mod boot;
+mod check;
+mod http;
+mod power;
+mod topology;
+mod vm;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use crate::image::elf;
+use crate::image::guest::Guest;
+
+/// What the tests work with.
+pub struct Bed {
+    /// The VMM to test.
+    pub stillpoint: PathBuf,
+    /// What it boots.
+    pub guest: Guest,
+    /// Where each test's logs go.
+    pub logs: PathBuf,
+}
+
+type Test = fn(&Bed) -> Result<String>;
+
+/// Every test with its name, the simplest first.
+const TESTS: [(&str, Test); 8] = [
+    ("bzimage_1_vcpu", |bed| boot::bzimage(bed, 1)),
+    ("bzimage_2_vcpus", |bed| boot::bzimage(bed, 2)),
+    ("bzimage_4_vcpus", |bed| boot::bzimage(bed, 4)),
+    ("vmlinux_through_pvh", boot::pvh),
+    ("vmlinux_through_64_bit_entry", boot::entry_64_bit),
+    ("poweroff_ends_the_vmm", power::poweroff),
+    ("reboot_boots_again", power::reboot),
+    ("lscpu_shows_the_topology", topology::lscpu),
+];
+
+/// How many tests there are.
+pub const COUNT: usize = TESTS.len();
+
+/// Runs the tests whose names contain `only` (all without it); the result says whether all passed.
+pub fn run(bed: &Bed, only: Option<&str>) -> Result<bool> {
+    std::fs::create_dir_all(&bed.logs)
+        .with_context(|| format!("cannot make {}", bed.logs.display()))?;
+    let chosen: Vec<_> =
+        TESTS.iter().filter(|(name, _)| only.is_none_or(|part| name.contains(part))).collect();
+    println!("1..{}", chosen.len());
+    let mut all_passed = true;
+    for (index, (name, test)) in chosen.iter().enumerate() {
+        let started = Instant::now();
+        let result = test(bed);
+        let seconds = started.elapsed().as_secs_f32();
+        match result {
+            Ok(remark) => println!("ok {} - {name} # {remark}, {seconds:.1} s", index + 1),
+            Err(error) => {
+                all_passed = false;
+                println!("not ok {} - {name} # after {seconds:.1} s", index + 1);
+                for line in format!("{error:#}").lines() {
+                    println!("# {line}");
+                }
+            }
+        }
+    }
+    Ok(all_passed)
+}
+
+impl Bed {
+    /// A copy of the ELF kernel without its PVH note, so that the VMM has to take the 64-bit entry.
+    fn vmlinux_without_pvh(&self) -> Result<PathBuf> {
+        let from = self.guest.vmlinux();
+        let vmlinux =
+            std::fs::read(&from).with_context(|| format!("cannot read {}", from.display()))?;
+        let to = std::env::temp_dir().join(format!("vmlinux-without-pvh.{}", std::process::id()));
+        std::fs::write(&to, elf::without_pvh(&vmlinux)?)
+            .with_context(|| format!("cannot write {}", to.display()))?;
+        Ok(to)
+    }
+}

@@ -1,0 +1,53 @@
+//! The guest's own power-off and reboot.
+use anyhow::{Result, ensure};
+
+use super::Bed;
+use super::vm::{Vm, text};
+
+/// `poweroff` in the guest ends the VMM with status 0; the serial port writes to a file here.
+pub fn poweroff(bed: &Bed) -> Result<String> {
+    let log = bed.logs.join("poweroff.file");
+    let serial = format!("file={}", text(&log)?);
+    let mut vm = start(bed, "poweroff", &serial)?;
+    let status = vm.wait()?;
+    ensure!(status.success(), "the VMM ended with {status}; {}", vm.report());
+    let console = std::fs::read_to_string(&log)?;
+    ensure!(console.contains("SP-READY"), "the serial port's file lacks the guest's greeting");
+    Ok("status 0".to_owned())
+}
+
+/// `reboot` in the guest boots again, and again, in the same VMM, until the VM is stopped.
+pub fn reboot(bed: &Bed) -> Result<String> {
+    const BOOTS: usize = 3;
+    let mut vm = start(bed, "reboot", "tty")?;
+    let mut from = 0;
+    for _ in 0..BOOTS {
+        // Each boot starts with the kernel's first line; what the guest says comes from that boot then.
+        from = vm.wait_for("Linux version", from)?;
+        from = vm.wait_for("SP-READY", from)?;
+    }
+    vm.command("stop")?;
+    let status = vm.wait()?;
+    ensure!(status.success(), "after `stillpoint stop` the VMM ended with {status}");
+    Ok(format!("{BOOTS} boots"))
+}
+
+fn start(bed: &Bed, what: &str, serial: &str) -> Result<Vm> {
+    let (kernel, initramfs) = (bed.guest.bzimage(), bed.guest.initramfs());
+    let cmdline = format!("console=ttyS0 sp.run={what}");
+    let options = [
+        "--kernel",
+        text(&kernel)?,
+        "--initramfs",
+        text(&initramfs)?,
+        "--cmdline",
+        &cmdline,
+        "--cpus",
+        "boot=2",
+        "--memory",
+        "size=256M",
+        "--serial",
+        serial,
+    ];
+    Vm::start(bed, what, &options)
+}

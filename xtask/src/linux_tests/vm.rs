@@ -1,0 +1,224 @@
+//! One running `stillpoint run`: its serial console line by line, its commands, its end.
+//!
+//! Each has a runtime directory of its own, so that the commands find it by name as they do for a user, and
+//! nothing of it meets another VM. Dropping it ends the VMM.
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::Bed;
+use super::http::Api;
+use crate::progress::tail;
+use crate::tool;
+
+/// After how long a wait is reported as a hang. An emulated boot takes seconds.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// A line of the serial console.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// When it came.
+    pub at: Instant,
+    /// Without its end.
+    pub text: String,
+}
+
+/// A VM that was started.
+pub struct Vm {
+    name: String,
+    stillpoint: PathBuf,
+    runtime: PathBuf,
+    errors: PathBuf,
+    child: Child,
+    keys: Option<ChildStdin>,
+    lines: Receiver<Line>,
+    /// Everything that came over the serial port so far.
+    pub serial: Vec<Line>,
+    /// When the VMM was started.
+    pub started: Instant,
+}
+
+impl Vm {
+    /// Starts `stillpoint run` with the serial console on a pipe and these options besides.
+    pub fn start(bed: &Bed, name: &str, options: &[&str]) -> Result<Self> {
+        let runtime =
+            std::env::temp_dir().join(format!("stillpoint-test-{}-{name}", std::process::id()));
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&runtime)
+            .with_context(|| format!("cannot make {}", runtime.display()))?;
+        let errors = bed.logs.join(format!("{name}.stderr"));
+        let mut command = Command::new(&bed.stillpoint);
+        command.args(["run", "--name", name]).args(options).env("XDG_RUNTIME_DIR", &runtime);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(&errors)?);
+        let started = Instant::now();
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("cannot start `{}`", tool::describe(&command)))?;
+        let keys = child.stdin.take();
+        let serial = child.stdout.take().context("a piped child has a standard output")?;
+        let log = File::create(bed.logs.join(format!("{name}.serial")))?;
+        let lines = read_lines(serial, log);
+        let stillpoint = bed.stillpoint.clone();
+        let name = name.to_owned();
+        Ok(Self {
+            name,
+            stillpoint,
+            runtime,
+            errors,
+            child,
+            keys,
+            lines,
+            serial: Vec::new(),
+            started,
+        })
+    }
+
+    /// Types a line on the serial console.
+    pub fn send(&mut self, line: &str) -> Result<()> {
+        let keys = self.keys.as_mut().context("the console's input was closed")?;
+        writeln!(keys, "{line}")
+            .and_then(|()| keys.flush())
+            .context("cannot type on the serial console")
+    }
+
+    /// Types a line and returns what comes after it, up to the line that has `marker` in it.
+    pub fn ask(&mut self, line: &str, marker: &str) -> Result<Vec<Line>> {
+        self.drain()?;
+        let before = self.serial.len();
+        self.send(line)?;
+        self.wait_for(marker, before)?;
+        Ok(self.serial[before..].to_vec())
+    }
+
+    /// Waits until a line after the first `from` ones has `marker` in it, and returns how many lines there were then.
+    pub fn wait_for(&mut self, marker: &str, from: usize) -> Result<usize> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut next = from;
+        loop {
+            while let Some(line) = self.serial.get(next) {
+                next += 1;
+                if line.text.contains(marker) {
+                    return Ok(next);
+                }
+            }
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => self.serial.push(line),
+                Err(RecvTimeoutError::Timeout) => bail!("{marker} did not come; {}", self.report()),
+                Err(RecvTimeoutError::Disconnected) => {
+                    bail!("the VMM ended before {marker} came; {}", self.report())
+                }
+            }
+        }
+    }
+
+    /// Whether a line with `marker` in it has come by now.
+    ///
+    /// # Errors
+    /// When it has not, and none can come any more: the VMM has ended.
+    pub fn has_seen(&mut self, marker: &str) -> Result<bool> {
+        let open = self.drain()?;
+        let seen = self.serial.iter().any(|line| line.text.contains(marker));
+        if !seen && open == Stream::Ended {
+            bail!("the VMM ended before {marker} came; {}", self.report());
+        }
+        Ok(seen)
+    }
+
+    /// Runs `stillpoint VERB NAME`, as a user would.
+    pub fn command(&self, verb: &str) -> Result<String> {
+        let mut command = Command::new(&self.stillpoint);
+        tool::output(command.args([verb, &self.name]).env("XDG_RUNTIME_DIR", &self.runtime))
+    }
+
+    /// A connection to the API's socket.
+    pub fn api(&self) -> Result<Api> {
+        Api::connect(&self.runtime.join("stillpoint").join(format!("{}.sock", self.name)))
+    }
+
+    /// Waits for the VMM's end.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // Its console ends when it does.
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => self.serial.push(line),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return self.child.wait().context("cannot wait for the VMM");
+                }
+                Err(RecvTimeoutError::Timeout) => bail!("the VMM did not end; {}", self.report()),
+            }
+        }
+    }
+
+    /// What is known about it, for an error.
+    pub fn report(&self) -> String {
+        let serial: Vec<&str> = self.serial.iter().map(|line| line.text.as_str()).collect();
+        let errors = std::fs::read_to_string(&self.errors).unwrap_or_default();
+        let info = self.command("info").unwrap_or_else(|error| error.to_string());
+        format!(
+            "{} lines came, the last:\n{}it said:\n{}`stillpoint info`:\n{}",
+            self.serial.len(),
+            tail(&serial.join("\n"), 15),
+            tail(&errors, 15),
+            tail(&info, 15)
+        )
+    }
+
+    /// Takes the lines that have come.
+    fn drain(&mut self) -> Result<Stream> {
+        loop {
+            match self.lines.try_recv() {
+                Ok(line) => self.serial.push(line),
+                Err(TryRecvError::Empty) => return Ok(Stream::Open),
+                Err(TryRecvError::Disconnected) => return Ok(Stream::Ended),
+            }
+        }
+    }
+}
+
+impl Drop for Vm {
+    fn drop(&mut self) {
+        // Both fail when the VMM has ended, which is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.runtime);
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Stream {
+    Open,
+    Ended,
+}
+
+/// Reads lines in the background, with the time at which each was complete, and keeps a log of them.
+fn read_lines(from: impl std::io::Read + Send + 'static, mut log: File) -> Receiver<Line> {
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        let mut from = BufReader::new(from);
+        let mut bytes = Vec::new();
+        while let Ok(1..) = from.read_until(b'\n', &mut bytes) {
+            let at = Instant::now();
+            // A log that can't be written is no reason to fail a test.
+            let _ = log.write_all(&bytes);
+            let text = String::from_utf8_lossy(&bytes).trim_end_matches(['\r', '\n']).to_owned();
+            bytes.clear();
+            if sender.send(Line { at, text }).is_err() {
+                break;
+            }
+        }
+    });
+    lines
+}
+
+/// The path as an option's value.
+pub fn text(path: &Path) -> Result<&str> {
+    path.to_str().with_context(|| format!("{} is no UTF-8", path.display()))
+}

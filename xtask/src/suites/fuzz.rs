@@ -1,0 +1,45 @@
+//! The fuzz targets, each for a bounded number of runs: what they find here would be found at once.
+use anyhow::{Context, Result};
+
+use super::cargo;
+use super::tally::Outcome;
+use super::tools;
+use crate::{paths, tool};
+
+/// Inputs a target; on two cores seconds each.
+const RUNS: &str = "-runs=100000";
+/// Slow targets stop here.
+const SECONDS: &str = "-max_total_time=20";
+
+/// Runs each target.
+pub fn fuzz() -> Result<Outcome> {
+    if cargo::manifest("fuzz").is_none() {
+        return Ok(Outcome::absent());
+    }
+    let program = match tools::ensure("cargo-fuzz") {
+        Ok(program) => program,
+        Err(error) => return Ok(Outcome::skipped(1, format!("{error:#}"))),
+    };
+    let fuzz = || {
+        let mut command = std::process::Command::new(&program);
+        command.arg("fuzz").current_dir(paths::workspace());
+        command
+    };
+    let targets = tool::output(fuzz().arg("list"))?;
+    let mut outcome = Outcome::default();
+    for target in targets.split_whitespace() {
+        // What it learns stays out of the repository; it starts from the seeds in there.
+        let learnt = paths::target().join("fuzz-corpus").join(target);
+        std::fs::create_dir_all(&learnt)
+            .with_context(|| format!("cannot make {}", learnt.display()))?;
+        let seeds = paths::workspace().join("fuzz/corpus").join(target);
+        let mut command = fuzz();
+        command.args(["run", "--sanitizer", "none", target]).arg(learnt);
+        if seeds.is_dir() {
+            command.arg(seeds);
+        }
+        command.args(["--", RUNS, SECONDS]);
+        outcome.add(cargo::check(&format!("fuzz-{target}"), &mut command)?);
+    }
+    Ok(outcome)
+}

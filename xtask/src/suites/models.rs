@@ -1,0 +1,52 @@
+//! The models in `loom-tests/`, under the model checkers that they know.
+use anyhow::{Context, Result};
+
+use super::cargo::{self, MODELS, cargo};
+use super::tally::Outcome;
+use super::{libtest, log};
+
+/// Every interleaving of a few threads.
+pub fn loom() -> Result<Outcome> {
+    models("loom")
+}
+
+/// Random schedules of many threads.
+pub fn shuttle() -> Result<Outcome> {
+    models("shuttle")
+}
+
+/// Runs the models under `checker`, if they are there and depend on it.
+fn models(checker: &str) -> Result<Outcome> {
+    let Some(manifest) = cargo::manifest(MODELS) else {
+        return Ok(Outcome::absent());
+    };
+    let text = std::fs::read_to_string(&manifest)
+        .with_context(|| format!("cannot read {}", manifest.display()))?;
+    if !names_dependency(&text, checker) {
+        return Ok(Outcome::absent());
+    }
+    let mut command = cargo(&["test", "--release", "--no-fail-fast", "--manifest-path"]);
+    command.arg(manifest).arg("--target-dir").arg(cargo::target_dir(checker));
+    command.env("RUSTFLAGS", cargo::rustflags_with(checker));
+    Ok(libtest::outcome(log::run(checker, &mut command)?, ""))
+}
+
+/// Whether a line of the manifest is `NAME = …` or `NAME.workspace = …`.
+fn names_dependency(manifest: &str, name: &str) -> bool {
+    manifest
+        .lines()
+        .filter_map(|line| line.strip_prefix(name))
+        .any(|rest| rest.starts_with([' ', '.', '=']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names_dependency;
+
+    #[test]
+    fn dependencies_are_found_by_their_whole_name() {
+        assert!(names_dependency("[dependencies]\nloom.workspace = true\n", "loom"));
+        assert!(names_dependency("shuttle = \"0.9\"\n", "shuttle"));
+        assert!(!names_dependency("name = \"loom-tests\"\nloom-x = \"1\"\n", "loom"));
+    }
+}
