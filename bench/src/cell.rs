@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use clap::ValueEnum;
 use serde::Serialize;
-use stillpoint_guest::Mode;
+use stillpoint_guest::{Mode, Options};
 
 /// What the vCPUs do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
@@ -38,7 +38,7 @@ impl Guest {
 
     /// The embedded guest's command line for so many vCPUs in this mode.
     pub fn cmdline(self, vcpus: NonZeroU32) -> String {
-        format!("mode={} vcpus={vcpus} quiet", self.mode().name())
+        Options { mode: self.mode(), quiet: true, ..Options::new(vcpus.get()) }.to_string()
     }
 }
 

@@ -5,8 +5,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use stillpoint_guest::layout;
+use anyhow::{Context, Result, bail};
+use stillpoint_guest::{Control, ControlBytes, Line, LineBytes, layout, line_address};
 
 use crate::cell::Load;
 use crate::mappings::{self, Mapping};
@@ -47,73 +47,46 @@ impl GuestMemory {
 
     /// Every vCPU's heartbeat counter.
     pub fn heartbeats(&self) -> Result<Vec<u64>> {
-        let line = usize::try_from(layout::LINE_SIZE).unwrap_or(usize::MAX);
         let count = usize::try_from(self.load.vcpus.get()).unwrap_or(usize::MAX);
-        let bytes = self.read(layout::LINES, line * count)?;
-        Ok(bytes.chunks_exact(line).map(|line| u64_at(line, layout::LINE_HEARTBEAT)).collect())
+        let mut lines = vec![0; size_of::<LineBytes>() * count];
+        self.read(line_address(0), &mut lines)?;
+        let (lines, _) = lines.as_chunks();
+        Ok(lines.iter().map(|line: &LineBytes| Line::parse(line).heartbeat).collect())
     }
 
     fn ready(&self) -> Result<bool> {
-        let control = self.control()?;
-        let mode = u64_at(&control, layout::CONTROL_MODE);
-        let vcpus = u64::from(self.load.vcpus.get());
-        Ok(u64_at(&control, layout::CONTROL_MAGIC) == layout::MAGIC
-            && u32_at(&control, layout::CONTROL_PHASE) == layout::PHASE_RUNNING
-            && mode >> 16 & 0xFFFF == u64::from(self.load.guest.mode().number())
-            && mode & 0xFFFF == vcpus)
+        let Some(control) = self.control()? else { return Ok(false) };
+        if let Some(crash) = control.crash {
+            bail!("the guest crashed: {crash:x?}");
+        }
+        let all = control.up == self.load.vcpus.get();
+        Ok(all && control.settled() == Some(self.load.guest.mode()))
     }
 
     /// Where the guest stands, for a report of what is missing.
     fn describe(&self) -> String {
         match self.control() {
-            Ok(control) => format!(
-                "the guest's phase is {}, {} of {} vCPUs are up, {} are in their mode",
-                u32_at(&control, layout::CONTROL_PHASE),
-                u32_at(&control, layout::CONTROL_UP),
-                u32_at(&control, layout::CONTROL_EXPECTED),
-                u64_at(&control, layout::CONTROL_MODE) & 0xFFFF,
+            Ok(Some(control)) => format!(
+                "the guest's phase is {:?}, {} of {} vCPUs are up, {} are in their mode",
+                control.phase,
+                control.up,
+                control.expected,
+                control.mode.acknowledged(),
             ),
+            Ok(None) => "the guest has not begun".to_owned(),
             Err(error) => format!("{error:#}"),
         }
     }
 
-    fn control(&self) -> Result<Vec<u8>> {
-        self.read(layout::CONTROL, usize::try_from(layout::CONTROL_SIZE).unwrap_or(usize::MAX))
+    fn control(&self) -> Result<Option<Control>> {
+        let mut bytes: ControlBytes = [0; _];
+        self.read(layout::CONTROL, &mut bytes)?;
+        Ok(Control::parse(&bytes))
     }
 
-    fn read(&self, guest_physical: u64, length: usize) -> Result<Vec<u8>> {
-        let mut bytes = vec![0; length];
+    fn read(&self, guest_physical: u64, bytes: &mut [u8]) -> Result<()> {
         self.process
-            .read_exact_at(&mut bytes, self.base + guest_physical)
-            .with_context(|| format!("cannot read the guest's memory at {guest_physical:#x}"))?;
-        Ok(bytes)
-    }
-}
-
-/// The little-endian number at an offset; 0 if it is not there.
-fn u64_at(bytes: &[u8], offset: u64) -> u64 {
-    field(bytes, offset).map_or(0, u64::from_le_bytes)
-}
-
-/// The little-endian number at an offset; 0 if it is not there.
-fn u32_at(bytes: &[u8], offset: u64) -> u32 {
-    field(bytes, offset).map_or(0, u32::from_le_bytes)
-}
-
-fn field<const N: usize>(bytes: &[u8], offset: u64) -> Option<[u8; N]> {
-    bytes.get(usize::try_from(offset).ok()?..)?.first_chunk().copied()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fields_are_little_endian_and_absent_ones_are_zero() {
-        let bytes = [1, 2, 3, 4, 5, 6, 7, 8, 9];
-        assert_eq!(u32_at(&bytes, 1), 0x0504_0302);
-        assert_eq!(u64_at(&bytes, 1), 0x0908_0706_0504_0302);
-        assert_eq!(u64_at(&bytes, 2), 0);
-        assert_eq!(u64_at(&bytes, u64::MAX), 0);
+            .read_exact_at(bytes, self.base + guest_physical)
+            .with_context(|| format!("cannot read the guest's memory at {guest_physical:#x}"))
     }
 }
