@@ -7,7 +7,9 @@ use kvm_ioctls::{Cap, Kvm, VcpuExit, VcpuFd, VmFd};
 
 use super::test_images::{self, LOAD};
 use super::{Entry, EntryPreference, KernelSource, Payload, fpu, load, msrs, wire_lint1};
-use crate::acpi::{self, LegacyDevice, Platform, SLEEP_CONTROL_PORT, SleepControl};
+use crate::acpi::{
+    self, LegacyDevice, Platform, RESET_PORT, RESET_VALUE, SLEEP_CONTROL_PORT, SleepControl,
+};
 use crate::config::CpusConfig;
 use crate::cpuid::{MsiDestination, Template, Topology, TscDeadline};
 use crate::memory::{GuestRam, layout};
@@ -152,6 +154,25 @@ fn an_elf_with_a_note_starts_in_32_bit_mode_with_its_start_info() {
     if let Some((entry, said)) = boot(&image, EntryPreference::Auto) {
         assert!(matches!(entry, Entry::Pvh { .. }));
         assert_eq!(said, [0x78]);
+    }
+}
+
+#[test]
+fn a_jump_to_the_bios_resets() {
+    let Some(machine) = Machine::new(1) else { return };
+    let image = test_images::elf(LONG64, LOAD, None);
+    let kernel = KernelSource::Memory { name: "test", bytes: &image };
+    let entry = EntryPreference::Auto;
+    load(&machine.ram, &Payload { kernel, initramfs: None, cmdline: "", entry }).unwrap();
+    let mut vcpu = machine.vcpu(0, None);
+    // As after reset, in real mode, but at F000:FFF0 and not below 4 GiB.
+    let mut sregs = vcpu.get_sregs().unwrap();
+    sregs.cs.base = 0xF_0000;
+    vcpu.set_sregs(&sregs).unwrap();
+
+    match vcpu.run().unwrap() {
+        VcpuExit::IoOut(port, bytes) => assert_eq!((port, bytes), (RESET_PORT, &[RESET_VALUE][..])),
+        other => panic!("unexpected exit {other:?}"),
     }
 }
 

@@ -31,6 +31,7 @@ mod loader;
 mod memory_map;
 mod pvh;
 mod registers;
+mod reset_vector;
 mod tables;
 mod zero_page;
 
