@@ -46,10 +46,11 @@ pub struct Quiesced {
     latency: Duration,
 }
 
-/// What a release did.
+/// What a release did. Of several holders exactly the last one out is told [`Running`](Self::Running),
+/// whatever the order in which their releases interleave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Released {
-    /// No pauser is left: every word has left PAUSED.
+    /// No pauser is left: every word has left PAUSED (or a new pauser has begun to ask since).
     Running,
     /// Another pauser still holds the group.
     StillHeld,
@@ -103,6 +104,10 @@ impl Group {
         Ok(self.signal_all_by(deadline)?.wait_all()?)
     }
 
+    /// Lets go of the members, in ascending order: the last of them says who was the last one out.
+    ///
+    /// Of two that let go at once each may be the last one out of *some* member. But whoever finds the
+    /// last member without another holder comes after every other release, of the other members, too.
     fn release_range(&self, members: std::ops::Range<usize>) -> Released {
         let mut woken = 0;
         let mut released = Released::Running;
@@ -111,6 +116,7 @@ impl Group {
                 if new.any(Word::PAUSE_REQUESTED) {
                     released = Released::StillHeld;
                 } else {
+                    released = Released::Running;
                     woken |= old.bits() & Word::PARKED;
                 }
             }
