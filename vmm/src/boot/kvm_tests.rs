@@ -6,7 +6,7 @@ use kvm_bindings::{Msrs, kvm_userspace_memory_region};
 use kvm_ioctls::{Cap, Kvm, VcpuExit, VcpuFd, VmFd};
 
 use super::test_images::{self, LOAD};
-use super::{Entry, EntryPreference, KernelSource, Payload, fpu, load, msrs, wire_lint1};
+use super::{ApicMode, Entry, EntryPreference, KernelSource, Payload, fpu, load, msrs, wire_lint1};
 use crate::acpi::{
     self, LegacyDevice, Platform, RESET_PORT, RESET_VALUE, SLEEP_CONTROL_PORT, SleepControl,
 };
@@ -89,6 +89,10 @@ impl Machine {
         let id = self.template.topology().apic_id(index).unwrap();
         let vcpu = self.vm.create_vcpu(u64::from(id.0)).unwrap();
         vcpu.set_cpuid2(&self.template.for_vcpu(index).unwrap()).unwrap();
+        let mut sregs = vcpu.get_sregs().unwrap();
+        ApicMode::needed_by(self.template.topology()).apply(&mut sregs);
+        let sregs = entry.map_or(sregs, |entry| entry.sregs(sregs));
+        vcpu.set_sregs(&sregs).unwrap();
         let set = vcpu.set_msrs(&Msrs::from_entries(&msrs()).unwrap()).unwrap();
         assert_eq!(set, msrs().len(), "KVM refused MSR {:#x}", msrs()[set % msrs().len()].index);
         vcpu.set_fpu(&fpu()).unwrap();
@@ -96,7 +100,6 @@ impl Machine {
         wire_lint1(&mut lapic);
         vcpu.set_lapic(&lapic).unwrap();
         if let Some(entry) = entry {
-            vcpu.set_sregs(&entry.sregs(vcpu.get_sregs().unwrap())).unwrap();
             vcpu.set_regs(&entry.regs()).unwrap();
         }
         vcpu
@@ -188,4 +191,5 @@ fn vcpus_with_ids_over_255_take_their_state() {
     let vcpu = machine.vcpu(299, None);
     let lapic = vcpu.get_lapic().unwrap();
     assert_eq!(lapic.regs[0x360..0x364], [0, 4, 0, 0]);
+    assert_eq!(vcpu.get_sregs().unwrap().apic_base & 0xC00, 0xC00, "x2APIC mode");
 }
