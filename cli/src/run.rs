@@ -53,7 +53,12 @@ pub fn run(options: &Run, logging: &Logging, started: Instant) -> Result<(), Fai
     signals::watch(events.clone()).map_err(|error| Failure::of("signals", &error))?;
     let has_terminal =
         config.serial.mode == ConsoleMode::Tty || config.console.mode == ConsoleMode::Tty;
-    let vmm = Vmm::start(options.name.as_deref(), options.api_socket.as_deref(), &events, Purpose::OneVm { started })?;
+    let vmm = Vmm::start(
+        options.name.as_deref(),
+        options.api_socket.as_deref(),
+        &events,
+        Purpose::OneVm { started },
+    )?;
     if !options.detached {
         let keys = if has_terminal { "; Ctrl-A x ends it, Ctrl-A h helps" } else { "" };
         say(&format!("{}: API on {}{keys}\n", vmm.name, vmm.socket.display()));

@@ -44,7 +44,7 @@ mod word;
 
 pub use event::{Event, Illegal, OneShot, transition};
 pub use group::{
-    Deadline, Group, Kick, PauseError, Pending, Quiesced, Released, Stuck, StuckMember,
+    Deadline, Group, Kick, PauseError, Pending, Quiesced, Released, Resumed, Stuck, StuckMember,
     TooManyHolders,
 };
 pub use member::{Member, Parked, Step, Waited};

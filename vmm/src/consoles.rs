@@ -71,7 +71,10 @@ impl Consoles {
     ///
     /// # Errors
     /// The first that cannot be opened; none is left open then.
-    pub fn open(config: &VmConfig, terminal: Option<&OpenTerminal>) -> Result<Self, OpenConsoleError> {
+    pub fn open(
+        config: &VmConfig,
+        terminal: Option<&OpenTerminal>,
+    ) -> Result<Self, OpenConsoleError> {
         Ok(Self {
             serial: open("serial", &config.serial, terminal)?,
             console: open("console", &config.console, terminal)?,

@@ -7,5 +7,6 @@ pub mod consoles;
 pub mod control;
 pub mod cpuid;
 pub mod memory;
+pub mod sched;
 pub mod vcpu;
 pub mod vm;

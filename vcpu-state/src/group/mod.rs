@@ -15,7 +15,7 @@
 mod pause;
 mod wait;
 
-pub use pause::{PauseError, Pending, Quiesced, Released, TooManyHolders};
+pub use pause::{PauseError, Pending, Quiesced, Released, Resumed, TooManyHolders};
 pub use wait::{Deadline, Stuck, StuckMember};
 
 use crossbeam_utils::CachePadded;

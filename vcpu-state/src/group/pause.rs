@@ -46,13 +46,38 @@ pub struct Quiesced {
     latency: Duration,
 }
 
-/// What a release did.
+/// What a release did. Of several holders exactly the last one out is told [`Running`](Self::Running),
+/// whatever the order in which their releases interleave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Released {
-    /// No pauser is left: every word has left PAUSED.
+    /// No pauser is left: every word has left PAUSED (or a new pauser has begun to ask since).
     Running,
     /// Another pauser still holds the group.
     StillHeld,
+}
+
+/// A group that was let go. Its drop wakes the threads that are asleep at their parks.
+#[must_use = "dropping it wakes the parked threads"]
+pub struct Resumed {
+    group: Arc<Group>,
+    released: Released,
+    /// Flags of the words that were let go.
+    asleep: Word,
+}
+
+impl Resumed {
+    /// Whether the group runs, or another pauser still holds it.
+    #[must_use]
+    pub fn released(&self) -> Released {
+        self.released
+    }
+}
+
+impl Drop for Resumed {
+    fn drop(&mut self) {
+        // After the last swap, so that one wake is enough for everybody.
+        self.group.wake_waiters(self.asleep);
+    }
 }
 
 impl Group {
@@ -77,7 +102,7 @@ impl Group {
         for member in 0..self.len() {
             let Ok(Change { old, new }) = self.swap(member, Event::RequestPause) else {
                 self.acked(spare);
-                self.release_range(0..member);
+                drop(self.release_range(0..member));
                 return Err(TooManyHolders { member });
             };
             if new.owes_ack() && !old.owes_ack() {
@@ -103,7 +128,11 @@ impl Group {
         Ok(self.signal_all_by(deadline)?.wait_all()?)
     }
 
-    fn release_range(&self, members: std::ops::Range<usize>) -> Released {
+    /// Lets go of the members, in ascending order: the last of them says who was the last one out.
+    ///
+    /// Of two that let go at once each may be the last one out of *some* member. But whoever finds the
+    /// last member without another holder comes after every other release, of the other members, too.
+    fn release_range(self: &Arc<Self>, members: std::ops::Range<usize>) -> Resumed {
         let mut woken = 0;
         let mut released = Released::Running;
         for member in members {
@@ -111,13 +140,12 @@ impl Group {
                 if new.any(Word::PAUSE_REQUESTED) {
                     released = Released::StillHeld;
                 } else {
+                    released = Released::Running;
                     woken |= old.bits() & Word::PARKED;
                 }
             }
         }
-        // After the last swap, so that one wake is enough for everybody.
-        self.wake_waiters(Word::from_bits(woken));
-        released
+        Resumed { group: Arc::clone(self), released, asleep: Word::from_bits(woken) }
     }
 }
 
@@ -172,16 +200,24 @@ impl Quiesced {
 
     /// Lets go. When it returns and no other pauser holds the group, every word has left PAUSED.
     pub fn resume(self) -> Released {
+        self.release().released()
+    }
+
+    /// Lets go like [`Quiesced::resume`], and leaves waking the threads that are asleep at their parks
+    /// to the drop of what it returns: so that a caller can tell somebody of the resume before hundreds
+    /// of threads want the processor. The words say already that nobody is held; a pause
+    /// that comes before the wake takes them back as they sleep.
+    pub fn release(self) -> Resumed {
         self.hold.release()
     }
 }
 
 impl Hold {
-    fn release(mut self) -> Released {
+    fn release(mut self) -> Resumed {
         self.let_go()
     }
 
-    fn let_go(&mut self) -> Released {
+    fn let_go(&mut self) -> Resumed {
         self.released = true;
         self.group.release_range(0..self.group.len())
     }
@@ -190,7 +226,7 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         if !self.released {
-            self.let_go();
+            drop(self.let_go());
         }
     }
 }

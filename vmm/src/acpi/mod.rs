@@ -8,7 +8,7 @@
 //!
 //! The platform is *hardware-reduced* (ACPI 6.5, 3.11.1): no PM timer, no PM1 registers, no SCI,
 //! no 8259; sleep and reset are three byte-wide I/O ports ([`SLEEP_CONTROL_PORT`],
-//! [`SLEEP_STATUS_PORT`], [`RESET_PORT`]). There are no interrupt source overrides: GSI n is pin
+//! [`SLEEP_STATUS_PORT`], [`RESET_PORT`]; the reset vector in guest memory writes the last, too). There are no interrupt source overrides: GSI n is pin
 //! n of the I/O APIC, and each device's resources say edge-triggered, active high.
 //!
 //! Invariants:

@@ -67,9 +67,10 @@ impl<'a> Connection<'a> {
             match self.next_request() {
                 Ok((head, body)) => {
                     let response = answer(control, &head, &body);
-                    if self.write(&response.encode(head.after)).is_err()
-                        || head.after == After::Close
-                    {
+                    let written = self.write(&response.encode(head.after));
+                    // After the answer, so that the client has it before the vCPUs have the processors.
+                    drop(response.wake);
+                    if written.is_err() || head.after == After::Close {
                         return;
                     }
                 }

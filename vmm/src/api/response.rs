@@ -1,6 +1,8 @@
 //! Answers, and how they look on the wire.
 use serde::Serialize;
 
+use crate::control::Wake;
+
 /// The status codes of this API, those of Cloud Hypervisor's OpenAPI description and those of
 /// HTTP itself (RFC 9110, section 15).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,18 +54,20 @@ pub(super) struct Response {
     /// The method that would be right, for 405.
     pub allow: Option<&'static str>,
     pub body: Vec<u8>,
+    /// What is to be done once the client has been told.
+    pub wake: Wake,
 }
 
 impl Response {
     /// It was done and there is nothing to tell.
     pub const fn done() -> Self {
-        Self { status: Status::NoContent, allow: None, body: Vec::new() }
+        Self { status: Status::NoContent, allow: None, body: Vec::new(), wake: Wake::none() }
     }
 
     /// A JSON document.
     pub fn json(value: &impl Serialize) -> Self {
         match serde_json::to_vec(value) {
-            Ok(body) => Self { status: Status::Ok, allow: None, body },
+            Ok(body) => Self { status: Status::Ok, allow: None, body, wake: Wake::none() },
             Err(error) => Self::error(Status::InternalServerError, &error),
         }
     }
@@ -84,7 +88,8 @@ impl Response {
 
     fn messages(status: Status, chain: &[impl Serialize]) -> Self {
         // An array of strings cannot fail to be written.
-        Self { status, allow: None, body: serde_json::to_vec(chain).unwrap_or_default() }
+        let body = serde_json::to_vec(chain).unwrap_or_default();
+        Self { status, allow: None, body, wake: Wake::none() }
     }
 
     /// Head and body in one piece, for one `write`.

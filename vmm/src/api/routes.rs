@@ -14,6 +14,8 @@ enum Action {
     Get(fn(&dyn VmmControl) -> Result<Response, ControlError>),
     /// PUT without a body.
     Put(fn(&dyn VmmControl) -> Result<(), ControlError>),
+    /// `vm.resume`: the vCPUs wake after the client has been told.
+    Resume,
     /// PUT with a configuration.
     Create,
 }
@@ -22,14 +24,14 @@ impl Action {
     const fn method(&self) -> &'static str {
         match self {
             Self::Get(_) => "GET",
-            Self::Put(_) | Self::Create => "PUT",
+            Self::Put(_) | Self::Resume | Self::Create => "PUT",
         }
     }
 }
 
 const ENDPOINTS: [(&str, Action); 13] = [
     ("vm.pause", Action::Put(|control| control.pause())),
-    ("vm.resume", Action::Put(|control| control.resume())),
+    ("vm.resume", Action::Resume),
     ("vm.info", Action::Get(|control| control.info().map(|info| Response::json(&info)))),
     (
         "vm.counters",
@@ -87,10 +89,11 @@ pub(super) fn dispatch(
     }
     let result = match action {
         Action::Get(get) => get(control),
-        Action::Put(_) if !body.is_empty() => {
+        Action::Put(_) | Action::Resume if !body.is_empty() => {
             return Response::message(Status::BadRequest, &format!("{name} takes no body"));
         }
         Action::Put(put) => put(control).map(|()| Response::done()),
+        Action::Resume => control.resume().map(|wake| Response { wake, ..Response::done() }),
         Action::Create => return create(control, body),
     };
     result.unwrap_or_else(|error| refuse(&error, action.method()))

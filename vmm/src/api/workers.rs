@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use super::MAX_CONNECTIONS;
 use super::connection::Connection;
 use crate::control::VmmControl;
+use crate::sched;
 
 /// Workers kept waiting. With two, a client that connects anew for each request never waits for
 /// a thread to be made.
@@ -93,6 +94,7 @@ impl Pool {
     }
 
     fn work(self: &Arc<Self>, token: &Sender<Infallible>) {
+        sched::prefer_short_slices();
         while let Some(stream) = self.accept() {
             // Relaxed: see `spawn`.
             let others = self.waiting.fetch_sub(1, Ordering::Relaxed) - 1;

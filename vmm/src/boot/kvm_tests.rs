@@ -6,8 +6,10 @@ use kvm_bindings::{Msrs, kvm_userspace_memory_region};
 use kvm_ioctls::{Cap, Kvm, VcpuExit, VcpuFd, VmFd};
 
 use super::test_images::{self, LOAD};
-use super::{Entry, EntryPreference, KernelSource, Payload, fpu, load, msrs, wire_lint1};
-use crate::acpi::{self, LegacyDevice, Platform, SLEEP_CONTROL_PORT, SleepControl};
+use super::{ApicMode, Entry, EntryPreference, KernelSource, Payload, fpu, load, msrs, wire_lint1};
+use crate::acpi::{
+    self, LegacyDevice, Platform, RESET_PORT, RESET_VALUE, SLEEP_CONTROL_PORT, SleepControl,
+};
 use crate::config::CpusConfig;
 use crate::cpuid::{MsiDestination, Template, Topology, TscDeadline};
 use crate::memory::{GuestRam, layout};
@@ -87,6 +89,10 @@ impl Machine {
         let id = self.template.topology().apic_id(index).unwrap();
         let vcpu = self.vm.create_vcpu(u64::from(id.0)).unwrap();
         vcpu.set_cpuid2(&self.template.for_vcpu(index).unwrap()).unwrap();
+        let mut sregs = vcpu.get_sregs().unwrap();
+        ApicMode::needed_by(self.template.topology()).apply(&mut sregs);
+        let sregs = entry.map_or(sregs, |entry| entry.sregs(sregs));
+        vcpu.set_sregs(&sregs).unwrap();
         let set = vcpu.set_msrs(&Msrs::from_entries(&msrs()).unwrap()).unwrap();
         assert_eq!(set, msrs().len(), "KVM refused MSR {:#x}", msrs()[set % msrs().len()].index);
         vcpu.set_fpu(&fpu()).unwrap();
@@ -94,7 +100,6 @@ impl Machine {
         wire_lint1(&mut lapic);
         vcpu.set_lapic(&lapic).unwrap();
         if let Some(entry) = entry {
-            vcpu.set_sregs(&entry.sregs(vcpu.get_sregs().unwrap())).unwrap();
             vcpu.set_regs(&entry.regs()).unwrap();
         }
         vcpu
@@ -156,6 +161,25 @@ fn an_elf_with_a_note_starts_in_32_bit_mode_with_its_start_info() {
 }
 
 #[test]
+fn a_jump_to_the_bios_resets() {
+    let Some(machine) = Machine::new(1) else { return };
+    let image = test_images::elf(LONG64, LOAD, None);
+    let kernel = KernelSource::Memory { name: "test", bytes: &image };
+    let entry = EntryPreference::Auto;
+    load(&machine.ram, &Payload { kernel, initramfs: None, cmdline: "", entry }).unwrap();
+    let mut vcpu = machine.vcpu(0, None);
+    // As after reset, in real mode, but at F000:FFF0 and not below 4 GiB.
+    let mut sregs = vcpu.get_sregs().unwrap();
+    sregs.cs.base = 0xF_0000;
+    vcpu.set_sregs(&sregs).unwrap();
+
+    match vcpu.run().unwrap() {
+        VcpuExit::IoOut(port, bytes) => assert_eq!((port, bytes), (RESET_PORT, &[RESET_VALUE][..])),
+        other => panic!("unexpected exit {other:?}"),
+    }
+}
+
+#[test]
 fn vcpus_with_ids_over_255_take_their_state() {
     let Some(machine) = Machine::new(300) else { return };
     let limits = (machine.kvm.get_max_vcpus(), machine.kvm.get_max_vcpu_id());
@@ -167,4 +191,5 @@ fn vcpus_with_ids_over_255_take_their_state() {
     let vcpu = machine.vcpu(299, None);
     let lapic = vcpu.get_lapic().unwrap();
     assert_eq!(lapic.regs[0x360..0x364], [0, 4, 0, 0]);
+    assert_eq!(vcpu.get_sregs().unwrap().apic_base & 0xC00, 0xC00, "x2APIC mode");
 }

@@ -6,7 +6,8 @@
 //!          modules, memory map     0x10000  command line
 //!  0x7000  zero page               0xA0000  ACPI tables
 //!  0x8000  stack, downwards        0xE0000  RSDP
-//!          from 0x9000            0x100000  kernel, from here on
+//!          from 0x9000             0xFFFF0  reset vector
+//!                                 0x100000  kernel, from here on
 //! ```
 use vm_memory::GuestAddress;
 

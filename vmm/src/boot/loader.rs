@@ -9,7 +9,8 @@ use vm_memory::{Bytes, GuestAddress};
 
 use super::image::{self, Format, Image};
 use super::{
-    BootError, Entry, KernelError, bzimage, elf, initramfs, layout, pvh, tables, zero_page,
+    BootError, Entry, KernelError, bzimage, elf, initramfs, layout, pvh, reset_vector, tables,
+    zero_page,
 };
 use crate::memory::GuestRam;
 
@@ -83,6 +84,7 @@ pub fn load(ram: &GuestRam, payload: &Payload<'_>) -> Result<LoadedKernel, BootE
         }
         Entry::Pvh { .. } => pvh::write(ram, initramfs)?,
     }
+    reset_vector::write(ram)?;
     tables::write_gdt(ram, kernel.entry.code_segment())?;
     Ok(LoadedKernel {
         entry: kernel.entry,

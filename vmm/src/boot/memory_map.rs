@@ -23,13 +23,14 @@ pub(super) struct Range {
 /// The ranges of a VM with this RAM, by ascending address. What is in none of them is free for
 /// devices: the 32-bit hole below the platform's own part.
 pub(super) fn ranges(ram: &GuestRam) -> Vec<Range> {
-    use layout::{ACPI_TABLES, EBDA_START, HIGH_MEMORY, HOLE_END, PLATFORM_START};
+    use layout::{ACPI_TABLES, EBDA_START, FIRMWARE, HIGH_MEMORY, HOLE_END, PLATFORM_START};
     let span = |start: u64, end: u64, kind| Range { start, size: end - start, kind };
     let [(_, low), (high_start, high)] = layout::split(ram.size());
     let mut ranges = vec![
         span(0, EBDA_START.0, Kind::Ram),
         span(EBDA_START.0, ACPI_TABLES.0, Kind::Reserved),
-        span(ACPI_TABLES.0, HIGH_MEMORY.0, Kind::Acpi),
+        span(ACPI_TABLES.0, FIRMWARE.0, Kind::Acpi),
+        span(FIRMWARE.0, HIGH_MEMORY.0, Kind::Reserved),
         span(HIGH_MEMORY.0, low, Kind::Ram),
         span(PLATFORM_START.0, HOLE_END.0, Kind::Reserved),
     ];

@@ -11,9 +11,10 @@
 //! initramfs as high below the 32-bit hole as the kernel allows.
 //!
 //! The order in a VM's life: make RAM → register its regions with KVM → [`load`] →
-//! [`acpi::write`](crate::acpi::write) → per vCPU CPUID, then [`msrs`], [`fpu`] and
-//! [`wire_lint1`]; for the first vCPU also [`Entry::regs`] and [`Entry::sregs`]. The others need
-//! nothing more: KVM starts them in wait-for-SIPI.
+//! [`acpi::write`](crate::acpi::write) → per vCPU CPUID, then the system registers with
+//! [`ApicMode::apply`], then [`msrs`], [`fpu`] and [`wire_lint1`]; the first vCPU also gets
+//! [`Entry::sregs`] and [`Entry::regs`]. The others need nothing more: KVM has them wait for a
+//! start-up IPI.
 //!
 //! Invariants:
 //! - every number out of an image is checked before it is used: a bad image is an error, never a
@@ -31,11 +32,12 @@ mod loader;
 mod memory_map;
 mod pvh;
 mod registers;
+mod reset_vector;
 mod tables;
 mod zero_page;
 
 pub use error::{BootError, KernelError};
-pub use lapic::wire_lint1;
+pub use lapic::{ApicMode, wire_lint1};
 pub use loader::{EntryPreference, KernelSource, LoadedKernel, Payload, load};
 pub use registers::{Entry, fpu, msrs};
 

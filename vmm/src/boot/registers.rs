@@ -56,7 +56,7 @@ impl Entry {
     }
 
     /// The system registers: `reset`, what KVM gave the vCPU, with the mode of this entry in
-    /// place. The APIC base stays KVM's.
+    /// place. The APIC base stays as it is there.
     pub fn sregs(&self, reset: kvm_sregs) -> kvm_sregs {
         let bits = self.code_segment();
         let data = tables::data_segment();

@@ -1,76 +1,101 @@
-//! What the control thread is told, and how it is woken: a lock-free queue and a generation word.
+//! What the owner of the VM is told, and how the control thread is woken: a lock-free queue, a flag
+//! and a generation word.
 //!
-//! vCPU threads only ever [`wake`](Inbox::wake) it (their requests are bits that it looks at), or
-//! post once, when they end. API threads post commands and wait for the answer on a channel of theirs.
+//! vCPU threads only ever [`wake`](Inbox::wake) it (their requests are bits that the owner looks at),
+//! or post once, when they end. API threads post requests and take the turn.
+
+use std::sync::OnceLock;
 
 use crossbeam_queue::SegQueue;
 use vcpu_state::sync::FutexWord;
 use vcpu_state::sync::atomic::{AtomicBool, Ordering, fence};
 
+use super::Ended;
 use super::owner::Message;
 
-/// The control thread's inbox.
+/// The owner's inbox.
 pub struct Inbox {
     messages: SegQueue<Message>,
+    /// Somebody wants the owner to look around.
+    look: AtomicBool,
     generation: FutexWord,
-    closed: AtomicBool,
+    ended: OnceLock<Ended>,
 }
-
-/// Closes the inbox when it goes.
-pub(super) struct Closer<'i>(&'i Inbox);
 
 impl Inbox {
     pub(super) fn new() -> Self {
         Self {
             messages: SegQueue::new(),
+            look: AtomicBool::new(false),
             generation: FutexWord::new(0),
-            closed: AtomicBool::new(false),
+            ended: OnceLock::new(),
         }
     }
 
-    /// Makes the control thread look around. Never blocks.
+    /// Makes the owner look around, on the control thread if nobody else. Never blocks.
     pub fn wake(&self) {
+        // Release: pairs with the acquire in `take_look`; what is to be seen is seen.
+        self.look.store(true, Ordering::Release);
         self.generation.advance();
     }
 
+    /// Posts something that its poster does not work off itself.
     pub(super) fn post(&self, message: Message) {
-        self.messages.push(message);
+        self.put(message);
         self.wake();
-        // The fences here and in `Closer::drop` pair: either the closer's drain sees this message, or
-        // this thread sees that the inbox is closed and drains itself. A drained request is answered
-        // by the end of its channel.
+    }
+
+    /// Posts something that its poster works off, by taking the turn next.
+    pub(super) fn put(&self, message: Message) {
+        self.messages.push(message);
+        // The fences here and in `close` pair: either the closer's drain sees this message, or this
+        // thread sees that the inbox is closed and drains itself. A drained request is answered by
+        // the end of its channel.
         fence(Ordering::SeqCst);
-        if self.closed.load(Ordering::Relaxed) {
+        if self.ended.get().is_some() {
             self.drain();
         }
     }
 
-    fn drain(&self) {
-        while self.take().is_some() {}
-    }
-
-    pub(super) fn close_on_drop(&self) -> Closer<'_> {
-        Closer(self)
-    }
-
-    pub(super) fn generation(&self) -> u32 {
-        self.generation.load()
+    /// Whether there is something for the owner to do.
+    pub(super) fn has_work(&self) -> bool {
+        // Acquire: see `wake`.
+        !self.messages.is_empty() || self.look.load(Ordering::Acquire)
     }
 
     pub(super) fn take(&self) -> Option<Message> {
         self.messages.pop()
     }
 
+    /// The owner is looking: later wakes ask it to look again.
+    pub(super) fn take_look(&self) {
+        self.look.swap(false, Ordering::AcqRel);
+    }
+
+    pub(super) fn generation(&self) -> u32 {
+        self.generation.load()
+    }
+
     /// Sleeps unless something happened since the generation was read.
     pub(super) fn wait(&self, generation: u32) {
         self.generation.wait(generation, None);
     }
-}
 
-impl Drop for Closer<'_> {
-    fn drop(&mut self) {
-        self.0.closed.store(true, Ordering::Relaxed);
+    /// There is no owner any longer. The first reason stands.
+    pub(super) fn close(&self, ended: Ended) {
+        let _ = self.ended.set(ended);
         fence(Ordering::SeqCst);
-        self.0.drain();
+        self.drain();
+        self.wake();
+    }
+
+    pub(super) fn ended(&self) -> Option<&Ended> {
+        self.ended.get()
+    }
+
+    fn drain(&self) {
+        while self.take().is_some() {}
+        // Nobody looks any longer; nobody is to believe that there is work.
+        self.look.store(false, Ordering::Release);
     }
 }

@@ -1,6 +1,7 @@
 //! What can be asked of a VMM: the one interface between the API (or a test) and the thread
 //! that owns the VM.
 
+mod core;
 mod inbox;
 mod owner;
 mod phase;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::VmConfig;
 use crate::consoles::OpenTerminal;
+pub use crate::vm::Wake;
 
 pub use inbox::Inbox;
 pub use vmm::{Ended, Vmm, VmmThread};
@@ -31,8 +33,11 @@ pub struct VmmOptions {
     pub vm_end: VmEnd,
     /// Called on the control thread when the VM has ended by itself, or the VMM has ended; must not
     /// block.
-    pub on_end: Option<Box<dyn Fn(&Ended) + Send>>,
+    pub on_end: Option<OnEnd>,
 }
+
+/// Hears of an end.
+pub type OnEnd = Box<dyn Fn(&Ended) + Send>;
 
 /// What becomes of a VMM when its VM ends by itself (the guest switches itself off, or fails).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -139,8 +144,9 @@ pub trait VmmControl: Send + Sync {
     fn boot(&self) -> Result<(), ControlError>;
     /// Returns when every vCPU is quiescent.
     fn pause(&self) -> Result<(), ControlError>;
-    /// Returns when no vCPU is held any longer.
-    fn resume(&self) -> Result<(), ControlError>;
+    /// Returns when no vCPU is held any longer. Their threads wake when the answer is dropped, so
+    /// that a server can tell its client first, before the vCPUs want the processors.
+    fn resume(&self) -> Result<Wake, ControlError>;
     /// Ends the vCPUs; the VM can be booted again.
     fn shutdown(&self) -> Result<(), ControlError>;
     /// Ends the vCPUs and boots again, in place.

@@ -1,4 +1,6 @@
-//! The control thread: it owns the VM, takes one message after the other, and never lends the VM out.
+//! The owner of the VM: takes one message after the other, and never lends the VM out.
+//!
+//! Which thread that happens on is the business of [`super::core`].
 
 use std::sync::mpsc::SyncSender;
 use std::time::Instant;
@@ -12,14 +14,22 @@ use super::{ControlError, Ended, Inbox, VmEnd, VmmOptions};
 use crate::config::VmConfig;
 use crate::consoles::Consoles;
 use crate::vcpu::{End, GuestEnd};
-use crate::vm::{Builder, Vm};
+use crate::vm::{Builder, Vm, Wake};
 
-/// What the control thread is told.
+/// What the owner is told.
 pub(super) enum Message {
     /// A request, and where its answer goes.
-    Request(Request, SyncSender<Result<(), ControlError>>),
+    Request(Request, SyncSender<Result<Answer, ControlError>>),
     /// A vCPU of the VM with this serial number cannot go on.
     VcpuFailed { vm: u64, report: String },
+}
+
+/// What a request comes to.
+pub(super) enum Answer {
+    /// It is done.
+    Done,
+    /// The VM is resumed; its vCPU threads wake when this is dropped.
+    Resumed(Wake),
 }
 
 /// What can be asked of it.
@@ -36,7 +46,7 @@ pub(super) enum Request {
     VmmShutdown,
 }
 
-/// The control thread's state.
+/// The owner's state.
 pub(super) struct Owner {
     options: VmmOptions,
     inbox: Arc<Inbox>,
@@ -51,12 +61,10 @@ impl Owner {
         Self { options, inbox, published, vm: None, serial: 0 }
     }
 
-    /// Works until the VMM has to end.
-    pub(super) fn run(mut self) -> Ended {
-        let ended = self.work();
+    /// The VMM ends: nothing is left of the VM.
+    pub(super) fn finish(&mut self, ended: &Ended) {
         self.remove();
-        self.tell(&ended);
-        ended
+        self.tell(ended);
     }
 
     fn tell(&self, ended: &Ended) {
@@ -65,23 +73,15 @@ impl Owner {
         }
     }
 
-    fn work(&mut self) -> Ended {
-        loop {
-            let generation = self.inbox.generation();
-            let mut idle = true;
-            while let Some(message) = self.inbox.take() {
-                idle = false;
-                if let Some(ended) = self.receive(message) {
-                    return ended;
-                }
-            }
-            if let Some(ended) = self.look_after_guest() {
-                return ended;
-            }
-            if idle {
-                self.inbox.wait(generation);
+    /// Works the inbox off; says so if the VMM has to end.
+    pub(super) fn work(&mut self) -> Option<Ended> {
+        self.inbox.take_look();
+        while let Some(message) = self.inbox.take() {
+            if let Some(ended) = self.receive(message) {
+                return Some(ended);
             }
         }
+        self.look_after_guest()
     }
 
     fn receive(&mut self, message: Message) -> Option<Ended> {
@@ -89,7 +89,7 @@ impl Owner {
             Message::Request(Request::VmmShutdown, answer) => {
                 self.remove();
                 // The asker may have gone away.
-                let _ = answer.send(Ok(()));
+                let _ = answer.send(Ok(Answer::Done));
                 Some(Ended::Requested)
             }
             Message::Request(request, answer) => {
@@ -100,7 +100,14 @@ impl Owner {
         }
     }
 
-    fn answer(&mut self, request: Request) -> Result<(), ControlError> {
+    fn answer(&mut self, request: Request) -> Result<Answer, ControlError> {
+        if matches!(request, Request::Resume) {
+            return self.resume().map(Answer::Resumed);
+        }
+        self.carry_out(request).map(|()| Answer::Done)
+    }
+
+    fn carry_out(&mut self, request: Request) -> Result<(), ControlError> {
         match request {
             Request::Create(config) => self.create(*config),
             Request::Boot => {
@@ -108,7 +115,7 @@ impl Owner {
                 self.boot(begun)
             }
             Request::Pause => self.pause(),
-            Request::Resume => self.resume(),
+            Request::Resume => self.resume().map(drop),
             Request::Shutdown => self.shutdown(),
             Request::Reboot => self.reboot(),
             Request::Delete => self.delete(),
@@ -181,7 +188,7 @@ impl Owner {
         match self.build(&config) {
             Ok(mut vm) => {
                 self.published.last_error.store(None);
-                vm.resume();
+                drop(vm.resume());
                 self.publish(vm);
                 self.published.boot.set(begun.elapsed());
                 self.published.phase.advance(Move::Done).map(drop)
@@ -258,14 +265,12 @@ impl Owner {
         }
     }
 
-    fn resume(&mut self) -> Result<(), ControlError> {
+    fn resume(&mut self) -> Result<Wake, ControlError> {
         self.published.phase.advance(Move::Resume)?;
-        if let Some(vm) = &mut self.vm {
-            let begun = Instant::now();
-            vm.resume();
-            self.published.last_resume.set(begun.elapsed());
-        }
-        Ok(())
+        let begun = Instant::now();
+        let wake = self.vm.as_mut().map_or_else(Wake::none, Vm::resume);
+        self.published.last_resume.set(begun.elapsed());
+        Ok(wake)
     }
 
     fn shutdown(&mut self) -> Result<(), ControlError> {

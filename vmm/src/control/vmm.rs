@@ -1,4 +1,4 @@
-//! The VMM as its users hold it: starts the control thread, posts to it, waits for its answers.
+//! The VMM as its users hold it: posts requests, takes the turn, waits for the answers.
 
 use std::io;
 use std::sync::mpsc;
@@ -6,10 +6,12 @@ use std::thread::{Builder, JoinHandle};
 
 use vcpu_state::sync::Arc;
 
-use super::owner::{Message, Owner, Request};
+use super::core::Core;
+use super::owner::{Answer, Message, Owner, Request};
 use super::published::Published;
-use super::{ControlError, Counters, Inbox, VmInfo, VmmControl, VmmOptions};
+use super::{ControlError, Counters, Inbox, VmInfo, VmmControl, VmmOptions, Wake};
 use crate::config::VmConfig;
+use crate::sched;
 use crate::vm::Machine;
 
 /// Why the VMM ended.
@@ -23,10 +25,9 @@ pub enum Ended {
     Failed(String),
 }
 
-/// The requests' way to the control thread.
+/// The requests' way to the owner of the VM.
 pub struct Vmm {
-    inbox: Arc<Inbox>,
-    published: Arc<Published>,
+    core: Arc<Core>,
 }
 
 /// The end of the VMM, to wait for.
@@ -48,28 +49,45 @@ impl Vmm {
     pub fn start(options: VmmOptions) -> io::Result<(Arc<Self>, VmmThread)> {
         let inbox = Arc::new(Inbox::new());
         let published = Arc::new(Published::new(options.name.clone()));
-        let vmm = Arc::new(Self { inbox: Arc::clone(&inbox), published: Arc::clone(&published) });
-        let owner = Owner::new(options, Arc::clone(&inbox), published);
-        let thread =
-            Builder::new().name("control".to_owned()).stack_size(512 << 10).spawn(move || {
-                // Closed on every path, a panic included: nobody waits for an answer that cannot come.
-                let _close = inbox.close_on_drop();
-                owner.run()
-            })?;
-        Ok((vmm, VmmThread(thread)))
+        let owner = Owner::new(options, Arc::clone(&inbox), Arc::clone(&published));
+        let core = Arc::new(Core::new(owner, inbox, published));
+        let looks = Arc::clone(&core);
+        let thread = Builder::new()
+            .name("control".to_owned())
+            .stack_size(512 << 10)
+            .spawn(move || look_after_guests(&looks))?;
+        Ok((Arc::new(Self { core }), VmmThread(thread)))
     }
 
     /// The machine of the VM that exists now, for looking at its memory.
     #[must_use]
     pub fn machine(&self) -> Option<Arc<Machine>> {
-        self.published.live.load().as_ref().map(|live| Arc::clone(&live.machine))
+        self.core.published.live.load().as_ref().map(|live| Arc::clone(&live.machine))
+    }
+
+    fn ask(&self, request: Request) -> Result<Answer, ControlError> {
+        let (answer, answered) = mpsc::sync_channel(1);
+        self.core.inbox.put(Message::Request(request, answer));
+        self.core.take_turn();
+        // The sender is dropped unanswered when the VMM has ended.
+        answered.recv().unwrap_or(Err(ControlError::Stopping))
     }
 
     fn request(&self, request: Request) -> Result<(), ControlError> {
-        let (answer, answered) = mpsc::sync_channel(1);
-        self.inbox.post(Message::Request(request, answer));
-        // The sender is dropped unanswered when the control thread has ended.
-        answered.recv().unwrap_or(Err(ControlError::Stopping))
+        self.ask(request).map(drop)
+    }
+}
+
+/// The control thread: takes the turn when a vCPU wants something, until the VMM has ended.
+fn look_after_guests(core: &Core) -> Ended {
+    sched::prefer_short_slices();
+    loop {
+        let generation = core.inbox.generation();
+        core.take_turn();
+        if let Some(ended) = core.inbox.ended() {
+            return ended.clone();
+        }
+        core.inbox.wait(generation);
     }
 }
 
@@ -86,8 +104,11 @@ impl VmmControl for Vmm {
         self.request(Request::Pause)
     }
 
-    fn resume(&self) -> Result<(), ControlError> {
-        self.request(Request::Resume)
+    fn resume(&self) -> Result<Wake, ControlError> {
+        match self.ask(Request::Resume)? {
+            Answer::Resumed(wake) => Ok(wake),
+            Answer::Done => Ok(Wake::none()),
+        }
     }
 
     fn shutdown(&self) -> Result<(), ControlError> {
@@ -107,11 +128,11 @@ impl VmmControl for Vmm {
     }
 
     fn info(&self) -> Result<VmInfo, ControlError> {
-        self.published.info()
+        self.core.published.info()
     }
 
     fn counters(&self) -> Result<Counters, ControlError> {
-        self.published.counters()
+        self.core.published.counters()
     }
 
     fn vmm_shutdown(&self) -> Result<(), ControlError> {

@@ -32,6 +32,12 @@ pub const ACPI_TABLES: GuestAddress = GuestAddress(0xA_0000);
 /// The tables end before it.
 pub const RSDP: GuestAddress = GuestAddress(0xE_0000);
 
+/// First address after the ACPI area, where a PC has its BIOS.
+pub const FIRMWARE: GuestAddress = GuestAddress(0xF_0000);
+
+/// F000:FFF0, where a guest jumps that wants the BIOS to restart the machine.
+pub const RESET_VECTOR: GuestAddress = GuestAddress(0xF_FFF0);
+
 /// 1 MiB: kernels go here or higher, the boot structures go below.
 pub const HIGH_MEMORY: GuestAddress = GuestAddress(0x10_0000);
 

@@ -18,7 +18,7 @@ mod exits;
 mod failure;
 mod run_loop;
 mod run_page;
-mod sched;
+
 mod signal;
 mod startup;
 mod thread;

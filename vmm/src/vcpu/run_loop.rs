@@ -9,7 +9,8 @@ use super::counters::ExitKind;
 use super::exits::{self, GuestEnd, Handled, Ports};
 use super::failure::{self, VcpuFailure};
 use super::run_page::RunPage;
-use super::sched;
+
+use crate::sched;
 use crate::vm::Machine;
 
 /// How a vCPU thread ended.

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use kvm_ioctls::VmFd;
 use vcpu_state::sync::Arc;
-use vcpu_state::{Completer, Deadline, Group, OneShot, PauseError, Quiesced};
+use vcpu_state::{Completer, Deadline, Group, OneShot, PauseError, Quiesced, Resumed};
 
 pub use build::{BuildError, Builder};
 pub use kvm::{KvmError, KvmHost};
@@ -41,6 +41,23 @@ pub struct Vm {
     #[expect(dead_code, reason = "its drop is what it is for")]
     power_taken: Completer,
     kvm: VmFd,
+}
+
+/// A resume that is done but for waking the threads, which its drop does.
+#[must_use = "dropping it wakes the vCPU threads"]
+pub struct Wake(Option<Resumed>);
+
+impl Wake {
+    /// Nobody to wake.
+    pub const fn none() -> Self {
+        Self(None)
+    }
+}
+
+impl std::fmt::Debug for Wake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Wake").field(&self.0.as_ref().map(Resumed::released)).finish()
+    }
 }
 
 impl Vm {
@@ -67,11 +84,9 @@ impl Vm {
         Ok(self.held.as_ref().map_or(Duration::ZERO, Quiesced::latency))
     }
 
-    /// Lets the vCPUs go on (or, after the build, begin).
-    pub fn resume(&mut self) {
-        if let Some(held) = self.held.take() {
-            held.resume();
-        }
+    /// Lets the vCPUs go on (or, after the build, begin). Their threads wake when the answer is dropped.
+    pub fn resume(&mut self) -> Wake {
+        Wake(self.held.take().map(Quiesced::release))
     }
 
     /// Sends a non-maskable interrupt to every vCPU. One that is paused takes it when it is resumed.

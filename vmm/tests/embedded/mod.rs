@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use stillpoint_guest::layout;
+use stillpoint_guest::{Control, ControlBytes, layout};
 use vm_memory::{Bytes, GuestAddress};
 use vmm::config::{ConsoleConfig, ConsoleMode, CpusConfig, MemoryConfig, PayloadConfig, VmConfig};
 use vmm::control::{Vmm, VmmControl, VmmOptions, VmmThread};
@@ -53,10 +53,6 @@ impl TestVm {
         self.vmm.machine().unwrap()
     }
 
-    pub fn control<T: vm_memory::ByteValued>(&self, field: u64) -> T {
-        self.machine().ram.memory().read_obj(GuestAddress(layout::CONTROL + field)).unwrap()
-    }
-
     /// One field of every vCPU's line.
     pub fn lines(&self, field: u64) -> Vec<u64> {
         let machine = self.machine();
@@ -87,9 +83,15 @@ impl TestVm {
 
     pub fn await_up(&self) {
         self.await_that("every vCPU up and in its mode", |vm| {
-            vm.control::<u32>(layout::CONTROL_PHASE) == layout::PHASE_RUNNING
-                && vm.control::<u64>(layout::CONTROL_MODE) & 0xffff == u64::from(vm.vcpus)
+            vm.guest().and_then(|guest| guest.settled()).is_some()
         });
+    }
+
+    /// The guest's control block, once it runs.
+    pub fn guest(&self) -> Option<Control> {
+        let mut bytes: ControlBytes = [0; 192];
+        self.machine().ram.memory().read_slice(&mut bytes, GuestAddress(layout::CONTROL)).unwrap();
+        Control::parse(&bytes)
     }
 
     pub fn await_progress(&self, field: u64) {

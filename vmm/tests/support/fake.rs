@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use vmm::config::VmConfig;
-use vmm::control::{ControlError, Counters, VcpuInfo, VmInfo, VmState, VmmControl};
+use vmm::control::{ControlError, Counters, VcpuInfo, VmInfo, VmState, VmmControl, Wake};
 
 /// Shared by the API under test and the test.
 #[derive(Default)]
@@ -62,8 +62,9 @@ impl VmmControl for FakeVmm {
         Ok(())
     }
 
-    fn resume(&self) -> Result<(), ControlError> {
-        self.change("resume", &[VmState::Paused], "Paused", VmState::Running)
+    fn resume(&self) -> Result<Wake, ControlError> {
+        self.change("resume", &[VmState::Paused], "Paused", VmState::Running)?;
+        Ok(Wake::none())
     }
 
     fn shutdown(&self) -> Result<(), ControlError> {

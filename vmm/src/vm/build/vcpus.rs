@@ -5,7 +5,7 @@ use kvm_ioctls::VcpuFd;
 use vcpu_state::sync::Arc;
 
 use super::BuildError;
-use crate::boot::{self, Entry};
+use crate::boot::{self, ApicMode, Entry};
 use crate::config::CpusConfig;
 use crate::cpuid::Template;
 use crate::vcpu::{self, End, SignalKick, Startup, VcpuParts};
@@ -70,14 +70,18 @@ fn create(vm: &Vm, shared: &SetUp, index: u32) -> Result<VcpuFd, BuildError> {
 fn set_up(shared: &SetUp, fd: &VcpuFd, index: u32) -> Result<(), BuildError> {
     let cpuid = shared.template.for_vcpu(index)?;
     fd.set_cpuid2(&cpuid).map_err(KvmError::of("KVM_SET_CPUID2"))?;
+    let mut sregs = fd.get_sregs().map_err(KvmError::of("KVM_GET_SREGS"))?;
+    ApicMode::needed_by(shared.template.topology()).apply(&mut sregs);
+    if index == 0 {
+        sregs = shared.entry.sregs(sregs);
+    }
+    fd.set_sregs(&sregs).map_err(KvmError::of("KVM_SET_SREGS"))?;
     set_msrs(fd)?;
     fd.set_fpu(&boot::fpu()).map_err(KvmError::of("KVM_SET_FPU"))?;
     let mut lapic = fd.get_lapic().map_err(KvmError::of("KVM_GET_LAPIC"))?;
     boot::wire_lint1(&mut lapic);
     fd.set_lapic(&lapic).map_err(KvmError::of("KVM_SET_LAPIC"))?;
     if index == 0 {
-        let reset = fd.get_sregs().map_err(KvmError::of("KVM_GET_SREGS"))?;
-        fd.set_sregs(&shared.entry.sregs(reset)).map_err(KvmError::of("KVM_SET_SREGS"))?;
         fd.set_regs(&shared.entry.regs()).map_err(KvmError::of("KVM_SET_REGS"))?;
     }
     Ok(())
