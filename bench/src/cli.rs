@@ -153,6 +153,9 @@ impl PauseArgs {
         let numbers = self.vcpus.as_deref().unwrap_or(usual);
         let mut report =
             Report { host: Host::this(), measured: Vec::new(), starts: Vec::new(), memory: None };
+        if let Some(warning) = report.host.warning() {
+            eprintln!("warning: {warning}");
+        }
         // First, while the machine is quiet.
         if self.at.contains(&Place::Socket) {
             self.measure_start(stillpoint, numbers, &mut report)?;

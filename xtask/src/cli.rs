@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::host::{self, Output, Streams};
 use crate::image::guest::Guest;
-use crate::{linux, linux_tests, suites};
+use crate::{bench, linux, linux_tests, suites};
 
 /// Tests, benchmarks and the nested test host of Stillpoint.
 #[derive(Parser)]
@@ -21,6 +21,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Task {
     Test(TestArgs),
+    Bench(BenchArgs),
     Host(HostArgs),
     Linux(LinuxArgs),
     #[command(hide = true)]
@@ -32,6 +33,7 @@ impl Cli {
     pub fn run(self) -> Result<u8> {
         match self.command {
             Task::Test(args) => args.run(),
+            Task::Bench(args) => match bench::run(&args.arguments)? {},
             Task::Host(args) => args.run(),
             Task::Linux(args) => linux::run(&linux::Options { cpus: args.cpus, mem: args.mem }),
             Task::LinuxTests(args) => args.run(),
@@ -66,6 +68,22 @@ impl TestArgs {
         }
         Ok(u8::from(!suites::run(&self.only)?))
     }
+}
+
+/// Measure how long pause, resume and start take, against bare threads and other VMMs.
+///
+/// Builds the benchmark and `stillpoint` as they are released and runs the benchmark with the arguments that follow.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  cargo xtask bench pause
+  cargo xtask bench pause --json pause.json --svg pause.svg
+  cargo xtask bench pause --quick
+  cargo xtask bench breakdown --vcpus 254 --guest spinning
+  cargo xtask bench pause --help")]
+struct BenchArgs {
+    /// `pause` or `breakdown`, and their options
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
 }
 
 /// Boot Debian's stock cloud kernel with a shell on this terminal.

@@ -1,4 +1,5 @@
 //! Tests, benchmarks and the nested test host, as `cargo xtask …`.
+mod bench;
 mod build;
 mod cli;
 mod host;

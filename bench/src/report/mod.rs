@@ -125,7 +125,12 @@ pub(crate) mod sample {
         }
         let vcpus = NonZeroU32::MIN;
         Report {
-            host: Host { kernel: "6.1.0".into(), cpus: 2, cpu_model: "Example CPU".into() },
+            host: Host {
+                kernel: "6.1.0".into(),
+                cpus: 2,
+                cpu_model: "Example CPU".into(),
+                busy_percent: 0.0,
+            },
             measured,
             starts: vec![Start { vcpus, to_running: summary(5.0), own: None }],
             memory: Some(Memory {

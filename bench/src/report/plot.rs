@@ -67,7 +67,13 @@ fn draw(report: &Report, path: &Path) -> Result<(), Box<dyn std::error::Error>> 
     for (panel, (verb, guest)) in panels.iter().zip(titles) {
         let of_panel = |row: &&Row| row.verb == verb && row.guest == guest;
         let shown: Vec<_> = rows.iter().filter(of_panel).collect();
-        draw_panel(panel, &format!("{} {}", guest.name(), verb.name()), &shown, &groups, limits)?;
+        draw_panel(
+            panel,
+            &format!("{}, vCPUs {}", verb.name(), guest.name()),
+            &shown,
+            &groups,
+            limits,
+        )?;
     }
     root.present()?;
     Ok(())
@@ -102,7 +108,10 @@ fn draw_panel(
         .build_cartesian_2d(-0.5..count - 0.5, (limits.0..limits.1).log_scale())?;
     let group_at = |x: &f64| {
         let found = (0_u32..).zip(groups).find(|(at, _)| (f64::from(*at) - x).abs() < 0.01);
-        found.map_or_else(String::new, |(_, vcpus)| format!("{vcpus} vCPUs"))
+        found.map_or_else(String::new, |(_, vcpus)| match vcpus {
+            1 => "1 vCPU".to_owned(),
+            more => format!("{more} vCPUs"),
+        })
     };
     chart
         .configure_mesh()
@@ -137,7 +146,7 @@ fn draw_row(
     let s = &row.paced;
     let line = ShapeStyle::from(&color.mix(0.55)).stroke_width(2);
     let whisker = vec![(x, at(s.min_ms)), (x, at(s.max_ms))];
-    let tick = vec![(x - 0.04, at(s.p99_ms)), (x + 0.04, at(s.p99_ms))];
+    let tick = vec![(x - 0.03, at(s.p99_ms)), (x + 0.03, at(s.p99_ms))];
     chart.draw_series([PathElement::new(whisker, line), PathElement::new(tick, line)])?;
     label(chart, (x, at(s.median_ms)), s.median_ms, color)?;
     if let Some(others) = row.others_ms {
@@ -156,7 +165,7 @@ fn label(
     let style = (FONT, 11).into_font().color(&color);
     let dot = EmptyElement::at(at)
         + Circle::new((0, 0), 5, color.filled())
-        + Text::new(super::digits(value), (7, -5), style);
+        + Text::new(super::digits(value), (9, -5), style);
     chart.draw_series([dot])?;
     Ok(())
 }
@@ -187,7 +196,12 @@ mod tests {
         let path = dir.path().join("plot.svg");
         write_svg(&sample::report(), &path).unwrap();
         let svg = std::fs::read_to_string(&path).unwrap();
-        for text in ["halted pause", "spinning pause", "halted resume", "spinning resume"] {
+        for text in [
+            "pause, vCPUs halted",
+            "pause, vCPUs spinning",
+            "resume, vCPUs halted",
+            "resume, vCPUs spinning",
+        ] {
             assert!(svg.contains(text), "no panel {text}");
         }
         for text in ["other VMMs", "API socket", "in process", "bare threads", "254 vCPUs"] {

@@ -27,7 +27,9 @@ pub fn print(report: &Report) -> String {
 
 fn heading(report: &Report) -> String {
     let host = &report.host;
-    format!("{} CPUs ({}), Linux {}\n", host.cpus, host.cpu_model, host.kernel)
+    let warning =
+        host.warning().map_or_else(String::new, |warning| format!("warning: {warning}\n"));
+    format!("{} CPUs ({}), Linux {}\n{warning}", host.cpus, host.cpu_model, host.kernel)
 }
 
 fn title(place: Place) -> &'static str {
