@@ -1,3 +1,2 @@
-//! The one place that names the atomics this crate uses, so that a model checker's can take
-//! their place.
-pub(crate) use std::sync::atomic;
+//! Atomics through the shim, so that a model checker sees the devices' as it sees the words'.
+pub(crate) use vcpu_state::sync::atomic;

@@ -11,7 +11,7 @@ use vcpu_state::sync::FutexWord;
 use vcpu_state::sync::atomic::{AtomicBool, Ordering, fence};
 
 use super::Ended;
-use super::owner::Message;
+use super::message::Message;
 
 /// The owner's inbox.
 pub struct Inbox {

@@ -1,8 +1,10 @@
 //! What can be asked of a VMM: the one interface between the API (or a test) and the thread
 //! that owns the VM.
 
+mod booting;
 mod core;
 mod inbox;
+mod message;
 mod owner;
 mod phase;
 mod published;

@@ -2,58 +2,26 @@
 //!
 //! Which thread that happens on is the business of [`super::core`].
 
-use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
-use devices::power::{PowerRequest, PowerSink};
+use devices::power::PowerRequest;
 use vcpu_state::sync::Arc;
 
+use super::message::{Answer, Message, Request};
 use super::phase::{Move, Phase};
-use super::published::{Live, Published};
+use super::published::Published;
 use super::{ControlError, Ended, Inbox, VmEnd, VmmOptions};
 use crate::config::VmConfig;
-use crate::consoles::Consoles;
-use crate::vcpu::{End, GuestEnd};
-use crate::vm::{Builder, Vm, Wake};
-
-/// What the owner is told.
-pub(super) enum Message {
-    /// A request, and where its answer goes.
-    Request(Request, SyncSender<Result<Answer, ControlError>>),
-    /// A vCPU of the VM with this serial number cannot go on.
-    VcpuFailed { vm: u64, report: String },
-}
-
-/// What a request comes to.
-pub(super) enum Answer {
-    /// It is done.
-    Done,
-    /// The VM is resumed; its vCPU threads wake when this is dropped.
-    Resumed(Wake),
-}
-
-/// What can be asked of it.
-#[derive(Debug)]
-pub(super) enum Request {
-    Create(Box<VmConfig>),
-    Boot,
-    Pause,
-    Resume,
-    Shutdown,
-    Reboot,
-    Delete,
-    Nmi,
-    VmmShutdown,
-}
+use crate::vm::{Vm, Wake};
 
 /// The owner's state.
 pub(super) struct Owner {
-    options: VmmOptions,
-    inbox: Arc<Inbox>,
-    published: Arc<Published>,
-    vm: Option<Vm>,
+    pub(super) options: VmmOptions,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) published: Arc<Published>,
+    pub(super) vm: Option<Vm>,
     /// Serial number of the newest VM, so that a message about an older one is known to be.
-    serial: u64,
+    pub(super) serial: u64,
 }
 
 impl Owner {
@@ -179,69 +147,6 @@ impl Owner {
         config.validate().map_err(|error| ControlError::InvalidConfig(error.to_string()))?;
         self.published.config.store(Some(Arc::new(config)));
         self.published.phase.advance(Move::Create).map(drop)
-    }
-
-    fn boot(&mut self, begun: Instant) -> Result<(), ControlError> {
-        let config = self.published.config.load_full();
-        self.published.phase.advance(Move::Boot)?;
-        let config = config.ok_or(ControlError::NotCreated)?;
-        match self.build(&config) {
-            Ok(mut vm) => {
-                self.published.last_error.store(None);
-                drop(vm.resume());
-                self.publish(vm);
-                self.published.boot.set(begun.elapsed());
-                self.published.phase.advance(Move::Done).map(drop)
-            }
-            Err(error) => {
-                self.published.phase.advance(Move::Failed)?;
-                Err(error)
-            }
-        }
-    }
-
-    fn build(&mut self, config: &VmConfig) -> Result<Vm, ControlError> {
-        // The host's ends of the consoles outlive a reboot.
-        let consoles = match self.published.consoles.load_full() {
-            Some(consoles) => consoles,
-            None => self.open_consoles(config)?,
-        };
-        self.serial += 1;
-        let serial = self.serial;
-        let inbox = Arc::clone(&self.inbox);
-        let builder = Builder { config, consoles: &consoles, inbox: &self.inbox };
-        let vm = builder.build(move |machine, index, end| match end {
-            End::Killed => {}
-            End::Guest(GuestEnd::Reset) => machine.power.request(PowerRequest::Reset),
-            End::Guest(GuestEnd::Shutdown) => machine.power.request(PowerRequest::Shutdown),
-            End::Guest(GuestEnd::Crash) => {
-                let report = format!("the guest reported a crash through vCPU {index}");
-                inbox.post(Message::VcpuFailed { vm: serial, report });
-            }
-            End::Failed(failure) => {
-                inbox.post(Message::VcpuFailed { vm: serial, report: failure.to_string() });
-            }
-            End::Panicked(message) => {
-                let report = format!("the thread of vCPU {index} panicked: {message}");
-                inbox.post(Message::VcpuFailed { vm: serial, report });
-            }
-        });
-        vm.map_err(|error| ControlError::Failed(error.to_string()))
-    }
-
-    fn open_consoles(&mut self, config: &VmConfig) -> Result<Arc<Consoles>, ControlError> {
-        let consoles = Consoles::open(config, self.options.open_terminal.as_ref())
-            .map_err(|error| ControlError::Failed(error.to_string()))?;
-        self.published.config.store(Some(Arc::new(consoles.fill_in(config))));
-        let consoles = Arc::new(consoles);
-        self.published.consoles.store(Some(Arc::clone(&consoles)));
-        Ok(consoles)
-    }
-
-    fn publish(&mut self, vm: Vm) {
-        let live = Live { machine: Arc::clone(vm.machine()), group: Arc::clone(vm.group()) };
-        self.published.live.store(Some(Arc::new(live)));
-        self.vm = Some(vm);
     }
 
     fn pause(&mut self) -> Result<(), ControlError> {

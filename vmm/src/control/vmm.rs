@@ -7,7 +7,8 @@ use std::thread::{Builder, JoinHandle};
 use vcpu_state::sync::Arc;
 
 use super::core::Core;
-use super::owner::{Answer, Message, Owner, Request};
+use super::message::{Answer, Message, Request};
+use super::owner::Owner;
 use super::published::Published;
 use super::{ControlError, Counters, Inbox, VmInfo, VmmControl, VmmOptions, Wake};
 use crate::config::VmConfig;

@@ -2,6 +2,7 @@
 
 mod devices;
 mod irq;
+mod limits;
 mod vcpus;
 
 use kvm_bindings::{
@@ -91,6 +92,7 @@ impl Builder<'_> {
         let cpus = &self.config.cpus;
         let host = KvmHost::open()?;
         host.check_vcpus(cpus.max_vcpus)?;
+        limits::make_room(cpus.max_vcpus);
         let supported = host.supported_cpuid()?;
         let topology = Topology::new(cpus)?;
         let ram = GuestRam::new(&self.config.memory, cpuid::physical_address_bits(&supported))?;
@@ -150,19 +152,8 @@ fn payload<'a>(config: &'a VmConfig, cmdline: &'a str) -> Payload<'a> {
 
 fn make_vm(host: &KvmHost, ram: &GuestRam) -> Result<VmFd, KvmError> {
     let vm = host.kvm().create_vm().map_err(KvmError::of("KVM_CREATE_VM"))?;
-    if vm.check_extension(Cap::SetIdentityMapAddr) {
-        vm.set_identity_map_address(layout::KVM_IDENTITY_MAP.0)
-            .map_err(KvmError::of("KVM_SET_IDENTITY_MAP_ADDR"))?;
-    }
-    if vm.check_extension(Cap::SetTssAddr) {
-        let address = usize::try_from(layout::KVM_TSS.0).unwrap_or(usize::MAX);
-        vm.set_tss_address(address).map_err(KvmError::of("KVM_SET_TSS_ADDR"))?;
-    }
-    vm.create_irq_chip().map_err(KvmError::of("KVM_CREATE_IRQCHIP"))?;
-    if vm.check_extension(Cap::Pit2) {
-        let config = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..Default::default() };
-        vm.create_pit2(config).map_err(KvmError::of("KVM_CREATE_PIT2"))?;
-    }
+    // Before the interrupt controllers: what they register makes a later slot wait for a grace
+    // period of several milliseconds.
     for (slot, region) in (0..).zip(ram.regions()) {
         let region = kvm_userspace_memory_region {
             slot,
@@ -175,6 +166,19 @@ fn make_vm(host: &KvmHost, ram: &GuestRam) -> Result<VmFd, KvmError> {
         // VM outlived it, KVM would see the unmapping (MMU notifiers) and fault, not touch freed memory.
         unsafe { vm.set_user_memory_region(region) }
             .map_err(KvmError::of("KVM_SET_USER_MEMORY_REGION"))?;
+    }
+    if vm.check_extension(Cap::SetIdentityMapAddr) {
+        vm.set_identity_map_address(layout::KVM_IDENTITY_MAP.0)
+            .map_err(KvmError::of("KVM_SET_IDENTITY_MAP_ADDR"))?;
+    }
+    if vm.check_extension(Cap::SetTssAddr) {
+        let address = usize::try_from(layout::KVM_TSS.0).unwrap_or(usize::MAX);
+        vm.set_tss_address(address).map_err(KvmError::of("KVM_SET_TSS_ADDR"))?;
+    }
+    vm.create_irq_chip().map_err(KvmError::of("KVM_CREATE_IRQCHIP"))?;
+    if vm.check_extension(Cap::Pit2) {
+        let config = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..Default::default() };
+        vm.create_pit2(config).map_err(KvmError::of("KVM_CREATE_PIT2"))?;
     }
     Ok(vm)
 }

@@ -70,21 +70,29 @@ fn create(vm: &Vm, shared: &SetUp, index: u32) -> Result<VcpuFd, BuildError> {
 fn set_up(shared: &SetUp, fd: &VcpuFd, index: u32) -> Result<(), BuildError> {
     let cpuid = shared.template.for_vcpu(index)?;
     fd.set_cpuid2(&cpuid).map_err(KvmError::of("KVM_SET_CPUID2"))?;
-    let mut sregs = fd.get_sregs().map_err(KvmError::of("KVM_GET_SREGS"))?;
-    ApicMode::needed_by(shared.template.topology()).apply(&mut sregs);
-    if index == 0 {
-        sregs = shared.entry.sregs(sregs);
-    }
-    fd.set_sregs(&sregs).map_err(KvmError::of("KVM_SET_SREGS"))?;
     set_msrs(fd)?;
+    let apic_mode = ApicMode::needed_by(shared.template.topology());
+    if index == 0 {
+        set_up_first(shared, fd, apic_mode)
+    } else if apic_mode == ApicMode::X2apic {
+        // All else that could be set, the INIT that starts this vCPU resets.
+        let mut sregs = fd.get_sregs().map_err(KvmError::of("KVM_GET_SREGS"))?;
+        apic_mode.apply(&mut sregs);
+        Ok(fd.set_sregs(&sregs).map_err(KvmError::of("KVM_SET_SREGS"))?)
+    } else {
+        Ok(())
+    }
+}
+
+fn set_up_first(shared: &SetUp, fd: &VcpuFd, apic_mode: ApicMode) -> Result<(), BuildError> {
+    let mut reset = fd.get_sregs().map_err(KvmError::of("KVM_GET_SREGS"))?;
+    apic_mode.apply(&mut reset);
+    fd.set_sregs(&shared.entry.sregs(reset)).map_err(KvmError::of("KVM_SET_SREGS"))?;
     fd.set_fpu(&boot::fpu()).map_err(KvmError::of("KVM_SET_FPU"))?;
     let mut lapic = fd.get_lapic().map_err(KvmError::of("KVM_GET_LAPIC"))?;
     boot::wire_lint1(&mut lapic);
     fd.set_lapic(&lapic).map_err(KvmError::of("KVM_SET_LAPIC"))?;
-    if index == 0 {
-        fd.set_regs(&shared.entry.regs()).map_err(KvmError::of("KVM_SET_REGS"))?;
-    }
-    Ok(())
+    Ok(fd.set_regs(&shared.entry.regs()).map_err(KvmError::of("KVM_SET_REGS"))?)
 }
 
 fn set_msrs(fd: &VcpuFd) -> Result<(), BuildError> {

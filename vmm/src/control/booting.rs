@@ -1,0 +1,81 @@
+//! The owner's way from a configuration to a running VM.
+
+use std::time::Instant;
+
+use devices::power::{PowerRequest, PowerSink};
+use vcpu_state::sync::Arc;
+
+use super::ControlError;
+use super::message::Message;
+use super::owner::Owner;
+use super::phase::Move;
+use super::published::Live;
+use crate::config::VmConfig;
+use crate::consoles::Consoles;
+use crate::vcpu::{End, GuestEnd};
+use crate::vm::{Builder, Vm};
+
+impl Owner {
+    pub(super) fn boot(&mut self, begun: Instant) -> Result<(), ControlError> {
+        let config = self.published.config.load_full();
+        self.published.phase.advance(Move::Boot)?;
+        let config = config.ok_or(ControlError::NotCreated)?;
+        match self.build(&config) {
+            Ok(mut vm) => {
+                self.published.last_error.store(None);
+                drop(vm.resume());
+                self.publish(vm);
+                self.published.boot.set(begun.elapsed());
+                self.published.phase.advance(Move::Done).map(drop)
+            }
+            Err(error) => {
+                self.published.phase.advance(Move::Failed)?;
+                Err(error)
+            }
+        }
+    }
+
+    fn build(&mut self, config: &VmConfig) -> Result<Vm, ControlError> {
+        // The host's ends of the consoles outlive a reboot.
+        let consoles = match self.published.consoles.load_full() {
+            Some(consoles) => consoles,
+            None => self.open_consoles(config)?,
+        };
+        self.serial += 1;
+        let serial = self.serial;
+        let inbox = Arc::clone(&self.inbox);
+        let builder = Builder { config, consoles: &consoles, inbox: &self.inbox };
+        let vm = builder.build(move |machine, index, end| match end {
+            End::Killed => {}
+            End::Guest(GuestEnd::Reset) => machine.power.request(PowerRequest::Reset),
+            End::Guest(GuestEnd::Shutdown) => machine.power.request(PowerRequest::Shutdown),
+            End::Guest(GuestEnd::Crash) => {
+                let report = format!("the guest reported a crash through vCPU {index}");
+                inbox.post(Message::VcpuFailed { vm: serial, report });
+            }
+            End::Failed(failure) => {
+                inbox.post(Message::VcpuFailed { vm: serial, report: failure.to_string() });
+            }
+            End::Panicked(message) => {
+                let report = format!("the thread of vCPU {index} panicked: {message}");
+                inbox.post(Message::VcpuFailed { vm: serial, report });
+            }
+        });
+        vm.map_err(|error| ControlError::Failed(error.to_string()))
+    }
+
+    fn open_consoles(&mut self, config: &VmConfig) -> Result<Arc<Consoles>, ControlError> {
+        let consoles = Consoles::open(config, self.options.open_terminal.as_ref())
+            .map_err(|error| ControlError::Failed(error.to_string()))?;
+        self.published.config.store(Some(Arc::new(consoles.fill_in(config))));
+        let consoles = Arc::new(consoles);
+        self.published.consoles.store(Some(Arc::clone(&consoles)));
+        Ok(consoles)
+    }
+
+    fn publish(&mut self, vm: Vm) {
+        let live = Live { machine: Arc::clone(vm.machine()), group: Arc::clone(vm.group()) };
+        self.published.live.store(Some(Arc::new(live)));
+        self.vm = Some(vm);
+    }
+}

@@ -1,0 +1,36 @@
+//! What the owner of the VM can be told and asked.
+
+use std::sync::mpsc::SyncSender;
+
+use super::{ControlError, Wake};
+use crate::config::VmConfig;
+
+/// What the owner is told.
+pub(super) enum Message {
+    /// A request, and where its answer goes.
+    Request(Request, SyncSender<Result<Answer, ControlError>>),
+    /// A vCPU of the VM with this serial number cannot go on.
+    VcpuFailed { vm: u64, report: String },
+}
+
+/// What a request comes to.
+pub(super) enum Answer {
+    /// It is done.
+    Done,
+    /// The VM is resumed; its vCPU threads wake when this is dropped.
+    Resumed(Wake),
+}
+
+/// What can be asked of it.
+#[derive(Debug)]
+pub(super) enum Request {
+    Create(Box<VmConfig>),
+    Boot,
+    Pause,
+    Resume,
+    Shutdown,
+    Reboot,
+    Delete,
+    Nmi,
+    VmmShutdown,
+}
