@@ -137,28 +137,36 @@ impl PauseArgs {
         if needs_kvm {
             check_kvm(Path::new("/dev/kvm"))?;
         }
-        let report = self.measure(&stillpoint)?;
-        print!("{}", report::print(&report));
+        let mut report =
+            Report { host: Host::this(), measured: Vec::new(), starts: Vec::new(), memory: None };
+        // What has been measured before an error, or Ctrl-C, is worth showing too.
+        let measured = self.measure(&stillpoint, &mut report);
+        if measured.is_ok() || !report.measured.is_empty() {
+            self.show(&report)?;
+        }
+        measured
+    }
+
+    fn show(&self, report: &Report) -> Result<()> {
+        print!("{}", report::print(report));
         if let Some(path) = &self.json {
-            report::write_json(&report, path)?;
+            report::write_json(report, path)?;
         }
         if let Some(path) = &self.svg {
-            report::write_svg(&report, path)?;
+            report::write_svg(report, path)?;
         }
         Ok(())
     }
 
-    fn measure(&self, stillpoint: &Path) -> Result<Report> {
+    fn measure(&self, stillpoint: &Path, report: &mut Report) -> Result<()> {
         let usual: &[u32] = if self.quick { &[1, 8] } else { &[1, 8, 64, 254] };
         let numbers = self.vcpus.as_deref().unwrap_or(usual);
-        let mut report =
-            Report { host: Host::this(), measured: Vec::new(), starts: Vec::new(), memory: None };
         if let Some(warning) = report.host.warning() {
             eprintln!("warning: {warning}");
         }
         // First, while the machine is quiet.
         if self.at.contains(&Place::Socket) {
-            self.measure_start(stillpoint, numbers, &mut report)?;
+            self.measure_start(stillpoint, numbers, report)?;
         }
         let plan = plan(
             self.cycles.unwrap_or(if self.quick { 10 } else { 100 }),
@@ -173,7 +181,7 @@ impl PauseArgs {
                 }
             }
         }
-        Ok(report)
+        Ok(())
     }
 
     fn measure_start(&self, stillpoint: &Path, numbers: &[u32], report: &mut Report) -> Result<()> {
