@@ -37,7 +37,8 @@ enum Command {
   stillpoint-bench pause
   stillpoint-bench pause --json pause.json --svg pause.svg
   stillpoint-bench pause --quick
-  stillpoint-bench pause --vcpus 64 --guest spinning --at socket,threads --cycles 200 --starts 0")]
+  stillpoint-bench pause --vcpus 64 --guest spinning --at socket,threads --cycles 200 --starts 0
+  chrt -R -f 50 stillpoint-bench pause      without this program's own waits for a CPU, which others take")]
 struct PauseArgs {
     /// Numbers of vCPUs [default: 1,8,64,254]
     #[arg(long, value_delimiter = ',', value_name = "N,…", value_parser = vcpus())]
