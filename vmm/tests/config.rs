@@ -185,6 +185,16 @@ fn mistakes_in_json_name_the_field() {
         ("{\"cpus\": {\"boot_vcpus\": \"4\"}}", "field \"cpus.boot_vcpus\": invalid type"),
         ("{\"serial\": {\"mode\": \"Tyt\"}}", "field \"serial.mode\": unknown variant `Tyt`"),
         ("{\"serial\": {}}", "field \"serial\": missing field `mode`"),
+        ("{\"serial\": {\"mode\": \"a\\nb\\u001b\"}}", "unknown variant `a\\nb\\u{1b}`"),
+        (
+            "{\"cpus\": {\"topology\": {\"threads_per_core\": 1, \"cores_per_die\": 1, \
+             \"dies_per_package\": 1, \"packages\": 1, \"sockets\": 1}}}",
+            "field \"cpus.topology.sockets\": unknown field `sockets`",
+        ),
+        (
+            "{\"cpus\": {\"affinity\": [{\"vcpu\": 0, \"host_cpus\": [0], \"numa\": 1}]}}",
+            "field \"cpus.affinity[0].numa\": unknown field `numa`",
+        ),
         (
             "{\"cpus\": {\"affinity\": [{\"vcpu\": 0, \"host_cpus\": [true]}]}}",
             "field \"cpus.affinity[0].host_cpus[0]\": invalid type",
@@ -192,6 +202,7 @@ fn mistakes_in_json_name_the_field() {
     ] {
         let error = json(text).expect_err(text);
         assert!(error.contains(expected), "{text}: {error}\n  lacks: {expected}");
+        assert!(!error.contains(char::is_control), "{error:?}");
     }
 }
 
@@ -246,6 +257,7 @@ fn configurations_that_make_no_vm() {
         (with_memory("size=17M,hugepages=on,hugepage_size=2M"), "no whole number of 2MiB pages"),
         (with_payload(Some(&missing), None), "No such file"),
         (with_payload(Some(&folder), None), "is a directory"),
+        (with_payload(Some(&directory.path().join("a\nb\x1B")), None), "/a\\nb\\u{1b}: No such"),
         (with_payload(Some(&empty), None), "is empty"),
         (with_payload(Some(&PathBuf::from("/dev/null")), None), "is not a regular file"),
         (with_payload(None, Some(&kernel)), "without a kernel"),

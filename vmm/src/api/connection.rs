@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::MAX_BODY;
-use super::chunked;
+use super::chunked::{self, Decoder};
 use super::head::{self, BodyLength, Head};
 use super::response::{After, Response, Status};
 use super::routes;
@@ -107,14 +107,13 @@ impl<'a> Connection<'a> {
             }
             BodyLength::Chunked => {
                 self.invite(&head, self.unread.is_empty())?;
-                let (body, length) = loop {
-                    if let Some(found) = chunked::decode(&self.unread).map_err(End::Refused)? {
-                        break found;
+                let mut decoder = Decoder::default();
+                loop {
+                    if let Some(body) = decoder.feed(&mut self.unread).map_err(End::Refused)? {
+                        break body;
                     }
                     self.read_more(Limit::Partial)?;
-                };
-                self.unread.drain(..length);
-                body
+                }
             }
         };
         Ok((head, body))

@@ -25,12 +25,14 @@ mod socket;
 mod workers;
 
 use std::convert::Infallible;
-use std::os::unix::net::UnixListener;
+use std::os::fd::BorrowedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
 use crate::control::VmmControl;
+use connection::Connection;
 use socket::Socket;
 use workers::Pool;
 
@@ -74,6 +76,12 @@ pub enum ApiError {
 /// against a VMM that is just starting on that path.
 pub fn remove_stale(path: &Path) -> Result<bool, ApiError> {
     socket::remove_stale(path)
+}
+
+/// Serves one connection that exists already, on the calling thread, until the client ends it, or
+/// sends what is no request, or `stop` becomes readable.
+pub fn serve_connection(stream: UnixStream, stop: BorrowedFd<'_>, control: &dyn VmmControl) {
+    Connection::new(stream, stop).serve(control);
 }
 
 fn with_pid(pid: Option<i32>) -> String {

@@ -8,6 +8,7 @@ use super::values::{parse_integer, split_list};
 
 /// The host CPUs that one vCPU may run on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CpuAffinity {
     /// Index of the vCPU.
     pub vcpu: u32,

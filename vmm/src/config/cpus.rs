@@ -34,6 +34,7 @@ impl Default for CpusConfig {
 
 /// `topology=threads:cores:dies:packages`; the product equals `max_vcpus`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CpuTopology {
     /// Threads in a core.
     pub threads_per_core: u16,

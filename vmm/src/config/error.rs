@@ -156,6 +156,20 @@ pub struct Invalid {
     pub problem: String,
 }
 
+/// A message of one line: what it quotes of a configuration may have line ends in it, or what
+/// moves a terminal's cursor.
+pub(super) fn one_line(message: &str) -> String {
+    let mut line = String::with_capacity(message.len());
+    for next in message.chars() {
+        if next.is_control() {
+            line.extend(next.escape_default());
+        } else {
+            line.push(next);
+        }
+    }
+    line
+}
+
 fn meant(nearest: Option<&str>) -> String {
     nearest.map_or_else(String::new, |nearest| format!(", did you mean {nearest:?}?"))
 }

@@ -2,7 +2,7 @@
 use serde_json::{Map, Value};
 
 use super::VmConfig;
-use super::error::{ConfigError, JsonError};
+use super::error::{ConfigError, JsonError, one_line};
 use super::nearest::nearest;
 use super::strict::Strict;
 use super::unsupported::{Section, first_request};
@@ -34,7 +34,7 @@ impl VmConfig {
         }
         Ok(serde_path_to_error::deserialize(value).map_err(|error| JsonError::Value {
             path: error.path().to_string(),
-            problem: error.inner().to_string(),
+            problem: one_line(&error.inner().to_string()),
         })?)
     }
 }

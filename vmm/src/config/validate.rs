@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
 
+use super::error::one_line;
 use super::{
     ConfigError, ConsoleConfig, ConsoleMode, CpusConfig, Invalid, MemoryConfig, PayloadConfig,
     VmConfig, print_size,
@@ -27,13 +28,14 @@ const PAGE: u64 = 4096;
 impl VmConfig {
     /// Checks everything that can be told without making the VM; looks whether files exist.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        check_cpus(&self.cpus).map_err(|problem| Invalid { section: "cpus", problem })?;
-        check_memory(&self.memory).map_err(|problem| Invalid { section: "memory", problem })?;
-        check_payload(&self.payload).map_err(|problem| Invalid { section: "payload", problem })?;
-        check_console(&self.serial).map_err(|problem| Invalid { section: "serial", problem })?;
-        check_console(&self.console).map_err(|problem| Invalid { section: "console", problem })?;
-        check_both(&self.serial, &self.console)
-            .map_err(|problem| Invalid { section: "serial and console", problem })?;
+        let invalid =
+            |section| move |problem: String| Invalid { section, problem: one_line(&problem) };
+        check_cpus(&self.cpus).map_err(invalid("cpus"))?;
+        check_memory(&self.memory).map_err(invalid("memory"))?;
+        check_payload(&self.payload).map_err(invalid("payload"))?;
+        check_console(&self.serial).map_err(invalid("serial"))?;
+        check_console(&self.console).map_err(invalid("console"))?;
+        check_both(&self.serial, &self.console).map_err(invalid("serial and console"))?;
         Ok(())
     }
 }
