@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::host::{self, Output, Streams};
 use crate::image::guest::Guest;
-use crate::{bench, linux, linux_tests, suites};
+use crate::{bench, diagram, linux, linux_tests, suites};
 
 /// Tests, benchmarks and the nested test host of Stillpoint.
 #[derive(Parser)]
@@ -24,6 +24,8 @@ enum Task {
     Bench(BenchArgs),
     Host(HostArgs),
     Linux(LinuxArgs),
+    /// Draw the lifecycle's states from the transition function: README.md, docs/lifecycle.svg
+    Diagram,
     #[command(hide = true)]
     LinuxTests(LinuxTestsArgs),
 }
@@ -36,6 +38,7 @@ impl Cli {
             Task::Bench(args) => match bench::run(&args.arguments)? {},
             Task::Host(args) => args.run(),
             Task::Linux(args) => linux::run(&linux::Options { cpus: args.cpus, mem: args.mem }),
+            Task::Diagram => diagram::run().map(|()| 0),
             Task::LinuxTests(args) => args.run(),
         }
     }

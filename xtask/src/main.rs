@@ -2,6 +2,7 @@
 mod bench;
 mod build;
 mod cli;
+mod diagram;
 mod host;
 mod image;
 mod kvm;
