@@ -30,15 +30,16 @@ impl Contents<'_> {
     pub fn pack(&self) -> Result<Vec<u8>> {
         let mut root = Tree::new(&self.packages.busybox, include_str!("init.sh"))?;
         root.modules(&self.packages.host_kernel.modules, &MODULES)?;
+        // First, so that they take the place of what would be there otherwise.
+        for (from, to) in self.files {
+            root.host_file(from, to)?;
+        }
         root.directory("files");
         root.directory("out");
         root.host_file(self.stillpoint, "usr/local/bin/stillpoint")?;
         root.host_file(&tree::lscpu()?, "usr/bin/lscpu")?;
         root.host_file(&self.guest.bzimage(), "guest/vmlinuz")?;
         root.host_file(&self.guest.initramfs(), "guest/initramfs")?;
-        for (from, to) in self.files {
-            root.host_file(from, to)?;
-        }
         let words: Vec<String> = self.command.iter().map(|word| quote(word)).collect();
         root.file("sp/command", Kind::Data, format!("exec {}\n", words.join(" ")).as_bytes());
         Ok(root.finish())

@@ -1,4 +1,5 @@
-//! The files of one run of the nested host. They go away when the run went well, and stay for a look at them when not.
+//! The files of one run of the nested host. They go away when the run went well; when not, the small ones stay for a
+//! look at them.
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -60,5 +61,12 @@ impl Scratch {
     pub fn remove(self) -> Result<()> {
         std::fs::remove_dir_all(&self.dir)
             .with_context(|| format!("cannot remove {}", self.dir.display()))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Large, and made anew in a second; gone already when the run went well.
+        let _ = std::fs::remove_file(self.initramfs());
     }
 }

@@ -16,8 +16,21 @@ pub enum Loader {
 
 const PVH: &str = "176";
 
-/// Kernel messages of warning level that are no fault of the VMM: they tell of the (emulated) processor.
-const HARMLESS: [&str; 0] = [];
+/// Kernel messages of warning level that are no fault of the VMM.
+const HARMLESS: [&str; 8] = [
+    // A time, and times are not judged: the vCPUs may share fewer, emulated processors.
+    "hrtimer: interrupt took",
+    // The processor's own weakness, or its microcode's age.
+    "Speculative Return Stack Overflow: ",
+    // A processor whose TSC is not invariant; the last lines explain the first.
+    "Unstable clock detected, switching default tracing clock to",
+    "If you want to keep using the local clock, then add:",
+    "\"trace_clock=local\"",
+    "on the kernel command line",
+    // The VM has no PCI bus.
+    "PCI: Fatal: No config space access function found",
+    "PCI: System does not support PCI",
+];
 
 /// The lines of one check.
 pub struct Report {

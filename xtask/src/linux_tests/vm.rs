@@ -17,8 +17,8 @@ use super::http::Api;
 use crate::progress::tail;
 use crate::tool;
 
-/// After how long a wait is reported as a hang. An emulated boot takes seconds.
-const PATIENCE: Duration = Duration::from_mins(2);
+/// After how long a wait is reported as a hang. An emulated boot takes seconds, on a busy machine a minute.
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// A line of the serial console.
 #[derive(Clone, Debug)]

@@ -1,5 +1,6 @@
 //! The suite of Linux guests: on this machine's KVM if that can run Linux, else in the nested host.
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -55,6 +56,7 @@ fn nested(packages: &Packages) -> Result<Outcome> {
             (guest.vmlinux(), "guest/vmlinux".to_owned()),
         ],
         out: Some(logs.clone()),
+        limit: Duration::from_mins(30),
         ..host::Options::default()
     };
     let words = [
