@@ -26,6 +26,8 @@ struct Shells {
     socket: f64,
     control: f64,
     group: f64,
+    /// Waking threads after the answer.
+    wake: f64,
 }
 
 /// Measures and shows it.
@@ -40,9 +42,11 @@ pub fn breakdown(load: Load, plan: Plan, stillpoint: &Path) -> Result<String> {
         Column::number("HTTP").under("of which"),
         Column::number("hand-over"),
         Column::number("vCPUs"),
+        Column::number("waking").under("after the answer"),
     ]);
     for (outer, (verb, inner)) in [socket_pause, socket_resume].iter().zip(&inner) {
-        let shells = Shells { socket: outer.paced.median_ms, control: inner[0], group: inner[1] };
+        let [control, group, wake] = *inner;
+        let shells = Shells { socket: outer.paced.median_ms, control, group, wake };
         table.row(cells(*verb, &shells));
     }
     let parts = floor(load, plan)?;
@@ -53,21 +57,26 @@ pub fn breakdown(load: Load, plan: Plan, stillpoint: &Path) -> Result<String> {
     ))
 }
 
-fn cells(verb: Verb, Shells { socket, control, group }: &Shells) -> Vec<String> {
-    let parts = [*socket, *control, *group, socket - control, control - group, *group];
+fn cells(verb: Verb, Shells { socket, control, group, wake }: &Shells) -> Vec<String> {
+    let parts = [*socket, *control, *group, socket - control, control - group, *group, *wake];
     std::iter::once(verb.name().to_owned()).chain(parts.map(digits)).collect()
 }
 
-/// Medians at the control interface and inside the group.
-fn in_process(load: Load, plan: Plan) -> Result<[(Verb, [f64; 2]); 2]> {
-    let mut vm = Recorder { vm: InProcess::start(load)?, pause: Vec::new(), resume: Vec::new() };
+/// Medians at the control interface, inside the group, and of the wake.
+fn in_process(load: Load, plan: Plan) -> Result<[(Verb, [f64; 3]); 2]> {
+    let mut vm = Recorder {
+        vm: InProcess::start(load)?,
+        pause: Vec::new(),
+        resume: Vec::new(),
+        wake: Vec::new(),
+    };
     let samples = cycles::paced(&mut vm, load, plan)?;
     let median = |samples: &[Duration]| {
         Summary::of(samples).map(|s| s.median_ms).context("not one cycle was asked for")
     };
     let shells = [
-        (Verb::Pause, [median(&samples.pause)?, median(&vm.pause)?]),
-        (Verb::Resume, [median(&samples.resume)?, median(&vm.resume)?]),
+        (Verb::Pause, [median(&samples.pause)?, median(&vm.pause)?, 0.0]),
+        (Verb::Resume, [median(&samples.resume)?, median(&vm.resume)?, median(&vm.wake)?]),
     ];
     vm.vm.end()?;
     Ok(shells)
@@ -78,6 +87,7 @@ struct Recorder {
     vm: InProcess,
     pause: Vec<Duration>,
     resume: Vec<Duration>,
+    wake: Vec<Duration>,
 }
 
 impl Subject for Recorder {
@@ -86,7 +96,8 @@ impl Subject for Recorder {
     }
 
     fn resume(&mut self) -> Result<Duration> {
-        let took = self.vm.resume()?;
+        let (took, wake) = self.vm.resume_in_parts()?;
+        self.wake.push(wake);
         let (pause, resume) = self.vm.last()?;
         self.pause.push(pause);
         self.resume.push(resume);
@@ -161,10 +172,10 @@ mod tests {
 
     #[test]
     fn each_shell_is_what_the_next_inner_one_does_not_explain() {
-        let shells = Shells { socket: 0.5, control: 0.3, group: 0.25 };
+        let shells = Shells { socket: 0.5, control: 0.3, group: 0.25, wake: 0.01 };
         assert_eq!(
             cells(Verb::Pause, &shells),
-            ["pause", "0.50", "0.30", "0.25", "0.20", "0.050", "0.25"]
+            ["pause", "0.50", "0.30", "0.25", "0.20", "0.050", "0.25", "0.010"]
         );
     }
 

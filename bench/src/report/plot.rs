@@ -13,7 +13,7 @@ use plotters::prelude::*;
 use super::{Report, Row};
 use crate::cell::{Guest, Place, Verb};
 
-const SIZE: (u32, u32) = (1080, 860);
+const SIZE: (u32, u32) = (1440, 900);
 const HEAD: u32 = 74;
 const FONT: &str = "sans-serif";
 const INK: RGBColor = RGBColor(38, 42, 48);
@@ -33,10 +33,10 @@ const fn series(name: &'static str, color: RGBColor, shift: f64) -> Series {
     Series { name, color, shift }
 }
 
-const OTHERS: Series = series("other VMMs (best), API socket", RGBColor(190, 82, 64), -0.27);
-const SOCKET: Series = series("Stillpoint, API socket", RGBColor(24, 94, 168), -0.09);
-const IN_PROCESS: Series = series("Stillpoint, in process", RGBColor(72, 160, 200), 0.09);
-const THREADS: Series = series("bare threads, signalled once", RGBColor(128, 132, 138), 0.27);
+const OTHERS: Series = series("other VMMs (best), API socket", RGBColor(190, 82, 64), -0.34);
+const SOCKET: Series = series("Stillpoint, API socket", RGBColor(24, 94, 168), -0.12);
+const IN_PROCESS: Series = series("Stillpoint, in process", RGBColor(72, 160, 200), 0.1);
+const THREADS: Series = series("bare threads, signalled once", RGBColor(128, 132, 138), 0.32);
 const LEGEND: [Series; 4] = [SOCKET, IN_PROCESS, THREADS, OTHERS];
 
 fn of(place: Place) -> Series {
