@@ -132,8 +132,8 @@ fn exchange<'a>(pieces: impl Iterator<Item = &'a [u8]>, stop: &OwnedFd) -> Outco
         match client.read(&mut packet) {
             Ok(0) => break,
             Ok(length) => wire.extend_from_slice(&packet[..length]),
-            // Closed with bytes that nobody read.
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
+            // Told once, before what was sent: closed with bytes that nobody read.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
             Err(error) => panic!("{error}"),
         }
     }
