@@ -188,6 +188,9 @@ impl Owner {
         match self.build(&config) {
             Ok(mut vm) => {
                 self.published.last_error.store(None);
+                if let Some(on_first_boot) = self.options.on_first_boot.take() {
+                    on_first_boot();
+                }
                 drop(vm.resume());
                 self.publish(vm);
                 self.published.boot.set(begun.elapsed());
@@ -290,7 +293,12 @@ impl Owner {
     }
 
     fn reboot(&mut self) -> Result<(), ControlError> {
-        self.shutdown()?;
+        self.shutdown().map_err(|refused| match refused {
+            ControlError::WrongPhase { state, needed, .. } => {
+                ControlError::WrongPhase { action: "reboot", state, needed }
+            }
+            other => other,
+        })?;
         self.boot(Instant::now())
     }
 
