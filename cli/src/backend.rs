@@ -26,6 +26,8 @@ pub struct Options {
     pub started: Option<Instant>,
     /// Called when a VM with a console on the terminal is created.
     pub open_terminal: OpenTerminal,
+    /// Called once, when the first VM has been built and before the guest can print.
+    pub on_first_boot: Option<Box<dyn FnOnce() + Send>>,
     /// What becomes of the VMM when its VM ends by itself.
     pub vm_end: VmEnd,
     /// Called from any thread when the VM has ended; must not block.
@@ -34,7 +36,7 @@ pub struct Options {
 
 /// Starts a VMM without a VM.
 pub fn start(options: Options) -> Result<Arc<dyn VmmControl>, ControlError> {
-    let Options { name, started, open_terminal, vm_end, on_end } = options;
+    let Options { name, started, open_terminal, on_first_boot, vm_end, on_end } = options;
     let on_end = move |ended: &Ended| {
         on_end(match ended {
             Ended::GuestShutdown => End::PoweredOff,
@@ -46,6 +48,7 @@ pub fn start(options: Options) -> Result<Arc<dyn VmmControl>, ControlError> {
         name,
         started,
         open_terminal: Some(open_terminal),
+        on_first_boot,
         vm_end,
         on_end: Some(Box::new(on_end)),
     };

@@ -53,16 +53,17 @@ pub fn run(options: &Run, logging: &Logging, started: Instant) -> Result<(), Fai
     signals::watch(events.clone()).map_err(|error| Failure::of("signals", &error))?;
     let has_terminal =
         config.serial.mode == ConsoleMode::Tty || config.console.mode == ConsoleMode::Tty;
+    let announcement = match (options.detached, has_terminal) {
+        (true, _) => Announcement::None,
+        (false, true) => Announcement::WithKeys,
+        (false, false) => Announcement::Socket,
+    };
     let vmm = Vmm::start(
         options.name.as_deref(),
         options.api_socket.as_deref(),
         &events,
-        Purpose::OneVm { started },
+        Purpose::OneVm { started, announcement },
     )?;
-    if !options.detached {
-        let keys = if has_terminal { "; Ctrl-A x ends it, Ctrl-A h helps" } else { "" };
-        say(&format!("{}: API on {}{keys}\n", vmm.name, vmm.socket.display()));
-    }
     let booted = vmm.control.create(config).and_then(|()| vmm.control.boot());
     if let Err(error) = booted {
         vmm.end();
@@ -105,9 +106,35 @@ pub enum Purpose {
     OneVm {
         /// When the process started.
         started: Instant,
+        /// What to say about it.
+        announcement: Announcement,
     },
     /// To serve clients until one of them ends it.
     Serve,
+}
+
+/// What is said on standard error when a VM begins: nothing, should it not come to that.
+#[derive(Clone, Copy, Debug)]
+pub enum Announcement {
+    /// Nothing.
+    None,
+    /// Where its API is.
+    Socket,
+    /// That, and the keys.
+    WithKeys,
+}
+
+impl Announcement {
+    /// To be called before the guest prints.
+    fn of(self, name: &str, socket: &Path) -> Option<Box<dyn FnOnce() + Send>> {
+        let keys = match self {
+            Self::None => return None,
+            Self::Socket => "",
+            Self::WithKeys => "; Ctrl-A x ends it, Ctrl-A h helps",
+        };
+        let line = format!("{name}: API on {}{keys}\n", socket.display());
+        Some(Box::new(move || say(&line)))
+    }
 }
 
 /// A VMM with its API.
@@ -128,13 +155,16 @@ impl Vmm {
         purpose: Purpose,
     ) -> Result<Self, Failure> {
         let start = |name: String, socket: &Path| {
-            let (started, vm_end) = match purpose {
-                Purpose::OneVm { started } => (Some(started), VmEnd::VmmEnds),
-                Purpose::Serve => (None, VmEnd::VmmStays),
+            let (started, vm_end, announcement) = match purpose {
+                Purpose::OneVm { started, announcement } => {
+                    (Some(started), VmEnd::VmmEnds, announcement)
+                }
+                Purpose::Serve => (None, VmEnd::VmmStays, Announcement::None),
             };
             let options = backend::Options {
                 name: Some(name.clone()),
                 started,
+                on_first_boot: announcement.of(&name, socket),
                 vm_end,
                 open_terminal: open_terminal(events.clone()),
                 on_end: on_end(events.clone()),

@@ -71,9 +71,10 @@ fn answers_have_the_right_form() {
     let done = client.request("PUT", "vm.pause", "");
     assert_eq!((done.status, done.body.as_str()), (204, ""));
     assert_eq!(done.field("content-length"), None);
-    let refused = client.request("PUT", "vm.pause", "");
+    let refused = client.request("PUT", "vm.boot", "");
     assert_eq!(refused.status, 405);
-    assert_eq!(refused.body, r#"["cannot pause a VM that is Paused; it must be Running"]"#);
+    let expected = r#"["cannot boot a VM that is Paused; it must be Created or Shutdown"]"#;
+    assert_eq!(refused.body, expected);
     let info = client.request("GET", "vm.info?x=y", "");
     let info: serde_json::Value = serde_json::from_str(&info.body).expect("JSON");
     assert_eq!(info["state"], "Paused");

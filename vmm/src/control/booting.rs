@@ -23,6 +23,9 @@ impl Owner {
         match self.build(&config) {
             Ok(mut vm) => {
                 self.published.last_error.store(None);
+                if let Some(on_first_boot) = self.options.on_first_boot.take() {
+                    on_first_boot();
+                }
                 drop(vm.resume());
                 self.publish(vm);
                 self.published.boot.set(begun.elapsed());

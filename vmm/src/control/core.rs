@@ -14,6 +14,8 @@
 //! posted is worked off by its poster or by somebody who looks after it was posted; when the owner is
 //! gone, for whatever reason, nobody waits for an answer.
 
+use std::panic::{self, AssertUnwindSafe};
+
 use crossbeam_queue::ArrayQueue;
 use vcpu_state::sync::Arc;
 use vcpu_state::sync::atomic::{Ordering, fence};
@@ -62,13 +64,21 @@ struct Turn<'c> {
 impl Turn<'_> {
     fn work(&mut self) {
         let Some(mut owner) = self.owner.take() else { return };
-        // While it is worked with it is not in `self`: a panic drops it, and the VM with it.
-        if let Some(ended) = owner.work() {
-            owner.finish(&ended);
-            self.core.inbox.close(ended);
-        } else {
-            self.owner = Some(owner);
+        // While it is worked with it is not in `self`: a panic drops it, and the VM with it. Whoever
+        // waits for the end of the VM is told before: a VMM without an owner can do nothing any more.
+        match panic::catch_unwind(AssertUnwindSafe(|| owner.work())) {
+            Ok(None) => self.owner = Some(owner),
+            Ok(Some(ended)) => self.end(*owner, ended),
+            Err(payload) => {
+                self.end(*owner, Ended::Failed("the VMM panicked".to_owned()));
+                panic::resume_unwind(payload);
+            }
         }
+    }
+
+    fn end(&self, mut owner: Owner, ended: Ended) {
+        owner.finish(&ended);
+        self.core.inbox.close(ended);
     }
 }
 
@@ -77,7 +87,7 @@ impl Drop for Turn<'_> {
         match self.owner.take() {
             // Cannot fail: the place was emptied by this turn.
             Some(owner) => drop(self.core.place.push(owner)),
-            // Does nothing if the VMM ended in good order.
+            // Does nothing unless ending the VM panicked, too.
             None => self.core.inbox.close(Ended::Failed("the VMM panicked".to_owned())),
         }
     }

@@ -31,6 +31,9 @@ pub struct VmmOptions {
     pub started: Option<Instant>,
     /// Opens what a console in mode `Tty` is attached to; without it that mode is an error.
     pub open_terminal: Option<OpenTerminal>,
+    /// Called once, when the first VM has been built and before its vCPUs run: what it prints comes
+    /// before what the guest prints, and only if there will be a guest.
+    pub on_first_boot: Option<Box<dyn FnOnce() + Send>>,
     /// What becomes of the VMM when its VM ends by itself.
     pub vm_end: VmEnd,
     /// Called on the control thread when the VM has ended by itself, or the VMM has ended; must not

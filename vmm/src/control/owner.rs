@@ -195,7 +195,12 @@ impl Owner {
     }
 
     fn reboot(&mut self) -> Result<(), ControlError> {
-        self.shutdown()?;
+        self.shutdown().map_err(|refused| match refused {
+            ControlError::WrongPhase { state, needed, .. } => {
+                ControlError::WrongPhase { action: "reboot", state, needed }
+            }
+            other => other,
+        })?;
         self.boot(Instant::now())
     }
 

@@ -1,9 +1,14 @@
-//! A VM on the machine's KVM that runs the embedded guest, and eyes on its memory.
+//! VMs on the machine's KVM: the embedded guest or a tiny kernel, and eyes on their memory.
 #![allow(dead_code, reason = "each test file uses a part of it")]
-#![expect(clippy::unwrap_used, reason = "a test ends where its premise fails")]
+#![allow(unused_imports, reason = "each test file uses a part of it")]
 
-use std::path::PathBuf;
+pub mod probe;
+pub mod screen;
+pub mod tiny;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use stillpoint_guest::{Control, ControlBytes, layout};
 use vm_memory::{Bytes, GuestAddress};
@@ -11,42 +16,116 @@ use vmm::config::{ConsoleConfig, ConsoleMode, CpusConfig, MemoryConfig, PayloadC
 use vmm::control::{Vmm, VmmControl, VmmOptions, VmmThread};
 use vmm::vm::Machine;
 
-/// A VMM whose VM runs the embedded guest.
+pub use screen::Screen;
+
+/// After this long something hangs. Not a tolerance: nothing becomes true or false by it.
+pub const HANG: Duration = Duration::from_mins(2);
+
+/// A VMM with a VM.
 pub struct TestVm {
     pub vmm: Arc<Vmm>,
     pub thread: Option<VmmThread>,
-    pub serial: PathBuf,
     pub vcpus: u32,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
-/// The configuration of the embedded guest in a mode (`halt`, `busy`, …).
-pub fn config(vcpus: u32, cmdline: &str, serial: PathBuf) -> VmConfig {
+/// The embedded guest with this command line (`mode=busy quiet`, …), its serial port going nowhere.
+pub fn config(vcpus: u32, cmdline: &str) -> VmConfig {
     VmConfig {
         cpus: CpusConfig { boot_vcpus: vcpus, max_vcpus: vcpus, ..CpusConfig::default() },
         memory: MemoryConfig { size: 64 << 20, ..MemoryConfig::default() },
         payload: PayloadConfig { cmdline: Some(cmdline.to_owned()), ..PayloadConfig::default() },
-        serial: ConsoleConfig { mode: ConsoleMode::File, file: Some(serial), socket: None },
         ..VmConfig::default()
     }
 }
 
+/// Waits, looking again and again, until something is true.
+pub fn until(what: &str, mut so: impl FnMut() -> bool, state: impl FnOnce() -> String) {
+    let begun = Instant::now();
+    while !so() {
+        assert!(begun.elapsed() < HANG, "waited in vain for {what}: {}", state());
+        // Leaves the processors to the guest between two looks.
+        let moment = rustix::time::Timespec { tv_sec: 0, tv_nsec: 500_000 };
+        let _ = rustix::thread::nanosleep(&moment);
+    }
+}
+
 impl TestVm {
-    /// Boots it; returns when every vCPU is up and in its mode.
+    /// Boots the embedded guest with its serial port in a file; returns when every vCPU is up and
+    /// in its mode.
     pub fn boot(vcpus: u32, cmdline: &str) -> Self {
         let vm = Self::created(vcpus, cmdline);
-        vm.vmm.boot().unwrap();
-        vm.await_up();
+        vm.start();
         vm
+    }
+
+    /// Boots what was created; returns when every vCPU is up and in its mode.
+    pub fn start(&self) {
+        self.vmm.boot().unwrap();
+        self.await_up();
     }
 
     /// Creates it without booting.
     pub fn created(vcpus: u32, cmdline: &str) -> Self {
+        let serial = |dir: &Path| ConsoleConfig {
+            mode: ConsoleMode::File,
+            file: Some(dir.join("serial")),
+            socket: None,
+        };
+        Self::with(config(vcpus, cmdline), serial)
+    }
+
+    /// The same with the serial port on a socket, and somebody behind it; not booted.
+    pub fn with_screen(vcpus: u32, cmdline: &str) -> Self {
+        let serial = |dir: &Path| ConsoleConfig {
+            mode: ConsoleMode::Socket,
+            file: None,
+            socket: Some(dir.join("serial")),
+        };
+        Self::with(config(vcpus, cmdline), serial)
+    }
+
+    /// A tiny kernel with its serial port in a file; not booted.
+    pub fn tiny(code: &[u8]) -> Self {
+        let serial = |dir: &Path| ConsoleConfig {
+            mode: ConsoleMode::File,
+            file: Some(dir.join("serial")),
+            socket: None,
+        };
         let dir = tempfile::tempdir().unwrap();
-        let serial = dir.path().join("serial");
-        let (vmm, thread) = Vmm::start(VmmOptions::default()).unwrap();
-        vmm.create(config(vcpus, cmdline, serial.clone())).unwrap();
-        Self { vmm, thread: Some(thread), serial, vcpus, _dir: dir }
+        let kernel = dir.path().join("kernel");
+        std::fs::write(&kernel, tiny::elf(code)).unwrap();
+        let mut config = config(1, "");
+        config.payload.kernel = Some(kernel);
+        Self::within(dir, config, serial, VmmOptions::default())
+    }
+
+    /// Any VM; not booted.
+    pub fn with(config: VmConfig, serial: impl FnOnce(&Path) -> ConsoleConfig) -> Self {
+        Self::within(tempfile::tempdir().unwrap(), config, serial, VmmOptions::default())
+    }
+
+    fn within(
+        dir: tempfile::TempDir,
+        mut config: VmConfig,
+        serial: impl FnOnce(&Path) -> ConsoleConfig,
+        options: VmmOptions,
+    ) -> Self {
+        config.serial = serial(dir.path());
+        let vcpus = config.cpus.boot_vcpus;
+        let (vmm, thread) = Vmm::start(options).unwrap();
+        vmm.create(config).unwrap();
+        Self { vmm, thread: Some(thread), vcpus, dir }
+    }
+
+    /// The serial port's file or socket.
+    pub fn serial(&self) -> PathBuf {
+        self.dir.path().join("serial")
+    }
+
+    /// Where the test may put something.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
     }
 
     pub fn machine(&self) -> Arc<Machine> {
@@ -62,23 +141,25 @@ impl TestVm {
             .collect()
     }
 
-    pub fn heartbeats(&self) -> Vec<u64> {
-        self.lines(layout::LINE_HEARTBEAT)
+    /// The whole of every vCPU's line.
+    pub fn all_lines(&self) -> Vec<u8> {
+        let size = usize::try_from(layout::LINE_SIZE).unwrap() * self.vcpus as usize;
+        let mut lines = vec![0; size];
+        let memory = self.machine();
+        memory.ram.memory().read_slice(&mut lines, GuestAddress(layout::LINES)).unwrap();
+        lines
     }
 
-    /// Waits, looking at guest memory, until something is true of it.
+    /// A counter of `vm.counters`.
+    pub fn counter(&self, group: &str, name: &str) -> u64 {
+        let counters = self.vmm.counters().unwrap();
+        counters.get(group).and_then(|group| group.get(name)).copied().unwrap()
+    }
+
+    /// Waits until something is true of it.
     pub fn await_that(&self, what: &str, so: impl Fn(&Self) -> bool) {
-        let begun = std::time::Instant::now();
-        while !so(self) {
-            // Not a tolerance: a hang must be reported rather than hang the suite.
-            assert!(
-                begun.elapsed().as_secs() < 60,
-                "waited for: {what}; {:?}\n{}",
-                self.vmm.info().unwrap(),
-                self.output()
-            );
-            std::thread::yield_now();
-        }
+        let state = || format!("{:?}\n{}", self.vmm.info(), self.output());
+        until(what, || so(self), state);
     }
 
     pub fn await_up(&self) {
@@ -90,7 +171,8 @@ impl TestVm {
     /// The guest's control block, once it runs.
     pub fn guest(&self) -> Option<Control> {
         let mut bytes: ControlBytes = [0; 192];
-        self.machine().ram.memory().read_slice(&mut bytes, GuestAddress(layout::CONTROL)).unwrap();
+        let machine = self.vmm.machine()?;
+        machine.ram.memory().read_slice(&mut bytes, GuestAddress(layout::CONTROL)).unwrap();
         Control::parse(&bytes)
     }
 
@@ -101,8 +183,9 @@ impl TestVm {
         });
     }
 
+    /// What the serial port's file holds.
     pub fn output(&self) -> String {
-        String::from_utf8_lossy(&std::fs::read(&self.serial).unwrap_or_default()).into_owned()
+        String::from_utf8_lossy(&std::fs::read(self.serial()).unwrap_or_default()).into_owned()
     }
 }
 

@@ -57,7 +57,8 @@ impl VmmControl for FakeVmm {
     }
 
     fn pause(&self) -> Result<(), ControlError> {
-        self.change("pause", &[VmState::Running], "Running", VmState::Paused)?;
+        let from = [VmState::Running, VmState::Paused];
+        self.change("pause", &from, "Running or Paused", VmState::Paused)?;
         self.pauses.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }

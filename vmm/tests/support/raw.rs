@@ -30,6 +30,11 @@ impl Client {
         Self { stream: UnixStream::connect(socket).expect("connect"), unread: Vec::new() }
     }
 
+    /// A server that lets this long pass without an answer hangs.
+    pub fn set_timeout(&self, limit: std::time::Duration) {
+        self.stream.set_read_timeout(Some(limit)).expect("set");
+    }
+
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).expect("send");
     }
