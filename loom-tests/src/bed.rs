@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use vcpu_state::{Deadline, Group, Kick, OneShot, Quiesced, Ticket, Word};
+use vcpu_state::{Deadline, Group, Kick, Quiesced, Ticket, Word};
 
 use crate::checker::{join, thread};
 use crate::kvm::{Handler as Signal, Kvm};

@@ -25,13 +25,16 @@ pub struct Historic {
     pub finds: Finding,
 }
 
-/// The production types, in which the checker must find nothing.
+/// The production types, in which the checker must find nothing. Explored twice, because the values that
+/// reads may see and the preemptions multiply (see [`vcpu_state::sync::Reads`]).
 #[derive(Clone, Copy)]
 pub struct Ours {
     /// One execution.
     pub run: fn(),
-    /// How far to explore.
-    pub bound: Bound,
+    /// How far to explore when a read of a word may see any value that the memory model allows.
+    pub any: Bound,
+    /// How far to explore when it sees the newest.
+    pub newest: Bound,
 }
 
 /// How far a model is explored.
@@ -91,35 +94,59 @@ impl Finding {
     }
 }
 
-/// Which half of a model.
+/// Which half of a model, and how ours is explored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Half {
     /// The protocol that had the bug.
     Historic,
-    /// The production types.
+    /// The production types; a read of a word may see any value that the memory model allows.
     Ours,
+    /// The production types; a read of a word sees the newest value.
+    OursNewest,
+}
+
+impl Half {
+    /// Each of them.
+    pub const ALL: [Self; 3] = [Self::Historic, Self::Ours, Self::OursNewest];
 }
 
 impl fmt::Display for Half {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Self::Historic => "historic",
             Self::Ours => "ours",
+            Self::OursNewest => "ours-newest",
         })
     }
 }
 
 impl Model {
     /// A scenario without a past.
-    pub const fn basic(name: &'static str, run: fn(), bound: Bound) -> Self {
-        Self { name, historic: None, ours: Ours { run, bound } }
+    pub const fn basic(name: &'static str, ours: fn()) -> Self {
+        let ours = Ours { run: ours, any: Bound::Preemptions(1), newest: Bound::Preemptions(2) };
+        Self { name, historic: None, ours }
+    }
+
+    /// A race: the protocol that had it and what must be found there, and ours.
+    pub const fn race(name: &'static str, historic: fn(), finds: Finding, ours: fn()) -> Self {
+        let historic = Historic { run: historic, bound: Bound::Exhaustive, finds };
+        Self { historic: Some(historic), ..Self::basic(name, ours) }
+    }
+
+    /// The same, with ours explored this far, for reads of any value and for reads of the newest.
+    #[must_use]
+    pub const fn explored(mut self, any: Bound, newest: Bound) -> Self {
+        self.ours.any = any;
+        self.ours.newest = newest;
+        self
     }
 
     /// What a half runs and how far, or `None` where the model does not have it.
     pub fn half(&self, half: Half) -> Option<(fn(), Bound)> {
         match half {
             Half::Historic => self.historic.map(|historic| (historic.run, historic.bound)),
-            Half::Ours => Some((self.ours.run, self.ours.bound)),
+            Half::Ours => Some((self.ours.run, self.ours.any)),
+            Half::OursNewest => Some((self.ours.run, self.ours.newest)),
         }
     }
 }

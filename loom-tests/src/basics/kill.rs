@@ -7,10 +7,10 @@ use vcpu_state::Word;
 
 use crate::bed::Bed;
 use crate::checker::{join, thread};
-use crate::model::{Bound, Model};
+use crate::model::Model;
 
 /// The model.
-pub const MODEL: Model = Model::basic("kill", run, Bound::Preemptions(1));
+pub const MODEL: Model = Model::basic("kill", run);
 
 fn run() {
     let bed = Bed::new(2);

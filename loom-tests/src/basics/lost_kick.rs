@@ -6,11 +6,11 @@
 
 use crate::bed::{Bed, Script};
 use crate::checker::{join, thread};
-use crate::model::{Bound, Model};
+use crate::model::Model;
 use vcpu_state::OneShot;
 
 /// The model.
-pub const MODEL: Model = Model::basic("lost-kick-two-controllers", run, Bound::Preemptions(1));
+pub const MODEL: Model = Model::basic("lost-kick-two-controllers", run);
 
 fn run() {
     let bed = Bed::new(2);

@@ -5,10 +5,10 @@
 
 use crate::bed::Bed;
 use crate::checker::{join, thread};
-use crate::model::{Bound, Model};
+use crate::model::Model;
 
 /// The model.
-pub const MODEL: Model = Model::basic("pause", run, Bound::Preemptions(1));
+pub const MODEL: Model = Model::basic("pause", run);
 
 fn run() {
     let bed = Bed::new(2);

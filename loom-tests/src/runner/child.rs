@@ -4,6 +4,8 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use vcpu_state::sync::{Reads, set_reads};
+
 use super::verdict::{Ended, Report};
 use crate::model::{Bound, Half, Model};
 
@@ -16,6 +18,7 @@ const MAX_BRANCHES: usize = 10_000;
 
 pub(super) fn explore(model: &Model, half: Half, bound: Bound) -> ExitCode {
     let Some((run, _)) = model.half(half) else { return ExitCode::from(2) };
+    set_reads(if half == Half::OursNewest { Reads::Newest } else { Reads::Any });
     let begun = Instant::now();
     let report = move |ended| {
         let executions = EXECUTIONS.load(Ordering::Relaxed);

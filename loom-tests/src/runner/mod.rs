@@ -58,7 +58,7 @@ fn run(names: &[&str], bound: Option<Bound>) -> ExitCode {
 }
 
 fn find(name: &str, half: &str) -> Option<(&'static Model, Half)> {
-    let half = [Half::Historic, Half::Ours].into_iter().find(|h| h.to_string() == half)?;
+    let half = Half::ALL.into_iter().find(|h| h.to_string() == half)?;
     let model = models().find(|model| model.name == name)?;
     model.half(half).map(|_| (model, half))
 }

@@ -12,7 +12,7 @@ use crate::model::{Bound, Half, Model};
 pub(super) fn run(names: &[&str], bound: Option<Bound>) -> ExitCode {
     let wanted =
         |model: &&Model| names.is_empty() || names.iter().any(|name| model.name.contains(name));
-    let halves = |model| [Half::Historic, Half::Ours].map(|half| (model, half));
+    let halves = |model| Half::ALL.map(|half| (model, half));
     let jobs: Vec<Job> = super::models()
         .filter(wanted)
         .flat_map(halves)

@@ -33,7 +33,7 @@ pub(super) fn render(rows: &[Row]) -> String {
             // Writing to a string does not fail.
             let _ = writeln!(
                 table,
-                "{name:width$}  {half:8}  {bound:>5}  {executions:>10}  {time:>8}  {result}"
+                "{name:width$}  {half:11}  {bound:>5}  {executions:>10}  {time:>8}  {result}"
             );
         };
     line("model", "half", "bound", "executions", "time", "result");

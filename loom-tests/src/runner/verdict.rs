@@ -71,8 +71,10 @@ pub enum Verdict {
 impl Verdict {
     pub(super) fn of(model: &Model, half: Half, ended: &Ended) -> Self {
         match (half, model.historic, ended) {
-            (Half::Ours, _, Ended::Explored) => Self::Nothing,
-            (Half::Ours, _, Ended::Panicked(message)) => Self::Wrong(message.clone()),
+            (Half::Ours | Half::OursNewest, _, Ended::Explored) => Self::Nothing,
+            (Half::Ours | Half::OursNewest, _, Ended::Panicked(message)) => {
+                Self::Wrong(message.clone())
+            }
             (Half::Historic, Some(historic), Ended::Panicked(message)) => {
                 if historic.finds.is(message) {
                     Self::Found(historic.finds.kind())
@@ -102,12 +104,10 @@ impl fmt::Display for Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Bound, Finding, Historic, Ours};
+    use crate::model::Finding;
 
     fn model(finds: Finding) -> Model {
-        let bound = Bound::Exhaustive;
-        let ours = Ours { run: || {}, bound };
-        Model { name: "m", historic: Some(Historic { run: || {}, bound, finds }), ours }
+        Model::race("m", || {}, finds, || {})
     }
 
     #[test]
