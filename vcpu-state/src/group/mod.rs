@@ -188,9 +188,9 @@ impl Group {
     }
 
     pub(crate) fn load(&self, member: usize) -> Word {
-        // Acquire: pairs with the release half of `swap`, so that what a member did before it
+        // An acquiring load: pairs with the release half of `swap`, so that what a member did before it
         // published a word is visible to whoever reads that word.
-        Word::from_bits(self.slots[member].word.load(Ordering::Acquire))
+        Word::from_bits(crate::sync::read(&self.slots[member].word))
     }
 
     /// One event, by compare-and-swap. Lock-free: a failed swap means that another one succeeded.

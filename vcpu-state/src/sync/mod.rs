@@ -4,8 +4,12 @@
 //! `Arc` is std's everywhere: the checkers need not see reference counts.
 
 mod futex;
+mod read;
 
 pub use futex::FutexWord;
+pub(crate) use read::read;
+#[cfg(loom)]
+pub use read::{Reads, set_reads};
 pub use std::sync::Arc;
 
 #[cfg(not(any(loom, shuttle)))]

@@ -1,0 +1,13 @@
+//! Pause, resume, kill and kick with two vCPUs and two controllers, over the production types.
+
+mod kill;
+mod lost_kick;
+mod pause;
+mod resume;
+mod resume_last_out;
+
+use crate::model::Model;
+
+/// Each of them.
+pub const MODELS: &[Model] =
+    &[pause::MODEL, resume::MODEL, resume_last_out::MODEL, kill::MODEL, lost_kick::MODEL];

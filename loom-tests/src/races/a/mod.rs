@@ -1,0 +1,4 @@
+//! Section.
+use crate::model::Model;
+/// The entries.
+pub const MODELS: &[Model] = &[];
