@@ -6,57 +6,12 @@
 mod embedded;
 mod support;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
-use support::raw::{Answer, Client};
-use vmm::api::ApiServer;
-use vmm::control::{Ended, Vmm, VmmOptions, VmmThread};
-
-/// A VMM with its API.
-struct Bed {
-    directory: tempfile::TempDir,
-    server: ApiServer,
-    thread: VmmThread,
-}
-
-impl Bed {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let (vmm, thread) = Vmm::start(VmmOptions::default()).unwrap();
-        let server = ApiServer::start(&directory.path().join("api.sock"), vmm).unwrap();
-        Self { directory, server, thread }
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.directory.path().join("api.sock")
-    }
-
-    fn client(&self) -> Client {
-        let client = Client::connect(&self.socket());
-        client.set_timeout(embedded::HANG);
-        client
-    }
-
-    /// Ends it by its API.
-    fn end(self) {
-        let _ = self.client().request("PUT", "vmm.shutdown", "");
-        assert_eq!(self.thread.wait(), Ended::Requested);
-        self.server.stop();
-        assert!(!self.directory.path().join("api.sock").exists());
-    }
-}
-
-fn create(vcpus: u32, cmdline: &str) -> String {
-    format!(
-        r#"{{"cpus": {{"boot_vcpus": {vcpus}, "max_vcpus": {vcpus}}},
-            "memory": {{"size": 67108864}},
-            "payload": {{"cmdline": "{cmdline}"}},
-            "serial": {{"mode": "Null"}}, "console": {{"mode": "Off"}}}}"#
-    )
-}
+use support::bed::{Bed, create};
+use support::raw::Answer;
+use vmm::control::Ended;
 
 fn told(answer: &Answer) -> (u16, &str) {
     (answer.status, &answer.body)
@@ -159,64 +114,4 @@ fn info_is_answered_while_a_vm_boots_and_pauses() {
     let states = asking.join().unwrap();
     assert!(states.iter().all(|s| ["Created", "Running", "Paused"].contains(&&**s)), "{states:?}");
     bed.end();
-}
-
-/// What a request may be answered with, whatever the phase is.
-const REQUESTS: [(&str, &str, &[u16]); 10] = [
-    ("PUT", "vm.pause", &[204, 405]),
-    ("PUT", "vm.pause", &[204, 405]),
-    ("PUT", "vm.resume", &[204, 405]),
-    ("PUT", "vm.resume", &[204, 405]),
-    ("GET", "vm.info", &[200]),
-    ("GET", "vm.counters", &[200]),
-    ("PUT", "vm.nmi", &[204, 405]),
-    ("PUT", "vm.reboot", &[204, 405]),
-    ("PUT", "vm.shutdown", &[204, 405]),
-    ("PUT", "vm.boot", &[204, 405]),
-];
-
-/// A linear congruential generator (Knuth's MMIX): the order of requests, the same in every run.
-fn numbers(seed: u64) -> impl FnMut() -> usize {
-    let mut state = seed;
-    move || {
-        state =
-            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(state >> 33).unwrap()
-    }
-}
-
-#[test]
-fn many_clients_in_any_order_get_documented_answers() {
-    const CLIENTS: u64 = 5;
-    for mode in ["busy", "io", "halt"] {
-        let bed = Bed::new();
-        let mut client = bed.client();
-        assert_eq!(
-            client.request("PUT", "vm.create", &create(4, &format!("mode={mode}"))).status,
-            204
-        );
-        assert_eq!(client.request("PUT", "vm.boot", "").status, 204);
-        let until = Instant::now() + Duration::from_millis(1500);
-        std::thread::scope(|scope| {
-            for seed in 0..CLIENTS {
-                let mut client = bed.client();
-                scope.spawn(move || {
-                    let mut number = numbers(seed);
-                    while Instant::now() < until {
-                        let (method, path, allowed) = REQUESTS[number() % REQUESTS.len()];
-                        let answer = client.request(method, path, "");
-                        assert!(allowed.contains(&answer.status), "{path}: {answer:?}");
-                    }
-                });
-            }
-        });
-        // Whatever came last: it can be brought to run, be paused, and be got rid of.
-        let _ = client.request("PUT", "vm.shutdown", "");
-        assert_eq!(client.request("PUT", "vm.boot", "").status, 204, "{mode}");
-        assert_eq!(client.request("PUT", "vm.pause", "").status, 204, "{mode}");
-        assert_eq!(client.request("PUT", "vm.resume", "").status, 204, "{mode}");
-        assert_eq!(client.request("PUT", "vm.delete", "").status, 204, "{mode}");
-        assert_eq!(client.request("GET", "vm.info", "").status, 404, "{mode}");
-        bed.end();
-    }
 }
