@@ -24,6 +24,10 @@ use vmm::control::{ControlError, Counters, VmInfo, VmState, VmmControl, Wake};
 /// The longest input: its answers fit the socket's buffer, so nobody waits for a reader.
 const MAX_INPUT: usize = 2048;
 
+/// The most pieces but one: they are all sent before any is read, and each takes about 1 KiB of the
+/// socket's buffer, whatever is in it.
+const MAX_PIECES: usize = 100;
+
 /// The status codes of the API. 500 is what a panic or an error of the VMM gives; here neither is.
 const STATUSES: [u16; 11] = [200, 204, 400, 404, 405, 413, 417, 431, 501, 505, 100];
 
@@ -167,12 +171,13 @@ fn answers(mut wire: &[u8]) -> Vec<(u16, Vec<u8>)> {
     answers
 }
 
-/// Cuts `bytes` into pieces of the given lengths, over and over.
+/// Cuts `bytes` into pieces of the given lengths, over and over; what is left after [`MAX_PIECES`]
+/// is the last one.
 fn cut<'a>(bytes: &'a [u8], lengths: &[u8]) -> impl Iterator<Item = &'a [u8]> {
     let mut rest = bytes;
-    let mut lengths = lengths.iter().cycle();
+    let mut lengths = lengths.iter().cycle().take(MAX_PIECES);
     std::iter::from_fn(move || {
-        let length = 1 + usize::from(*lengths.next()? % 32);
+        let length = lengths.next().map_or(usize::MAX, |length| 1 + usize::from(*length % 32));
         let (piece, later) = rest.split_at(length.min(rest.len()));
         rest = later;
         (!piece.is_empty()).then_some(piece)

@@ -95,6 +95,7 @@ fn check(ram: &GuestRam, image: &[u8], cmdline: &str, loaded: &LoadedKernel) {
     if !image.starts_with(b"\x7FELF") {
         let setup = (usize::from(if image[0x1F1] == 0 { 4 } else { image[0x1F1] }) + 1) * 512;
         let code = &image[setup..];
+        assert!(code.len() as u64 <= kernel.end - kernel.start, "code past the kernel's end");
         assert!(bytes_at(ram, kernel.start, code.len()) == code, "the code is not what was given");
         assert_eq!(entry, kernel.start + 0x200);
     }

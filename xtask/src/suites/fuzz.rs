@@ -6,12 +6,11 @@ use super::tally::Outcome;
 use super::tools;
 use crate::{paths, tool};
 
-/// Inputs a target; on two cores seconds each.
-const RUNS: &str = "-runs=100000";
-/// Slow targets stop here.
-const SECONDS: &str = "-max_total_time=20";
+/// Limits of a run. The number of inputs takes seconds a target; it is a number and no time, so that a busy machine
+/// tests as much as an idle one. An input that takes a minute, or makes the target hold a gigabyte, is a finding.
+const LIMITS: [&str; 3] = ["-runs=100000", "-timeout=60", "-rss_limit_mb=1024"];
 
-/// Runs each target.
+/// Builds all targets, then runs each.
 pub fn fuzz() -> Result<Outcome> {
     if cargo::manifest("fuzz").is_none() {
         return Ok(Outcome::absent());
@@ -26,7 +25,11 @@ pub fn fuzz() -> Result<Outcome> {
         command
     };
     let targets = tool::output(fuzz().arg("list"))?;
-    let mut outcome = Outcome::default();
+    let mut build = fuzz();
+    let mut outcome = cargo::check("fuzz-build", build.args(["build", "--sanitizer", "none"]))?;
+    if outcome.tally.failed > 0 {
+        return Ok(outcome);
+    }
     for target in targets.split_whitespace() {
         // What it learns stays out of the repository; it starts from the seeds in there.
         let learnt = paths::target().join("fuzz-corpus").join(target);
@@ -38,7 +41,7 @@ pub fn fuzz() -> Result<Outcome> {
         if seeds.is_dir() {
             command.arg(seeds);
         }
-        command.args(["--", RUNS, SECONDS]);
+        command.arg("--").args(LIMITS);
         outcome.add(cargo::check(&format!("fuzz-{target}"), &mut command)?);
     }
     Ok(outcome)
