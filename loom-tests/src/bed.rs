@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use vcpu_state::{Deadline, Group, Kick, Quiesced, Ticket, Word};
+use vcpu_state::{Deadline, Group, Kick, OneShot, Quiesced, Ticket, Word};
 
 use crate::checker::{join, thread};
 use crate::kvm::{Handler as Signal, Kvm};
@@ -31,7 +31,7 @@ pub struct Bed {
 #[derive(Default)]
 pub struct Script {
     exits: Vec<Handler>,
-    until_one_shot: bool,
+    until: Option<OneShot>,
 }
 
 impl Script {
@@ -41,6 +41,9 @@ impl Script {
     }
 
     /// …but first exits to this handler.
+    ///
+    /// A handler runs on the vCPU's thread, where production may not block; one that does stands for
+    /// a host that does not schedule the thread.
     #[must_use]
     pub fn exit(mut self, handler: impl FnOnce() -> Handled + Send + 'static) -> Self {
         self.exits.push(Box::new(handler));
@@ -53,10 +56,16 @@ impl Script {
         self.exit(move || Handled::Wait(ticket))
     }
 
-    /// The thread ends when it has taken a one-shot: if that is lost, it never does.
+    /// …and then exits for good: its thread ends by itself.
     #[must_use]
-    pub fn until_one_shot(mut self) -> Self {
-        self.until_one_shot = true;
+    pub fn end(self) -> Self {
+        self.exit(|| Handled::Fail)
+    }
+
+    /// The thread ends when it has taken this one-shot: if that is lost, it never does.
+    #[must_use]
+    pub fn until(mut self, one_shot: OneShot) -> Self {
+        self.until = Some(one_shot);
         self
     }
 }
@@ -81,7 +90,7 @@ impl Bed {
             kvm: Arc::clone(&self.kvm),
             activity: Arc::clone(&self.activities[index]),
             script: script.exits.into_iter(),
-            until_one_shot: script.until_one_shot,
+            until: script.until,
         }
     }
 

@@ -27,3 +27,14 @@ pub fn join<T>(thread: thread::JoinHandle<T>) -> T {
         Err(panic) => std::panic::resume_unwind(panic),
     }
 }
+
+/// Waits until a word that only grows has reached `value`.
+pub fn await_at_least(word: &FutexWord, value: u32) {
+    loop {
+        let now = word.load();
+        if now >= value {
+            return;
+        }
+        word.wait(now, None);
+    }
+}

@@ -51,8 +51,10 @@ impl Activity {
         Self { begun: AtomicU64::new(0), ended: AtomicU64::new(0) }
     }
 
-    // Relaxed throughout: it is the lifecycle word that must order these, and the models show it.
-    fn during<R>(&self, act: impl FnOnce() -> R) -> R {
+    /// Does something that a pause must exclude.
+    ///
+    /// Relaxed throughout: it is the lifecycle word that must order these, and the models show it.
+    pub fn during<R>(&self, act: impl FnOnce() -> R) -> R {
         let n = self.begun.load(Ordering::Relaxed) + 1;
         self.begun.store(n, Ordering::Relaxed);
         let result = act();
@@ -83,8 +85,8 @@ pub struct Vcpu {
     pub activity: Arc<Activity>,
     /// The guest.
     pub script: std::vec::IntoIter<Handler>,
-    /// Whether the thread ends when it has taken an NMI or a debug stop.
-    pub until_one_shot: bool,
+    /// The one-shot that ends the thread when it has been taken.
+    pub until: Option<OneShot>,
 }
 
 impl Vcpu {
@@ -118,7 +120,7 @@ impl Vcpu {
                             OneShot::Nmi => report.nmis += 1,
                             OneShot::DebugStop => report.debug_stops += 1,
                         }
-                        if self.until_one_shot {
+                        if self.until == Some(one_shot) {
                             return report;
                         }
                     }

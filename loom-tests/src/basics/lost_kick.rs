@@ -15,7 +15,7 @@ pub const MODEL: Model = Model::basic("lost-kick-two-controllers", run);
 fn run() {
     let bed = Bed::new(2);
     // This one ends when it has its NMI; if the kick is lost, it never does.
-    let nmi = bed.spawn(0, Script::halt().until_one_shot());
+    let nmi = bed.spawn(0, Script::halt().until(OneShot::Nmi));
     let halted = bed.spawn(1, Script::halt());
     let pauser = {
         let bed = bed.clone();

@@ -2,6 +2,7 @@
 
 mod kill;
 mod lost_kick;
+mod one_shot_coalesced;
 mod pause;
 mod resume;
 mod resume_last_out;
@@ -9,5 +10,11 @@ mod resume_last_out;
 use crate::model::Model;
 
 /// Each of them.
-pub const MODELS: &[Model] =
-    &[pause::MODEL, resume::MODEL, resume_last_out::MODEL, kill::MODEL, lost_kick::MODEL];
+pub const MODELS: &[Model] = &[
+    pause::MODEL,
+    resume::MODEL,
+    resume_last_out::MODEL,
+    kill::MODEL,
+    lost_kick::MODEL,
+    one_shot_coalesced::MODEL,
+];

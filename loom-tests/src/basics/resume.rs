@@ -10,8 +10,8 @@ use crate::checker::{join, thread};
 use crate::model::{Bound, Model};
 
 /// The model.
-pub const MODEL: Model = Model::basic("resume", run)
-    .explored(Bound::Preemptions(0), Bound::Preemptions(1));
+pub const MODEL: Model =
+    Model::basic("resume", run).explored(Bound::Preemptions(0), Bound::Preemptions(1));
 
 fn run() {
     let bed = Bed::new(2);

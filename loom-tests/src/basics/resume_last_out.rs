@@ -10,8 +10,8 @@ use crate::checker::{join, thread};
 use crate::model::{Bound, Model};
 
 /// The model.
-pub const MODEL: Model = Model::basic("resume-last-out", run)
-    .explored(Bound::Exhaustive, Bound::Exhaustive);
+pub const MODEL: Model =
+    Model::basic("resume-last-out", run).explored(Bound::Exhaustive, Bound::Exhaustive);
 
 fn run() {
     let bed = Bed::new(2);

@@ -194,13 +194,13 @@ impl Group {
     }
 
     /// One event, by compare-and-swap. Lock-free: a failed swap means that another one succeeded.
+    ///
+    /// An event that changes nothing (asking for what is asked for) swaps, too: only a
+    /// read-modify-write orders what this thread did before against whoever consumes the request.
     fn swap(&self, member: usize, event: Event) -> Result<Change, Illegal> {
         let mut old = self.load(member);
         loop {
             let new = transition(old, event)?;
-            if new == old {
-                return Ok(Change { old, new });
-            }
             // AcqRel: releases what this thread did before to whoever reads the new word, and
             // acquires what led to the old one. Acquire on failure, as in `load`.
             let swapped = self.slots[member].word.compare_exchange(

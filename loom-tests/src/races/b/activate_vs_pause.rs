@@ -1,0 +1,56 @@
+//! activate-vs-pause (CH #3585 #3590).
+//!
+//! Mechanism: a vCPU that writes DRIVER_OK blocks on a barrier until the VMM's thread has activated the
+//! device. A pause, on that thread, first drains the activations; a new one comes after the drain.
+//!
+//! Invariant: ACTIVATION_PENDING is itself a wait that a pause or kill request ends. The vCPU parks, and
+//! goes back to waiting for the same ticket before it enters the guest again.
+
+use std::sync::Arc;
+
+use vcpu_state::{Outcome, Ticket};
+
+use crate::bed::{Bed, Script};
+use crate::checker::{join, thread};
+use crate::model::{Bound, Finding, Model};
+use crate::monitor::Monitor;
+
+/// The pair.
+pub const MODEL: Model = Model::race("activate-vs-pause", historic, Finding::Deadlock, ours)
+    .explored(Bound::Preemptions(2), Bound::Preemptions(4));
+
+#[derive(Default)]
+struct Vm {
+    to_activate: bool,
+    activated: bool,
+    paused: bool,
+    acked: bool,
+}
+
+fn historic() {
+    let vm = Arc::new(Monitor::new(Vm::default()));
+    let vcpu = {
+        let vm = Arc::clone(&vm);
+        thread::spawn(move || {
+            vm.change(|vm| vm.to_activate = true);
+            drop(vm.wait_until(|vm| vm.activated));
+            drop(vm.wait_until(|vm| vm.paused));
+            vm.change(|vm| vm.acked = true);
+        })
+    };
+    // The drain, and then the pause.
+    vm.change(|vm| vm.activated = vm.to_activate);
+    vm.change(|vm| vm.paused = true);
+    drop(vm.wait_until(|vm| vm.acked));
+    join(vcpu);
+}
+
+fn ours() {
+    let bed = Bed::new(1);
+    let (ticket, completer) = Ticket::new(&bed.group);
+    let vcpu = bed.spawn(0, Script::halt().wait(ticket).end());
+    // The thread that is to activate pauses first, and has nothing to drain.
+    drop(bed.pause());
+    completer.complete(Outcome::Done);
+    assert_eq!(join(vcpu).outcomes, [Outcome::Done]);
+}

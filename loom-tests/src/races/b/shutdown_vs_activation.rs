@@ -1,0 +1,50 @@
+//! shutdown-vs-activation (CH, read).
+//!
+//! Mechanism: a shutdown does not drain activations. The vCPU that waits for one never sees the kill, and the
+//! join of its thread hangs.
+//!
+//! Invariant: kill dominates every wait. Here the completer outlives the vCPU, so only the kill can end it.
+
+use std::sync::Arc;
+
+use vcpu_state::Ticket;
+
+use crate::bed::{Bed, Script};
+use crate::checker::{join, thread};
+use crate::model::{Bound, Finding, Model};
+use crate::monitor::Monitor;
+
+/// The pair.
+pub const MODEL: Model = Model::race("shutdown-vs-activation", historic, Finding::Deadlock, ours)
+    .explored(Bound::Preemptions(3), Bound::Exhaustive);
+
+#[derive(Default)]
+struct Vm {
+    killed: bool,
+    activated: bool,
+}
+
+fn historic() {
+    let vm = Arc::new(Monitor::new(Vm::default()));
+    let vcpu = {
+        let vm = Arc::clone(&vm);
+        thread::spawn(move || {
+            let killed = vm.lock().killed;
+            if !killed {
+                // The guest writes DRIVER_OK.
+                drop(vm.wait_until(|vm| vm.activated));
+            }
+        })
+    };
+    vm.change(|vm| vm.killed = true);
+    join(vcpu);
+}
+
+fn ours() {
+    let bed = Bed::new(1);
+    let (ticket, completer) = Ticket::new(&bed.group);
+    let vcpus = vec![bed.spawn(0, Script::halt().wait(ticket))];
+    let reports = bed.end(vcpus);
+    assert_eq!(reports[0].outcomes, []);
+    drop(completer);
+}
