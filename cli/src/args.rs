@@ -100,7 +100,7 @@ pub struct Run {
     /// Kernel command line
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub cmdline: Option<String>,
-    /// vCPUs: boot=N,max=N,topology=THREADS:CORES:DIES:PACKAGES,affinity=[VCPU@[CPUS],…]
+    /// vCPUs: `boot=N,max=N,topology=THREADS:CORES:DIES:PACKAGES,affinity=[VCPU@[CPUS],…]`
     #[arg(long, value_name = "OPTIONS")]
     pub cpus: Option<String>,
     /// Guest RAM: size=SIZE,shared=,hugepages=,hugepage_size=SIZE,prefault=,thp= [default: size=512M]
