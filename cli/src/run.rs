@@ -47,6 +47,10 @@ pub fn run(options: &Run, logging: &Logging, started: Instant) -> Result<(), Fai
     if options.detach && !options.detached {
         return detach::spawn();
     }
+    if options.detached {
+        // Started by way of /proc/self/exe, it would be called "exe" in `ps`. Fails for no good name.
+        let _ = rustix::thread::set_name(c"stillpoint");
+    }
     let log = logging::start(logging)?;
     terminal::restore_on_panic();
     let (events, received) = channel();
