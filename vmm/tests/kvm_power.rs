@@ -5,6 +5,7 @@
 mod embedded;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use devices::acpi_pm::AcpiPm;
 use devices::i8042::I8042;
@@ -113,15 +114,16 @@ fn pressed_while_pausing(vm: &TestVm, screen: &mut Screen, key: u8) {
         let info = vmm.upgrade().and_then(|vmm| vmm.info().ok());
         info.is_some_and(|info| Word::from_bits(info.vcpus[0].word).any(Word::PAUSE_REQUESTED))
     };
+    let arrived = Arc::new(AtomicBool::new(false));
     for range in [AcpiPm::PORTS, I8042::PORTS] {
-        probe::hold_writes(vm, range, pause_is_requested.clone());
+        probe::hold_writes(vm, range, &arrived, pause_is_requested.clone());
     }
     screen.press(key);
     let ends = |vm: &TestVm| {
         let phase = vm.guest().unwrap().phase;
         matches!(phase, Some(Phase::Rebooting | Phase::PoweringOff))
     };
-    vm.await_that("the guest on its way out", ends);
+    vm.await_that("the guest at the register", |_| arrived.load(Ordering::SeqCst));
     vm.vmm.pause().unwrap();
     // The guest has asked, and it is not looked at while the VM is paused, whoever asks for what.
     vm.vmm.nmi().unwrap();

@@ -1,7 +1,7 @@
 //! Devices put in front of the VM's own, to see or to hold what a vCPU does to them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use devices::bus::{AddressRange, BusDevice, Pio};
 use devices::debug_port::DebugPort;
@@ -74,6 +74,7 @@ fn put_before(vm: &TestVm, range: AddressRange<Pio>, offset: u64) -> Arc<Countin
 struct Held<F> {
     inner: Arc<dyn BusDevice>,
     so: F,
+    arrived: Arc<AtomicBool>,
 }
 
 impl<F: Fn() -> bool + Send + Sync> BusDevice for Held<F> {
@@ -86,18 +87,21 @@ impl<F: Fn() -> bool + Send + Sync> BusDevice for Held<F> {
     }
 
     fn write(&self, offset: u64, data: &[u8]) {
+        self.arrived.store(true, Ordering::SeqCst);
         super::until("what holds a register write", &self.so, String::new);
         self.inner.write(offset, data);
     }
 }
 
-/// Lets writes to this device take effect only once `so` is true.
+/// Lets writes to this device take effect only once `so` is true, and tells through `arrived` that
+/// one waits.
 pub fn hold_writes(
     vm: &TestVm,
     range: AddressRange<Pio>,
+    arrived: &Arc<AtomicBool>,
     so: impl Fn() -> bool + Send + Sync + 'static,
 ) {
     let machine = vm.machine();
     let inner = machine.pio.retire(range).unwrap();
-    machine.pio.publish(range, Arc::new(Held { inner, so })).unwrap();
+    machine.pio.publish(range, Arc::new(Held { inner, so, arrived: Arc::clone(arrived) })).unwrap();
 }
