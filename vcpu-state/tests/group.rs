@@ -213,6 +213,20 @@ fn a_slot_is_used_again_only_after_death_and_with_a_new_incarnation() {
 }
 
 #[test]
+fn a_slot_has_one_owner_for_each_incarnation() {
+    let group = group(1);
+    assert!(group.member(1).is_none());
+    let mut member = group.member(0).unwrap();
+    member.start().unwrap();
+    assert!(group.member(0).is_none());
+    assert!(group.word(0).unwrap().any(Word::RUN));
+    drop(member);
+    assert!(group.member(0).is_none());
+    group.reincarnate(0).unwrap();
+    assert!(group.member(0).is_some());
+}
+
+#[test]
 fn an_nmi_is_consumed_once() {
     let group = group(1);
     let mut member = group.member(0).unwrap();

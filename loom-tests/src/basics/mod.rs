@@ -2,6 +2,7 @@
 
 mod kill;
 mod lost_kick;
+mod one_owner;
 mod one_shot_coalesced;
 mod pause;
 mod resume;
@@ -17,4 +18,5 @@ pub const MODELS: &[Model] = &[
     kill::MODEL,
     lost_kick::MODEL,
     one_shot_coalesced::MODEL,
+    one_owner::MODEL,
 ];

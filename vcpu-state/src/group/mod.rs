@@ -22,7 +22,7 @@ use crossbeam_utils::CachePadded;
 
 use crate::event::{Event, Illegal, OneShot, transition};
 use crate::member::Member;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Arc, FutexWord};
 use crate::word::Word;
 
@@ -51,6 +51,8 @@ pub struct Group {
 
 struct Slot {
     word: AtomicU64,
+    /// Whether this incarnation has an owner, or had one.
+    owned: AtomicBool,
 }
 
 /// A word before and after an event.
@@ -64,7 +66,10 @@ impl Group {
     /// A group of `members` slots, none of which has a thread yet.
     #[must_use]
     pub fn new(members: usize, kick: Box<dyn Kick>) -> Arc<Self> {
-        let slot = || CachePadded::new(Slot { word: AtomicU64::new(Word::NEW.bits()) });
+        let slot = || {
+            let word = AtomicU64::new(Word::NEW.bits());
+            CachePadded::new(Slot { word, owned: AtomicBool::new(false) })
+        };
         Arc::new(Self {
             slots: (0..members).map(|_| slot()).collect(),
             kick,
@@ -99,11 +104,15 @@ impl Group {
     }
 
     /// The owner's end of a slot, for the thread that is to run it; `None` for an index that the group
-    /// does not have. A slot has one owner at a time: the manager makes the next one only after
-    /// [`Group::reincarnate`].
+    /// does not have, and for a slot that has had its owner: there is one for each incarnation, and
+    /// the next only after [`Group::reincarnate`]. (The drop of a second one would declare the first
+    /// one dead.)
     #[must_use]
     pub fn member(self: &Arc<Self>, member: usize) -> Option<Member> {
-        (member < self.len()).then(|| Member::new(Arc::clone(self), member))
+        let slot = self.slots.get(member)?;
+        // AcqRel: of several that ask one wins, after what `reincarnate` released.
+        let owned = slot.owned.swap(true, Ordering::AcqRel);
+        (!owned).then(|| Member::new(Arc::clone(self), member))
     }
 
     /// Asks one member for a one-shot. Asking twice before it is consumed is asking once, as with
@@ -146,7 +155,10 @@ impl Group {
     /// # Errors
     /// The slot's thread is not dead.
     pub fn reincarnate(&self, member: usize) -> Result<(), Illegal> {
-        self.apply(member, Event::Reincarnate).map(drop)
+        self.apply(member, Event::Reincarnate)?;
+        // Release: pairs with the swap in `member`. Exactly one caller comes here for each death.
+        self.slots[member].owned.store(false, Ordering::Release);
+        Ok(())
     }
 
     /// Waits until every member that has a thread is dead. Meant for after [`Group::kill_all`].
