@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::process::Child;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Termios, Winsize, tcgetattr, tcsetwinsize};
 
@@ -76,6 +77,11 @@ impl AtTerminal {
 
     /// Waits for the end; the exit status. The terminal must be as it was before.
     pub fn end(&mut self) -> Option<i32> {
+        let pid = Pid::from_child(&self.child);
+        let process = pidfd_open(pid, PidfdFlags::empty()).expect("not waited for yet");
+        let limit = Timespec { tv_sec: HANG, tv_nsec: 0 };
+        let ended = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&limit)).expect("poll");
+        assert!(ended > 0, "it does not end");
         let status = self.child.wait().expect("ended");
         let after = tcgetattr(&self.line).expect("modes");
         assert_eq!(self.before.local_modes, after.local_modes);
