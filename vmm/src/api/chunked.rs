@@ -122,8 +122,11 @@ mod tests {
 
     use super::*;
 
-    /// The body and what is left after it, from a wire that comes in pieces of `piece` bytes.
-    fn decode(wire: &[u8], piece: usize) -> Result<Option<(Vec<u8>, Vec<u8>)>, Status> {
+    /// A body and what is left on the wire after it.
+    type Decoded = (Vec<u8>, Vec<u8>);
+
+    /// Decodes a wire that comes in pieces of `piece` bytes.
+    fn decode(wire: &[u8], piece: usize) -> Result<Option<Decoded>, Status> {
         let mut decoder = Decoder::default();
         let mut unread = Vec::new();
         let mut pieces = wire.chunks(piece);
