@@ -73,7 +73,12 @@ impl Script {
 impl Bed {
     /// A VM with so many slots and no thread yet.
     pub fn new(vcpus: usize) -> Self {
-        let kvm = Arc::new(Kvm::new(vcpus, Signal::StoreImmediateExit));
+        Self::with_handler(vcpus, Signal::StoreImmediateExit)
+    }
+
+    /// The same, with this handler of the kick's signal.
+    pub fn with_handler(vcpus: usize, handler: Signal) -> Self {
+        let kvm = Arc::new(Kvm::new(vcpus, handler));
         let group = Group::new(vcpus, Box::new(Signals(Arc::clone(&kvm))));
         let activities = (0..vcpus).map(|_| Arc::new(Activity::new())).collect();
         Self { group, kvm, activities }
