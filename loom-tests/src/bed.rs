@@ -132,7 +132,7 @@ impl Bed {
         for (index, activity) in self.activities.iter().enumerate() {
             assert!(activity.is_still(), "vCPU {index} acts while the group is paused");
             let word = self.group.word(index);
-            let quiet = word.is_some_and(|word| word.is_quiescent());
+            let quiet = word.is_some_and(Word::is_quiescent);
             assert!(quiet, "vCPU {index} is not quiescent while the group is paused: {word:?}");
             if word.is_some_and(|word| word.any(Word::PAUSED)) {
                 assert!(!self.kvm.is_incomplete(index), "vCPU {index} is paused in half an exit");

@@ -99,10 +99,10 @@ mod model {
         }
 
         pub(super) fn wait_while(&self, asleep: impl Fn() -> bool) {
-            if let Ok(guard) = self.lock.lock() {
-                if asleep() {
-                    drop(self.sleepers.wait(guard));
-                }
+            if let Ok(guard) = self.lock.lock()
+                && asleep()
+            {
+                drop(self.sleepers.wait(guard));
             }
         }
 
