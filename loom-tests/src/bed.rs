@@ -73,7 +73,12 @@ impl Script {
 impl Bed {
     /// A VM with so many slots and no thread yet.
     pub fn new(vcpus: usize) -> Self {
-        let kvm = Arc::new(Kvm::new(vcpus, Signal::StoreImmediateExit));
+        Self::with_handler(vcpus, Signal::StoreImmediateExit)
+    }
+
+    /// The same, with this handler of the kick's signal.
+    pub fn with_handler(vcpus: usize, handler: Signal) -> Self {
+        let kvm = Arc::new(Kvm::new(vcpus, handler));
         let group = Group::new(vcpus, Box::new(Signals(Arc::clone(&kvm))));
         let activities = (0..vcpus).map(|_| Arc::new(Activity::new())).collect();
         Self { group, kvm, activities }
@@ -127,7 +132,7 @@ impl Bed {
         for (index, activity) in self.activities.iter().enumerate() {
             assert!(activity.is_still(), "vCPU {index} acts while the group is paused");
             let word = self.group.word(index);
-            let quiet = word.is_some_and(|word| word.is_quiescent());
+            let quiet = word.is_some_and(Word::is_quiescent);
             assert!(quiet, "vCPU {index} is not quiescent while the group is paused: {word:?}");
             if word.is_some_and(|word| word.any(Word::PAUSED)) {
                 assert!(!self.kvm.is_incomplete(index), "vCPU {index} is paused in half an exit");

@@ -92,6 +92,9 @@ pub struct Vcpu {
 impl Vcpu {
     /// The thread, from its first instruction to its last. Dropping the member at its end, and on
     /// every other way out, publishes DEAD.
+    ///
+    /// # Panics
+    /// The word says that a ticket is owed where none is, or the other way round.
     pub fn run(mut self) -> Report {
         let mut report = Report::default();
         let mut ticket: Option<Ticket> = None;

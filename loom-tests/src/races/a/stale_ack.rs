@@ -22,6 +22,7 @@ pub const MODEL: Model = Model::race("stale-ack", historic, FINDING, ours)
 const FINDING: Finding = Finding::Violation("the ack of an older kick was believed");
 
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "that protocol is made of flags")]
 struct Vm {
     nmi: bool,
     paused: bool,

@@ -21,6 +21,7 @@ pub const MODEL: Model = Model::race("activate-vs-migration", historic, Finding:
     .explored(Bound::Preemptions(1), Bound::Preemptions(2));
 
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "that protocol is made of flags")]
 struct Vm {
     owned_by_worker: bool,
     to_activate: bool,

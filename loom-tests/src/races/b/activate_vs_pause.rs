@@ -20,6 +20,7 @@ pub const MODEL: Model = Model::race("activate-vs-pause", historic, Finding::Dea
     .explored(Bound::Preemptions(2), Bound::Preemptions(4));
 
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "that protocol is made of flags")]
 struct Vm {
     to_activate: bool,
     activated: bool,

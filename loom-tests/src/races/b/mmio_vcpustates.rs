@@ -21,7 +21,7 @@ pub const MODEL: Model = Model::race("mmio-vcpustates", historic, Finding::Deadl
 
 fn historic() {
     // What the second vCPU's state says is behind its own lock; the vector is behind another one.
-    let states = Arc::new(Mutex::new([(); 2]));
+    let states = Arc::new(Mutex::new([0; 2]));
     let acked = Arc::new(Monitor::new(false));
     let vcpu = {
         let (states, acked) = (Arc::clone(&states), Arc::clone(&acked));

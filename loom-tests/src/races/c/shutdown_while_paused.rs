@@ -43,7 +43,7 @@ fn ours() {
     let quiesced = bed.pause();
     bed.group.kill_all();
     assert_eq!(bed.group.wait_dead(Deadline::Never), Ok(()));
-    vcpu.into_iter().for_each(|vcpu| drop(join(vcpu)));
+    bed.end(vcpu);
     assert!(bed.group.words().all(|word| word.any(Word::DEAD)));
     drop(quiesced);
 }
