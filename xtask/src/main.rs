@@ -10,6 +10,7 @@ mod packages;
 mod paths;
 mod progress;
 mod suites;
+mod terminal;
 mod tool;
 
 use std::process::ExitCode;
