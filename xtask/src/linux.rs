@@ -10,6 +10,7 @@ use crate::kvm::{self, Kvm};
 use crate::packages::Packages;
 use crate::paths;
 use crate::progress::step;
+use crate::terminal::Terminal;
 
 /// The guest that is asked for.
 pub struct Options {
@@ -21,10 +22,11 @@ pub struct Options {
 
 /// Boots it on the first KVM that can run Linux: this machine's, else the nested host's.
 pub fn run(options: &Options) -> Result<u8> {
+    let cmdline = format!("console=ttyS0 quiet sp.run=shell{}", Terminal::remember()?.words());
     match kvm::detect() {
         Kvm::Hardware => {
             step("on this machine's KVM; Ctrl-A x ends it");
-            return directly(options);
+            return directly(options, &cmdline);
         }
         Kvm::Software => {
             step(
@@ -36,17 +38,18 @@ pub fn run(options: &Options) -> Result<u8> {
         }
     }
     let host = host::Options { mem: options.mem + 1024, ..host::Options::default() };
-    let command = stillpoint("stillpoint", "/guest/vmlinuz", "/guest/initramfs", options);
+    let command = stillpoint("stillpoint", "/guest/vmlinuz", "/guest/initramfs", &cmdline, options);
     host::run(&host, &command, Streams::Terminal)
 }
 
-fn directly(options: &Options) -> Result<u8> {
+fn directly(options: &Options, cmdline: &str) -> Result<u8> {
     let program = build::stillpoint()?;
     let guest = Guest::build(&paths::target().join("linux-guest"), &Packages::fetch()?)?;
     let words = stillpoint(
         &program.to_string_lossy(),
         &guest.bzimage().to_string_lossy(),
         &guest.initramfs().to_string_lossy(),
+        cmdline,
         options,
     );
     let status =
@@ -54,7 +57,13 @@ fn directly(options: &Options) -> Result<u8> {
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }
 
-fn stillpoint(program: &str, kernel: &str, initramfs: &str, options: &Options) -> Vec<String> {
+fn stillpoint(
+    program: &str,
+    kernel: &str,
+    initramfs: &str,
+    cmdline: &str,
+    options: &Options,
+) -> Vec<String> {
     let cpus = format!("boot={}", options.cpus);
     let memory = format!("size={}M", options.mem);
     let words = [
@@ -67,7 +76,7 @@ fn stillpoint(program: &str, kernel: &str, initramfs: &str, options: &Options) -
         "--initramfs",
         initramfs,
         "--cmdline",
-        "console=ttyS0 quiet sp.run=shell",
+        cmdline,
         "--cpus",
         &cpus,
         "--memory",

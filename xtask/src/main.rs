@@ -12,6 +12,7 @@ mod packages;
 mod paths;
 mod progress;
 mod suites;
+mod terminal;
 mod tool;
 
 use std::process::ExitCode;

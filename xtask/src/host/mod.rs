@@ -11,7 +11,6 @@
 mod initramfs;
 mod qemu;
 mod scratch;
-mod terminal;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -8,9 +8,9 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use super::scratch::Scratch;
-use super::terminal::Terminal;
 use super::{Options, Streams};
 use crate::progress::tail;
+use crate::terminal::Terminal;
 
 /// Features that are taken from the processor.
 const WITHOUT: [&str; 17] = [
@@ -59,6 +59,7 @@ pub fn run(
     match streams {
         Streams::Terminal => {
             let terminal = Terminal::remember()?;
+            append.push_str(" sp.tty");
             append.push_str(&terminal.words());
             qemu.args([
                 "-append",

@@ -5,6 +5,7 @@
 #   sp.run=poweroff   powers off at once
 #   sp.run=reboot     reboots at once
 #   sp.run=commands   reads such words from the console, one a line
+# and what the terminal is: sp.rows=, sp.columns=, sp.term=.
 # Lines that start with SP are for the tests to read.
 
 /bin/busybox mount -t proc proc /proc
@@ -54,7 +55,7 @@ run() {
         poweroff) poweroff -f ;;
         reboot) reboot -f ;;
         shell)
-            stty sane
+            stty sane ${rows:+rows "$rows"} ${columns:+columns "$columns"}
             echo "Debian's stock cloud kernel, $(uname -r), $(nproc) CPU(s). Leave the shell to power off."
             setsid -c sh -l
             poweroff -f ;;
@@ -64,7 +65,12 @@ run() {
 
 what=shell
 for word in $(cat /proc/cmdline); do
-    case "$word" in sp.run=*) what=${word#sp.run=} ;; esac
+    case "$word" in
+        sp.run=*) what=${word#sp.run=} ;;
+        sp.rows=*) rows=${word#sp.rows=} ;;
+        sp.columns=*) columns=${word#sp.columns=} ;;
+        sp.term=*) TERM=${word#sp.term=} ;;
+    esac
 done
 
 echo "SP-READY"

@@ -21,11 +21,11 @@ impl Terminal {
         Ok(Self { settings, size: stty(&["size"]).and_then(|size| parse_size(&size)) })
     }
 
-    /// Words of the kernel's command line that tell the nested host to use a terminal, and which.
+    /// Words of a kernel's command line that tell its first program what the terminal is; each after a space.
     pub fn words(&self) -> String {
         let size = self.size.map(|(rows, columns)| format!(" sp.rows={rows} sp.columns={columns}"));
         let term = std::env::var("TERM").ok().map(|term| format!(" sp.term={term}"));
-        format!(" sp.tty{}{}", size.unwrap_or_default(), term.unwrap_or_default())
+        format!("{}{}", size.unwrap_or_default(), term.unwrap_or_default())
     }
 }
 
