@@ -23,7 +23,6 @@ fn stands_still_and_goes_on(vcpus: u32, mode: Mode, cycles: u32) {
     let tick = if mode == Mode::Halt { 50 } else { 0 };
     let vm = TestVm::boot(vcpus, &format!("mode={} tick={tick} quiet", mode.name()));
     for _ in 0..cycles {
-        vm.await_progress(progress(mode));
         vm.vmm.pause().unwrap();
         let (lines, exits) = (vm.all_lines(), vm.vmm.counters().unwrap());
         // Reading takes long enough that a vCPU that is not still would be seen to move.
@@ -33,8 +32,8 @@ fn stands_still_and_goes_on(vcpus: u32, mode: Mode, cycles: u32) {
         }
         assert_eq!(exits, vm.vmm.counters().unwrap(), "an exit was handled");
         drop(vm.vmm.resume().unwrap());
+        vm.await_progress(progress(mode));
     }
-    vm.await_progress(progress(mode));
     assert_eq!(vm.lines(layout::LINE_BAD_READS).iter().sum::<u64>(), 0);
 }
 
@@ -55,7 +54,7 @@ fn four_vcpus_in_every_mode() {
 #[test]
 fn sixty_four_vcpus_in_every_mode() {
     for mode in Mode::ALL {
-        stands_still_and_goes_on(64, mode, 2);
+        stands_still_and_goes_on(64, mode, 1);
     }
 }
 

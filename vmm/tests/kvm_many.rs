@@ -15,15 +15,14 @@ fn boots_and_stands_still(vcpus: u32, cmdline: &str, field: u64, cycles: u32) {
     let info = vm.vmm.info().unwrap();
     assert_eq!(info.vcpus.len(), vcpus as usize);
     for _ in 0..cycles {
-        vm.await_progress(field);
         vm.vmm.pause().unwrap();
         let lines = vm.all_lines();
         let words = vm.vmm.info().unwrap().vcpus;
         assert!(words.iter().all(|vcpu| vcpu.state.contains("PAUSED")), "{words:?}");
         assert_eq!(lines, vm.all_lines());
         drop(vm.vmm.resume().unwrap());
+        vm.await_progress(field);
     }
-    vm.await_progress(field);
     vm.vmm.shutdown().unwrap();
     assert_eq!(vm.vmm.info().unwrap().state, VmState::Shutdown);
 }
@@ -35,7 +34,7 @@ fn two_hundred_and_fifty_four_halted() {
 
 #[test]
 fn two_hundred_and_fifty_four_busy() {
-    boots_and_stands_still(254, "mode=busy quiet", layout::LINE_HEARTBEAT, 2);
+    boots_and_stands_still(254, "mode=busy quiet", layout::LINE_HEARTBEAT, 1);
 }
 
 #[test]

@@ -111,6 +111,8 @@ impl TestVm {
         serial: impl FnOnce(&Path) -> ConsoleConfig,
         options: VmmOptions,
     ) -> Self {
+        // Whoever looks on while hundreds of vCPUs spin gets to look soon, as the API's threads do.
+        vmm::sched::prefer_short_slices();
         config.serial = serial(dir.path());
         let vcpus = config.cpus.boot_vcpus;
         let (vmm, thread) = Vmm::start(options).unwrap();
