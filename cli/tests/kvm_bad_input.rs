@@ -48,6 +48,15 @@ fn what_makes_no_vm_is_told_in_one_line() {
             "initramfs big: its 1073741824 bytes do not fit",
         ),
         (
+            &["--memory", "size=3T,prefault=on"],
+            "guest RAM cannot be faulted in (prefault=on): the host has ",
+        ),
+        (&["--cpus", "boot=1,affinity=[0@[900]]"], "cpus: affinity of vCPU 0: this host has n"),
+        (
+            &["--cpus", "boot=2,affinity=[1@[0,900]]"],
+            "affinity of vCPU 1: this host has no CPU 900",
+        ),
+        (
             &["--serial", "file=missing/out"],
             "serial: cannot open missing/out for the console's output: No such file",
         ),

@@ -64,6 +64,16 @@ pub enum MemoryError {
         /// Bytes of one page.
         page: u64,
     },
+    /// It is to be faulted in, and the host has less than that.
+    #[error(
+        "{size} bytes of guest RAM cannot be faulted in (prefault=on): the host has {available} available"
+    )]
+    TooLittleToPrefault {
+        /// Bytes asked for.
+        size: u64,
+        /// Bytes that the host can give out.
+        available: u64,
+    },
     /// The host did not give the memory while it was faulted in.
     #[error("cannot fault {size} bytes of guest RAM in (prefault=on): {source}")]
     Prefault {

@@ -17,6 +17,18 @@ const PIECE: usize = 1 << 30;
 /// More threads than this gain nothing on memory bandwidth.
 const MAX_THREADS: usize = 16;
 
+/// Bytes that the host can give out without swapping or ending somebody (`MemAvailable` of
+/// /proc/meminfo, proc(5)); `None` where it does not tell.
+pub(super) fn available() -> Option<u64> {
+    available_in(&std::fs::read_to_string("/proc/meminfo").ok()?)
+}
+
+fn available_in(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
 /// Faults every page of `memory` in.
 pub(super) fn all(memory: &GuestMemory) -> io::Result<()> {
     let pieces: Vec<Span<'_>> =
@@ -45,4 +57,17 @@ pub(super) fn all(memory: &GuestMemory) -> io::Result<()> {
         }
         result
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::available_in;
+
+    #[test]
+    fn what_is_available_is_read_in_bytes() {
+        let meminfo = "MemTotal:       24000000 kB\nMemAvailable:   23000000 kB\n";
+        assert_eq!(available_in(meminfo), Some(23_000_000 * 1024));
+        assert_eq!(available_in("MemTotal: 1 kB\n"), None);
+        assert_eq!(available_in("MemAvailable: many kB\n"), None);
+    }
 }

@@ -69,6 +69,13 @@ impl GuestRam {
         let memory = GuestMemory::from_regions(regions)?;
         advise(&memory, config, page);
         if config.prefault {
+            // Huge pages come from a pool of their own, whose size was looked at before.
+            if let Some(available) = prefault::available()
+                && available < size
+                && !config.hugepages
+            {
+                return Err(MemoryError::TooLittleToPrefault { size, available });
+            }
             prefault::all(&memory).map_err(|source| MemoryError::Prefault { size, source })?;
         }
         let sharing = if config.shared { Sharing::Shared } else { Sharing::Private };

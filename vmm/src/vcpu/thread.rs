@@ -36,8 +36,6 @@ pub struct VcpuParts {
     pub machine: Arc<Machine>,
     /// Where its thread announces itself to be kicked.
     pub kick: Arc<SignalKick>,
-    /// Host CPUs that it may run on; empty for all.
-    pub host_cpus: Vec<usize>,
 }
 
 /// Starts the thread. On it, first `set_up` is called, which says whether the vCPU may start; the
@@ -55,8 +53,7 @@ pub fn spawn(
         .name(format!("vcpu{index}"))
         .stack_size(STACK)
         .spawn(move || {
-            let VcpuParts { member, mut fd, machine, kick, host_cpus } = parts;
-            pin(&host_cpus);
+            let VcpuParts { member, mut fd, machine, kick } = parts;
             kick.announce(index);
             if !set_up(&fd) {
                 return;
@@ -81,17 +78,4 @@ fn message(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| payload.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "no message".to_owned())
-}
-
-fn pin(host_cpus: &[usize]) {
-    if host_cpus.is_empty() {
-        return;
-    }
-    let mut set = rustix::thread::CpuSet::new();
-    for cpu in host_cpus.iter().filter(|cpu| **cpu < rustix::thread::CpuSet::MAX_CPU) {
-        set.set(*cpu);
-    }
-    if let Err(error) = rustix::thread::sched_setaffinity(None, &set) {
-        tracing::warn!("cannot pin a vCPU to host CPUs {host_cpus:?}: {error}");
-    }
 }

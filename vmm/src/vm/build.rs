@@ -1,5 +1,6 @@
 //! Building a VM: KVM objects, RAM, kernel, tables, devices, vCPUs, threads; all or nothing.
 
+mod affinity;
 mod devices;
 mod irq;
 mod limits;
@@ -57,6 +58,14 @@ pub enum BuildError {
         /// The device.
         device: &'static str,
         /// What went wrong.
+        reason: String,
+    },
+    /// The host CPUs that a vCPU is to run on.
+    #[error("cpus: affinity of vCPU {vcpu}: {reason}")]
+    Affinity {
+        /// The vCPU.
+        vcpu: u32,
+        /// What is wrong with them.
         reason: String,
     },
     /// The kick's signal handler.

@@ -5,6 +5,7 @@ use kvm_ioctls::VcpuFd;
 use vcpu_state::sync::Arc;
 
 use super::BuildError;
+use super::affinity::pin;
 use crate::boot::{self, ApicMode, Entry};
 use crate::config::CpusConfig;
 use crate::cpuid::Template;
@@ -46,11 +47,11 @@ pub(super) fn start(
             fd: create(vm, &shared, index)?,
             machine: Arc::clone(&vm.machine),
             kick: Arc::clone(&kick),
-            host_cpus: host_cpus.flat_map(|affinity| affinity.host_cpus.clone()).collect(),
         };
+        let host_cpus: Vec<_> = host_cpus.flat_map(|affinity| affinity.host_cpus.clone()).collect();
         let (shared, arrival) = (Arc::clone(&shared), startup.expect());
         let set_up = move |fd: &VcpuFd| {
-            let result = set_up(&shared, fd, index);
+            let result = pin(index, &host_cpus).and_then(|()| set_up(&shared, fd, index));
             let ready = result.is_ok();
             arrival.arrive(result);
             ready
