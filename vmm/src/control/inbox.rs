@@ -10,12 +10,17 @@ use crossbeam_queue::SegQueue;
 use vcpu_state::sync::FutexWord;
 use vcpu_state::sync::atomic::{AtomicBool, Ordering, fence};
 
+use vcpu_state::Resumed;
+
 use super::Ended;
 use super::message::Message;
+use crate::sched;
 
 /// The owner's inbox.
 pub struct Inbox {
     messages: SegQueue<Message>,
+    /// Groups that were let go, and whose threads the control thread has to wake.
+    asleep: SegQueue<Resumed>,
     /// Somebody wants the owner to look around.
     look: AtomicBool,
     generation: FutexWord,
@@ -26,6 +31,7 @@ impl Inbox {
     pub(super) fn new() -> Self {
         Self {
             messages: SegQueue::new(),
+            asleep: SegQueue::new(),
             look: AtomicBool::new(false),
             generation: FutexWord::new(0),
             ended: OnceLock::new(),
@@ -54,6 +60,26 @@ impl Inbox {
         fence(Ordering::SeqCst);
         if self.ended.get().is_some() {
             self.drain();
+        }
+    }
+
+    /// Has the control thread wake the threads of a group. Waking hundreds takes longer than the slice
+    /// of a thread that answers requests; who is scheduled out in the middle of it, among hundreds that
+    /// want the processor by then, comes back a second later.
+    pub(crate) fn wake_group(&self, group: Resumed) {
+        self.asleep.push(group);
+        self.generation.advance();
+        // As in `put`: the closer's drain or this thread.
+        fence(Ordering::SeqCst);
+        if self.ended.get().is_some() {
+            self.wake_groups();
+        }
+    }
+
+    /// Wakes them.
+    pub(super) fn wake_groups(&self) {
+        while let Some(group) = self.asleep.pop() {
+            sched::without_interruption(|| drop(group));
         }
     }
 
@@ -86,6 +112,7 @@ impl Inbox {
         let _ = self.ended.set(ended);
         fence(Ordering::SeqCst);
         self.drain();
+        self.wake_groups();
         self.wake();
     }
 

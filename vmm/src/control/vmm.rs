@@ -12,7 +12,6 @@ use super::owner::Owner;
 use super::published::Published;
 use super::{ControlError, Counters, Inbox, VmInfo, VmmControl, VmmOptions, Wake};
 use crate::config::VmConfig;
-use crate::sched;
 use crate::vm::Machine;
 
 /// Why the VMM ended.
@@ -79,11 +78,12 @@ impl Vmm {
     }
 }
 
-/// The control thread: takes the turn when a vCPU wants something, until the VMM has ended.
+/// The control thread: wakes the vCPUs of a VM that was resumed, and takes the turn when a vCPU wants
+/// something, until the VMM has ended.
 fn look_after_guests(core: &Core) -> Ended {
-    sched::prefer_short_slices();
     loop {
         let generation = core.inbox.generation();
+        core.inbox.wake_groups();
         core.take_turn();
         if let Some(ended) = core.inbox.ended() {
             return ended.clone();

@@ -133,6 +133,7 @@ impl Builder<'_> {
             group,
             threads: Vec::with_capacity(slots),
             held: Some(held),
+            inbox: Arc::clone(self.inbox),
             power_taken,
             kvm: vm,
         };

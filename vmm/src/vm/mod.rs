@@ -21,6 +21,8 @@ use kvm_ioctls::VmFd;
 use vcpu_state::sync::Arc;
 use vcpu_state::{Completer, Deadline, Group, OneShot, PauseError, Quiesced, Resumed};
 
+use crate::control::Inbox;
+
 pub use build::{BuildError, Builder};
 pub use kvm::{KvmError, KvmHost};
 pub use machine::Machine;
@@ -37,15 +39,16 @@ pub struct Vm {
     threads: Vec<JoinHandle<()>>,
     /// The operator's hold: there from the build to the start, and from a pause to its resume.
     held: Option<Quiesced>,
+    inbox: Arc<Inbox>,
     /// What vCPUs wait for that asked for power-off or reset; done when the VM goes away.
     #[expect(dead_code, reason = "its drop is what it is for")]
     power_taken: Completer,
     kvm: VmFd,
 }
 
-/// A resume that is done but for waking the threads, which its drop does.
+/// A resume that is done but for waking the threads, which its drop has the control thread do.
 #[must_use = "dropping it wakes the vCPU threads"]
-pub struct Wake(Option<Resumed>);
+pub struct Wake(Option<(Resumed, Arc<Inbox>)>);
 
 impl Wake {
     /// Nobody to wake.
@@ -54,9 +57,18 @@ impl Wake {
     }
 }
 
+impl Drop for Wake {
+    fn drop(&mut self) {
+        if let Some((resumed, inbox)) = self.0.take() {
+            inbox.wake_group(resumed);
+        }
+    }
+}
+
 impl std::fmt::Debug for Wake {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Wake").field(&self.0.as_ref().map(Resumed::released)).finish()
+        let released = self.0.as_ref().map(|(resumed, _)| resumed.released());
+        f.debug_tuple("Wake").field(&released).finish()
     }
 }
 
@@ -86,7 +98,8 @@ impl Vm {
 
     /// Lets the vCPUs go on (or, after the build, begin). Their threads wake when the answer is dropped.
     pub fn resume(&mut self) -> Wake {
-        Wake(self.held.take().map(Quiesced::release))
+        let inbox = || Arc::clone(&self.inbox);
+        Wake(self.held.take().map(|held| (held.release(), inbox())))
     }
 
     /// Sends a non-maskable interrupt to every vCPU. One that is paused takes it when it is resumed.
