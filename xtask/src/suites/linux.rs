@@ -1,4 +1,7 @@
 //! The suite of Linux guests: on this machine's KVM if that can run Linux, else in the nested host.
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -32,9 +35,24 @@ fn left_out(error: &anyhow::Error) -> Outcome {
     Outcome::skipped(linux_tests::COUNT as u64, format!("{error:#}"))
 }
 
+/// A copy of this program. Its file may have been replaced since it was started (a suite before this
+/// one builds the workspace), and then has no path any more; what runs can still be read.
+fn own_program() -> Result<PathBuf> {
+    let copy = paths::target().join("linux-guest").join("xtask");
+    let bytes = std::fs::read("/proc/self/exe").context("cannot read this program")?;
+    if let Some(parent) = copy.parent() {
+        std::fs::create_dir_all(parent)
+            .with_context(|| format!("cannot make {}", parent.display()))?;
+    }
+    std::fs::write(&copy, bytes)
+        .and_then(|()| std::fs::set_permissions(&copy, Permissions::from_mode(0o755)))
+        .with_context(|| format!("cannot write {}", copy.display()))?;
+    Ok(copy)
+}
+
 fn directly(packages: &Packages) -> Result<Outcome> {
     let guest = Guest::build(&paths::target().join("linux-guest"), packages)?;
-    let mut command = Command::new(std::env::current_exe()?);
+    let mut command = Command::new(own_program()?);
     command.arg("linux-tests").arg("--stillpoint").arg(build::stillpoint()?);
     command.arg("--guest").arg(guest.dir()).arg("--logs").arg(paths::target().join(LOGS));
     let ran = log::run("linux", &mut command)?;
@@ -48,7 +66,7 @@ fn directly(packages: &Packages) -> Result<Outcome> {
 
 fn nested(packages: &Packages) -> Result<Outcome> {
     let guest = Guest::build(&paths::target().join("linux-guest"), packages)?;
-    let own = std::env::current_exe().context("cannot find this program")?;
+    let own = own_program()?;
     let logs = paths::target().join(LOGS);
     let options = host::Options {
         files: vec![
@@ -82,4 +100,16 @@ fn nested(packages: &Packages) -> Result<Outcome> {
         tally.failed = tally.failed.max(1);
     }
     Ok(Outcome { tally, log: text, log_file: Some(logs), skips: Vec::new() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::own_program;
+
+    #[test]
+    fn the_program_is_copied_from_what_runs_whatever_became_of_its_file() {
+        let copy = own_program().unwrap();
+        assert_eq!(std::fs::read(&copy).unwrap(), std::fs::read("/proc/self/exe").unwrap());
+        assert!(std::process::Command::new(&copy).arg("--list").output().unwrap().status.success());
+    }
 }
