@@ -107,6 +107,8 @@ fn machine(options: &Options, scratch: &Scratch) -> Command {
         "none",
         "-no-reboot",
     ]);
+    // Why it ended, when it ended without a word: a triple fault logs the processor's registers.
+    qemu.args(["-d", "cpu_reset", "-D"]).arg(scratch.emulator_log());
     qemu.arg("-initrd").arg(scratch.initramfs());
     qemu.arg("-serial").arg(joined("file:", &scratch.console(), ""));
     qemu.arg("-drive").arg(joined("if=virtio,format=raw,file=", &scratch.disk(), ""));
@@ -182,6 +184,11 @@ fn verdict(scratch: &Scratch, qemu: ExitStatus) -> Result<u8> {
     match left.trim().parse() {
         Ok(status) => Ok(status),
         Err(_) if !qemu.success() => bail!("QEMU failed ({qemu})"),
+        Err(_) if scratch.triple_fault() => bail!(
+            "the nested host's processor met a triple fault (its registers: {}); {}",
+            scratch.emulator_log().display(),
+            console(scratch)
+        ),
         Err(_) => bail!("the nested host ended before the command did; {}", console(scratch)),
     }
 }

@@ -32,9 +32,20 @@ impl Scratch {
         self.dir.join("console.log")
     }
 
+    /// What the emulator has to say about resets.
+    pub fn emulator_log(&self) -> PathBuf {
+        self.dir.join("emulator.log")
+    }
+
     /// The exit status of the command, when it ended.
     pub fn status(&self) -> PathBuf {
         self.dir.join("status")
+    }
+
+    /// Whether a processor of the machine shut down by a triple fault, as far as the emulator said so.
+    pub fn triple_fault(&self) -> bool {
+        let log = std::fs::read(self.emulator_log()).unwrap_or_default();
+        String::from_utf8_lossy(&log).contains("Triple fault")
     }
 
     /// The disk that it writes a tar archive of `/out` to.

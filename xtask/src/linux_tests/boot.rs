@@ -7,9 +7,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::Bed;
 use super::check::{Loader, Report};
 use super::vm::{Vm, text};
+use super::{Bed, autopsy};
 
 /// Cycles of pause and resume on the socket while the guest works.
 const STORM: u32 = 200;
@@ -37,13 +37,14 @@ pub fn entry_64_bit(bed: &Bed) -> Result<String> {
 fn under_fire(bed: &Bed, name: &str, kernel: &Path, vcpus: u32, loader: Loader) -> Result<String> {
     let initramfs = bed.guest.initramfs();
     let cpus = format!("boot={vcpus}");
+    let cmdline = format!("console=ttyS0 sp.run=commands {}", autopsy::CMDLINE);
     let options = [
         "--kernel",
         text(kernel)?,
         "--initramfs",
         text(&initramfs)?,
         "--cmdline",
-        "console=ttyS0 sp.run=commands",
+        &cmdline,
         "--cpus",
         &cpus,
         "--memory",

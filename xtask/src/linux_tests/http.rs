@@ -25,8 +25,17 @@ impl Api {
 
     /// `PUT /api/v1/ACTION`, which must succeed.
     pub fn put(&mut self, action: &str) -> Result<()> {
+        self.request("PUT", action).map(drop)
+    }
+
+    /// `GET /api/v1/ACTION`, which must succeed; its body.
+    pub fn get(&mut self, action: &str) -> Result<String> {
+        self.request("GET", action)
+    }
+
+    fn request(&mut self, method: &str, action: &str) -> Result<String> {
         let request = format!(
-            "PUT /api/v1/{action} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+            "{method} /api/v1/{action} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
         );
         self.stream
             .get_mut()
@@ -37,7 +46,7 @@ impl Api {
         if !(200..300).contains(&status) {
             bail!("{action} was answered with {status}: {body}");
         }
-        Ok(())
+        Ok(body)
     }
 }
 

@@ -4,6 +4,7 @@
 //! they print is TAP (testanything.org): a plan `1..N`, then `ok K - name` or `not ok K - name` a test, and comments.
 //!
 //! Times are not judged: the nested host is emulated. Deadlines only report what hung.
+mod autopsy;
 mod boot;
 mod check;
 mod http;

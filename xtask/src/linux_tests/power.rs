@@ -1,8 +1,8 @@
 //! The guest's own power-off and reboot.
 use anyhow::{Result, ensure};
 
-use super::Bed;
 use super::vm::{Vm, text};
+use super::{Bed, autopsy};
 
 /// `poweroff` in the guest ends the VMM with status 0; the serial port writes to a file here.
 pub fn poweroff(bed: &Bed) -> Result<String> {
@@ -34,7 +34,7 @@ pub fn reboot(bed: &Bed) -> Result<String> {
 
 fn start(bed: &Bed, what: &str, serial: &str) -> Result<Vm> {
     let (kernel, initramfs) = (bed.guest.bzimage(), bed.guest.initramfs());
-    let cmdline = format!("console=ttyS0 sp.run={what}");
+    let cmdline = format!("console=ttyS0 sp.run={what} {}", autopsy::CMDLINE);
     let options = [
         "--kernel",
         text(&kernel)?,

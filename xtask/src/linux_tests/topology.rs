@@ -1,20 +1,21 @@
 //! `lscpu` in the guest against `topology=` on the command line.
 use anyhow::{Result, ensure};
 
-use super::Bed;
 use super::check::Report;
 use super::vm::{Vm, text};
+use super::{Bed, autopsy};
 
 /// Two sockets of two cores of two threads.
 pub fn lscpu(bed: &Bed) -> Result<String> {
     let (kernel, initramfs) = (bed.guest.bzimage(), bed.guest.initramfs());
+    let cmdline = format!("console=ttyS0 quiet sp.run=commands {}", autopsy::CMDLINE);
     let options = [
         "--kernel",
         text(&kernel)?,
         "--initramfs",
         text(&initramfs)?,
         "--cmdline",
-        "console=ttyS0 quiet sp.run=commands",
+        &cmdline,
         "--cpus",
         "boot=8,topology=2:2:1:2",
         "--memory",

@@ -3,7 +3,7 @@
 //! Each has a runtime directory of its own, so that the commands find it by name as they do for a user, and
 //! nothing of it meets another VM. Dropping it ends the VMM.
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::Bed;
 use super::http::Api;
+use super::{Bed, autopsy};
 use crate::progress::tail;
 use crate::tool;
 
@@ -31,13 +31,14 @@ pub struct Line {
 
 /// A VM that was started.
 pub struct Vm {
-    name: String,
+    pub(super) name: String,
     stillpoint: PathBuf,
+    logs: PathBuf,
     runtime: PathBuf,
     errors: PathBuf,
     child: Child,
     keys: Option<ChildStdin>,
-    lines: Receiver<Line>,
+    pub(super) lines: Receiver<Line>,
     /// Everything that came over the serial port so far.
     pub serial: Vec<Line>,
     /// When the VMM was started.
@@ -70,6 +71,7 @@ impl Vm {
         Ok(Self {
             name,
             stillpoint,
+            logs: bed.logs.clone(),
             runtime,
             errors,
             child,
@@ -110,7 +112,9 @@ impl Vm {
             }
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) => self.serial.push(line),
-                Err(RecvTimeoutError::Timeout) => bail!("{marker} did not come; {}", self.report()),
+                Err(RecvTimeoutError::Timeout) => {
+                    bail!("{marker} did not come; {}", self.hung())
+                }
                 Err(RecvTimeoutError::Disconnected) => {
                     bail!("the VMM ended before {marker} came; {}", self.report())
                 }
@@ -152,7 +156,7 @@ impl Vm {
                 Err(RecvTimeoutError::Disconnected) => {
                     return self.child.wait().context("cannot wait for the VMM");
                 }
-                Err(RecvTimeoutError::Timeout) => bail!("the VMM did not end; {}", self.report()),
+                Err(RecvTimeoutError::Timeout) => bail!("the VMM did not end; {}", self.hung()),
             }
         }
     }
@@ -169,6 +173,18 @@ impl Vm {
             tail(&errors, 15),
             tail(&info, 15)
         )
+    }
+
+    /// The same of one that hangs, and why, as far as it can be found out.
+    fn hung(&mut self) -> String {
+        let report = self.report();
+        let logs = self.logs.clone();
+        format!("{report}what it was doing: {}", autopsy::of(self, &logs).display())
+    }
+
+    /// The VMM's process.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Takes the lines that have come.
@@ -198,20 +214,27 @@ enum Stream {
     Ended,
 }
 
-/// Reads lines in the background, with the time at which each was complete, and keeps a log of them.
-fn read_lines(from: impl std::io::Read + Send + 'static, mut log: File) -> Receiver<Line> {
+/// Reads lines in the background, with the time at which each was complete. The log has everything as it comes, so
+/// that after a hang it also shows a line that was begun.
+fn read_lines(mut from: impl Read + Send + 'static, mut log: File) -> Receiver<Line> {
     let (sender, lines) = channel();
     std::thread::spawn(move || {
-        let mut from = BufReader::new(from);
-        let mut bytes = Vec::new();
-        while let Ok(1..) = from.read_until(b'\n', &mut bytes) {
+        let mut buffer = [0; 4096];
+        let mut begun = Vec::new();
+        while let Ok(length @ 1..) = from.read(&mut buffer) {
             let at = Instant::now();
             // A log that can't be written is no reason to fail a test.
-            let _ = log.write_all(&bytes);
-            let text = String::from_utf8_lossy(&bytes).trim_end_matches(['\r', '\n']).to_owned();
-            bytes.clear();
-            if sender.send(Line { at, text }).is_err() {
-                break;
+            let _ = log.write_all(&buffer[..length]);
+            for &byte in &buffer[..length] {
+                begun.push(byte);
+                if byte != b'\n' {
+                    continue;
+                }
+                let text = String::from_utf8_lossy(&begun).trim_end_matches(['\r', '\n']).to_owned();
+                begun.clear();
+                if sender.send(Line { at, text }).is_err() {
+                    return;
+                }
             }
         }
     });
