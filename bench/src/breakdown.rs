@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::cell::{Load, Place, Verb};
+use crate::cell::{ClientClass, Load, Place, Verb};
 use crate::cycles::{self, Plan, Subject};
 use crate::floor::{Floor, Stop, WhileStopped};
-use crate::measure;
+use crate::measure::{self, Server};
 use crate::report::{Column, Table, digits};
 use crate::stats::Summary;
 use crate::subject::InProcess;
@@ -32,7 +32,8 @@ struct Shells {
 
 /// Measures and shows it.
 pub fn breakdown(load: Load, plan: Plan, stillpoint: &Path) -> Result<String> {
-    let [socket_pause, socket_resume] = measure::measure(Place::Socket, load, plan, stillpoint)?;
+    let server = Server { stillpoint, client: ClientClass::Prompt };
+    let [socket_pause, socket_resume] = measure::measure(Place::Socket, load, plan, server)?;
     let inner = in_process(load, plan)?;
     let mut table = Table::new([
         Column::text("verb"),

@@ -54,6 +54,16 @@ pub enum Place {
     Threads,
 }
 
+/// How the client at the socket is scheduled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientClass {
+    /// Under SCHED_FIFO where that is allowed, else with short slices, as `stillpoint pause` is.
+    Prompt,
+    /// As any program is: beside spinning vCPUs it gets its share of a processor, and its share of the waits.
+    Ordinary,
+}
+
 impl Place {
     /// All of them, outermost first.
     pub const ALL: [Self; 3] = [Self::Socket, Self::InProcess, Self::Threads];

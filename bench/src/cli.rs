@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 
-use crate::cell::{Guest, Load, Place};
+use crate::cell::{ClientClass, Guest, Load, Place};
 use crate::cycles::Plan;
-use crate::measure::{self, Measured};
+use crate::measure::{self, Measured, Server};
 use crate::report::{self, Host, Report, digits};
 use crate::subject;
 use crate::{breakdown, pace, start};
@@ -49,6 +49,9 @@ struct PauseArgs {
     /// Where to measure
     #[arg(long, value_delimiter = ',', value_name = "PLACE,…", default_values = ["socket", "in-process", "threads"])]
     at: Vec<Place>,
+    /// How the client at the socket is scheduled
+    #[arg(long, value_name = "CLASS", default_value = "prompt")]
+    client: ClientClass,
     /// Cycles with the guest running in between [default: 100]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     cycles: Option<u32>,
@@ -138,8 +141,13 @@ impl PauseArgs {
         if needs_kvm {
             check_kvm(Path::new("/dev/kvm"))?;
         }
-        let mut report =
-            Report { host: Host::this(), measured: Vec::new(), starts: Vec::new(), memory: None };
+        let mut report = Report {
+            host: Host::this(),
+            client: self.client,
+            measured: Vec::new(),
+            starts: Vec::new(),
+            memory: None,
+        };
         // What has been measured before an error, or Ctrl-C, is worth showing too.
         let measured = self.measure(&stillpoint, &mut report);
         if measured.is_ok() || !report.measured.is_empty() {
@@ -178,7 +186,8 @@ impl PauseArgs {
             for guest in &self.guest {
                 let load = Load { vcpus: count(*vcpus)?, guest: *guest };
                 for place in &self.at {
-                    report.measured.extend(one(*place, load, plan, stillpoint)?);
+                    let server = Server { stillpoint, client: self.client };
+                    report.measured.extend(one(*place, load, plan, server)?);
                 }
             }
         }
@@ -206,10 +215,10 @@ impl PauseArgs {
 }
 
 /// One load at one place, with progress.
-fn one(place: Place, load: Load, plan: Plan, stillpoint: &Path) -> Result<[Measured; 2]> {
+fn one(place: Place, load: Load, plan: Plan, server: Server<'_>) -> Result<[Measured; 2]> {
     eprint!("{load}, {} …", place.name());
     let begun = Instant::now();
-    let measured = measure::measure(place, load, plan, stillpoint).inspect_err(|_| eprintln!());
+    let measured = measure::measure(place, load, plan, server).inspect_err(|_| eprintln!());
     let measured = measured.with_context(|| format!("{load}, {}", place.name()))?;
     let [pause, resume] = measured.map(|measured| digits(measured.paced.median_ms));
     eprintln!(" pause {pause} ms, resume {resume} ms ({:.0} s)", begun.elapsed().as_secs_f64());

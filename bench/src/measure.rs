@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::cell::{Guest, Load, Place, Verb};
+use crate::cell::{ClientClass, Guest, Load, Place, Verb};
 use crate::cycles::{self, Plan, Samples, Subject};
 use crate::floor::{Floor, WhileStopped};
 use crate::stats::Summary;
@@ -26,11 +26,20 @@ pub struct Measured {
     pub storm: Summary,
 }
 
+/// What is measured at the socket.
+#[derive(Clone, Copy, Debug)]
+pub struct Server<'p> {
+    /// The program.
+    pub stillpoint: &'p Path,
+    /// How its client is scheduled.
+    pub client: ClientClass,
+}
+
 /// Measures both verbs.
-pub fn measure(place: Place, load: Load, plan: Plan, stillpoint: &Path) -> Result<[Measured; 2]> {
+pub fn measure(place: Place, load: Load, plan: Plan, server: Server<'_>) -> Result<[Measured; 2]> {
     match place {
         Place::Socket => {
-            let mut vm = Socket::start(stillpoint, load)?;
+            let mut vm = Socket::start(server.stillpoint, load, server.client)?;
             let measured = cycle(&mut vm, place, load, plan)?;
             vm.end()?;
             Ok(measured)
@@ -88,7 +97,8 @@ mod tests {
         for guest in Guest::ALL {
             let load = Load { vcpus: NonZeroU32::new(2).unwrap(), guest };
             let plan = Plan { cycles: 3, storm: 7, settle: Duration::from_millis(1) };
-            let [pause, resume] = measure(Place::Threads, load, plan, Path::new("/none")).unwrap();
+            let server = Server { stillpoint: Path::new("/none"), client: ClientClass::Ordinary };
+            let [pause, resume] = measure(Place::Threads, load, plan, server).unwrap();
             assert_eq!((pause.verb, resume.verb), (Verb::Pause, Verb::Resume));
             for measured in [pause, resume] {
                 assert_eq!((measured.paced.samples, measured.storm.samples), (3, 7));

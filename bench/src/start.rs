@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use crate::cell::{Guest, Load};
+use crate::cell::{ClientClass, Guest, Load};
 use crate::mappings::{self, Mapping};
 use crate::pace;
 use crate::stats::Summary;
@@ -67,7 +67,7 @@ pub struct Memory {
 /// Weighs a VMM whose guest has one halted vCPU.
 pub fn memory(stillpoint: &Path) -> Result<Memory> {
     let load = Load { vcpus: NonZeroU32::MIN, guest: Guest::Halted };
-    let vm = Socket::start(stillpoint, load)?;
+    let vm = Socket::start(stillpoint, load, ClientClass::Ordinary)?;
     let mappings = mappings::with_pss(vm.pid())?;
     vm.end()?;
     Ok(weigh(load.vcpus, &mappings))

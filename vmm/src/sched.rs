@@ -6,82 +6,131 @@
 //!   that wakes it; with hundreds of parked vCPUs the thread that resumes them would be scheduled out
 //!   again and again. A batch task does not preempt on waking (sched(7)). Being batch in the guest
 //!   would cost interrupt latency, so a thread is batch only while it is parked.
-//! * **Threads that serve requests have short slices**, and the highest nice value where that is allowed.
-//!   A task that wakes with a shorter slice than the one that runs is scheduled first (Linux 6.12,
-//!   `sched_setattr(2)` with `sched_runtime`): a request is served at once although every processor is
-//!   full of spinning vCPUs.
-//! * **Waking a group is done by another thread**, one with ordinary slices and, where that is allowed,
-//!   SCHED_FIFO for that moment: waking hundreds takes longer than a short slice, and who is
-//!   scheduled out in the middle of it is last in a queue of hundreds.
+//! * **Threads that serve requests are under SCHED_FIFO** where that is allowed, and only for requests that
+//!   take no processor for long; else they have short slices. A task that wakes with a shorter slice than
+//!   the one that runs is scheduled first (Linux 6.12, `sched_setattr(2)` with `sched_runtime`). Either way
+//!   a request is served at once although every processor is full of spinning vCPUs.
+//! * **A group is woken by another thread**, the control thread, under SCHED_FIFO for that moment: waking
+//!   hundreds takes longer than a short slice, and who is scheduled out in the middle of it is last in a
+//!   queue of hundreds. While it waits it is SCHED_BATCH: being told to wake them, it does not take the
+//!   processor from the one who told it, or from the client that was just answered.
 
 /// The shortest slice that the kernel takes, in nanoseconds.
 const SHORT_SLICE: u64 = 100_000;
-/// Nice values (sched(7)).
+/// The highest nice value (sched(7)).
 const HIGHEST: i32 = -20;
-const ORDINARY: i32 = 0;
 /// SCHED_FLAG_RESET_ON_FORK: threads that are started begin as ordinary ones.
 const RESET_ON_FORK: u64 = 1;
+/// The priority of those under SCHED_FIFO: the lowest, since nothing here needs to be before others of that class.
+const FIFO: u32 = 1;
 
-/// Makes the calling thread SCHED_BATCH.
-pub(crate) fn become_batch() {
-    set(libc::SCHED_BATCH, 0);
-}
-
-/// Makes the calling thread an ordinary task again.
-pub(crate) fn become_normal() {
-    set(libc::SCHED_OTHER, 0);
-}
-
-fn set(policy: libc::c_int, priority: libc::c_int) -> bool {
-    let parameters = libc::sched_param { sched_priority: priority };
-    // SAFETY: `parameters` outlives the call, which only reads it; 0 means the calling thread.
-    unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) == 0 }
-}
-
-/// `struct sched_attr` as of its first version (sched_setattr(2)).
+/// What the kernel knows of a thread: `struct sched_attr` as of its first version (sched_setattr(2)).
 #[repr(C)]
-struct SchedAttr {
+#[derive(Clone, Copy, Default)]
+struct Attributes {
     size: u32,
     policy: u32,
     flags: u64,
     nice: i32,
     priority: u32,
+    /// Of an ordinary or batch task its slice, in nanoseconds; 0 before Linux 6.12.
     runtime: u64,
     deadline: u64,
     period: u64,
 }
 
-/// For threads that serve requests: they run soon after they wake, and, where this process may raise
-/// priorities (CAP_SYS_NICE or RLIMIT_NICE), before vCPUs. Threads that they start do not inherit it.
-pub fn serve_promptly() {
-    if !set_attr(HIGHEST, SHORT_SLICE) {
-        set_attr(ORDINARY, SHORT_SLICE);
+impl Attributes {
+    const SIZE: u32 = 48;
+    const ORDINARY: u32 = libc::SCHED_OTHER.cast_unsigned();
+    const BATCH: u32 = libc::SCHED_BATCH.cast_unsigned();
+    const FIFO: u32 = libc::SCHED_FIFO.cast_unsigned();
+
+    /// Those of the calling thread, if it has this policy. One that somebody gave another (chrt(1))
+    /// keeps it.
+    fn of(policy: u32) -> Option<Self> {
+        const { assert!(size_of::<Attributes>() == Attributes::SIZE as usize) };
+        let mut attr = Self::default();
+        // SAFETY: the kernel writes at most the size that it is told, which is that of `attr`; 0 means
+        // the calling thread, and no flags.
+        let got =
+            unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attr, Self::SIZE, 0) };
+        (got == 0 && attr.policy == policy).then_some(attr)
     }
+
+    /// Gives them to the calling thread.
+    fn apply(self) -> bool {
+        let attr = Self { size: Self::SIZE, ..self };
+        // SAFETY: `attr` has the size that it says and outlives the call, which only reads it; 0 means
+        // the calling thread, and no flags.
+        unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) == 0 }
+    }
+
+    fn fifo(self) -> Self {
+        Self { policy: Self::FIFO, nice: 0, priority: FIFO, runtime: 0, ..self }
+    }
+
+    fn promptly(self) -> bool {
+        Self { flags: RESET_ON_FORK, ..self.fifo() }.apply() || self.at_leisure()
+    }
+
+    /// Makes the calling thread an ordinary task again, with short slices and where allowed the highest
+    /// nice value.
+    fn at_leisure(self) -> bool {
+        let attr = Self {
+            policy: Self::ORDINARY,
+            flags: RESET_ON_FORK,
+            priority: 0,
+            runtime: SHORT_SLICE,
+            ..self
+        };
+        Self { nice: HIGHEST, ..attr }.apply() || attr.apply()
+    }
+}
+
+/// Does something that waits, as a batch task: waking from it takes the processor from nobody.
+pub(crate) fn as_batch<T>(wait: impl FnOnce() -> T) -> T {
+    let batch = |attr| Attributes { policy: Attributes::BATCH, ..attr }.apply();
+    within(Attributes::ORDINARY, batch, wait)
 }
 
 /// Does something that must not be scheduled out half way, under SCHED_FIFO where that is allowed.
-pub(crate) fn without_interruption(work: impl FnOnce()) {
-    let raised = set(libc::SCHED_FIFO, 1);
-    work();
-    if raised {
-        become_normal();
+pub(crate) fn without_interruption<T>(work: impl FnOnce() -> T) -> T {
+    within(Attributes::ORDINARY, |attr| attr.fifo().apply(), work)
+}
+
+/// Does something in another class, from which the thread comes back to what it was.
+fn within<T>(was: u32, change: impl FnOnce(Attributes) -> bool, work: impl FnOnce() -> T) -> T {
+    let before = Attributes::of(was).filter(|attr| change(*attr));
+    let done = work();
+    if let Some(attr) = before {
+        attr.apply();
+    }
+    done
+}
+
+/// For threads that serve requests: where this process may, they run under SCHED_FIFO, else as soon after
+/// they wake as an ordinary task can. Threads that they start do not inherit it.
+pub(crate) fn run_promptly() {
+    if let Some(attr) = Attributes::of(Attributes::ORDINARY) {
+        attr.promptly();
     }
 }
 
-fn set_attr(nice: i32, slice: u64) -> bool {
-    const SIZE: u32 = 48;
-    const { assert!(size_of::<SchedAttr>() == SIZE as usize) };
-    let attr = SchedAttr {
-        size: SIZE,
-        policy: libc::SCHED_OTHER.cast_unsigned(),
-        flags: RESET_ON_FORK,
-        nice,
-        priority: 0,
-        runtime: slice,
-        deadline: 0,
-        period: 0,
-    };
-    // SAFETY: `attr` has the size that it says and outlives the call, which only reads it; 0 means the
-    // calling thread, and no flags.
-    unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) == 0 }
+/// For threads that look on while vCPUs have the processors: as soon after they wake as an ordinary task can.
+pub fn run_soon() {
+    if let Some(attr) = Attributes::of(Attributes::ORDINARY) {
+        attr.at_leisure();
+    }
+}
+
+/// Asks for something, as a client that waits for the answer, in the same class as the thread that
+/// serves it.
+pub fn ask_promptly<T>(request: impl FnOnce() -> T) -> T {
+    within(Attributes::ORDINARY, Attributes::promptly, request)
+}
+
+/// Does something that may take long on a thread that serves promptly: as a task that others get
+/// processors beside.
+pub(crate) fn at_leisure<T>(work: impl FnOnce() -> T) -> T {
+    within(Attributes::FIFO, Attributes::at_leisure, work)
 }

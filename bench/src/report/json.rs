@@ -9,14 +9,16 @@ use serde::Serialize;
 
 use super::goals::{Goal, goals};
 use super::{Host, Report, Row};
+use crate::cell::ClientClass;
 use crate::start::{Memory, Start};
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 #[derive(Serialize)]
 struct File<'r> {
     version: u32,
     host: &'r Host,
+    client: ClientClass,
     latencies: Vec<Row>,
     starts: &'r [Start],
     memory: Option<&'r Memory>,
@@ -32,6 +34,7 @@ fn text(report: &Report) -> Result<String> {
     let file = File {
         version: VERSION,
         host: &report.host,
+        client: report.client,
         latencies: report.rows(),
         starts: &report.starts,
         memory: report.memory.as_ref(),
@@ -49,7 +52,7 @@ mod tests {
     fn programs_find_everything() {
         let json: serde_json::Value =
             serde_json::from_str(&text(&sample::report()).unwrap()).unwrap();
-        assert_eq!(json["version"], 1);
+        assert_eq!(json["version"], 2);
         let row = &json["latencies"][0];
         assert_eq!(row["place"], "socket");
         assert_eq!(row["guest"], "halted");

@@ -9,7 +9,7 @@ mod terminal;
 
 use serde::Serialize;
 
-use crate::cell::{Guest, Place, Verb};
+use crate::cell::{ClientClass, Guest, Place, Verb};
 use crate::measure::Measured;
 use crate::reference;
 use crate::start::{Memory, Start};
@@ -26,6 +26,8 @@ pub use terminal::print;
 pub struct Report {
     /// On what.
     pub host: Host,
+    /// How the client at the socket was scheduled.
+    pub client: ClientClass,
     /// Latencies, in the order of measurement.
     pub measured: Vec<Measured>,
     /// Starts.
@@ -49,7 +51,8 @@ pub struct Row {
     pub paced: Summary,
     /// Back to back.
     pub storm: Summary,
-    /// The worst of the storm, in medians of it.
+    /// The worst of the storm, in medians: the storm's, or the paced one where that is larger. In a storm most
+    /// pauses find vCPUs that have not woken yet, and take next to no time.
     pub storm_max_over_median: f64,
     /// The median of plain threads under the same load.
     pub threads_ms: Option<f64>,
@@ -84,7 +87,7 @@ impl Report {
             verb,
             paced,
             storm,
-            storm_max_over_median: storm.max_over_median(),
+            storm_max_over_median: storm.max_ms / storm.median_ms.max(paced.median_ms),
             threads_ms,
             over_threads: over(threads_ms),
             others_ms,
@@ -131,6 +134,7 @@ pub(crate) mod sample {
                 cpu_model: "Example CPU".into(),
                 busy_percent: 0.0,
             },
+            client: ClientClass::Prompt,
             measured,
             starts: vec![Start { vcpus, to_running: summary(5.0), own: None }],
             memory: Some(Memory {

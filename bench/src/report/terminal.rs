@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::goals::{Goal, goals};
 use super::table::{Column, Table, digits};
 use super::{Report, Row};
-use crate::cell::Place;
+use crate::cell::{ClientClass, Place};
 
 /// The report as text. Writing to a string cannot fail.
 pub fn print(report: &Report) -> String {
@@ -17,7 +17,7 @@ pub fn print(report: &Report) -> String {
             table.row(cells(row));
         }
         if !table.is_empty() {
-            let _ = write!(text, "\n{}, milliseconds\n{table}", title(place));
+            let _ = write!(text, "\n{}, milliseconds\n{table}", title(place, report.client));
         }
     }
     text += &start(report);
@@ -32,8 +32,11 @@ fn heading(report: &Report) -> String {
     format!("{} CPUs ({}), Linux {}\n{warning}", host.cpus, host.cpu_model, host.kernel)
 }
 
-fn title(place: Place) -> &'static str {
+fn title(place: Place, client: ClientClass) -> &'static str {
     match place {
+        Place::Socket if client == ClientClass::Ordinary => {
+            "At the API socket, the client an ordinary task"
+        }
         Place::Socket => "At the API socket",
         Place::InProcess => "In process, at the control interface",
         Place::Threads => "Bare threads, each signalled once, then woken by one futex",

@@ -16,6 +16,7 @@ use rustix::io::Errno;
 
 use super::MAX_BODY;
 use super::chunked::{self, Decoder};
+use super::delivery;
 use super::head::{self, BodyLength, Head};
 use super::response::{After, Response, Status};
 use super::routes;
@@ -68,8 +69,10 @@ impl<'a> Connection<'a> {
                 Ok((head, body)) => {
                     let response = answer(control, &head, &body);
                     let written = self.write(&response.encode(head.after));
-                    // After the answer, so that the client has it before the vCPUs have the processors.
-                    drop(response.wake);
+                    if response.wake.is_somebody() {
+                        delivery::await_read(&self.stream);
+                        drop(response.wake);
+                    }
                     if written.is_err() || head.after == After::Close {
                         return;
                     }

@@ -18,6 +18,7 @@
 //! - The socket belongs to its owner only (mode 0600), and a live VMM's socket is never taken over.
 mod chunked;
 mod connection;
+mod delivery;
 mod head;
 mod response;
 mod routes;

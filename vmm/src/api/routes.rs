@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::response::{Response, Status};
 use crate::config::VmConfig;
 use crate::control::{ControlError, VmmControl};
+use crate::sched;
 
 const ROOT: &str = "/api/v1/";
 
@@ -12,6 +13,8 @@ const ROOT: &str = "/api/v1/";
 enum Action {
     /// GET: the answer is a document.
     Get(fn(&dyn VmmControl) -> Result<Response, ControlError>),
+    /// PUT without a body that takes no processor for long.
+    Prompt(fn(&dyn VmmControl) -> Result<(), ControlError>),
     /// PUT without a body.
     Put(fn(&dyn VmmControl) -> Result<(), ControlError>),
     /// `vm.resume`: the vCPUs wake after the client has been told.
@@ -24,13 +27,13 @@ impl Action {
     const fn method(&self) -> &'static str {
         match self {
             Self::Get(_) => "GET",
-            Self::Put(_) | Self::Resume | Self::Create => "PUT",
+            Self::Prompt(_) | Self::Put(_) | Self::Resume | Self::Create => "PUT",
         }
     }
 }
 
 const ENDPOINTS: [(&str, Action); 13] = [
-    ("vm.pause", Action::Put(|control| control.pause())),
+    ("vm.pause", Action::Prompt(|control| control.pause())),
     ("vm.resume", Action::Resume),
     ("vm.info", Action::Get(|control| control.info().map(|info| Response::json(&info)))),
     (
@@ -88,13 +91,14 @@ pub(super) fn dispatch(
         return Response { allow: Some(action.method()), ..response };
     }
     let result = match action {
-        Action::Get(get) => get(control),
-        Action::Put(_) | Action::Resume if !body.is_empty() => {
+        Action::Get(get) => sched::at_leisure(|| get(control)),
+        Action::Prompt(_) | Action::Put(_) | Action::Resume if !body.is_empty() => {
             return Response::message(Status::BadRequest, &format!("{name} takes no body"));
         }
-        Action::Put(put) => put(control).map(|()| Response::done()),
+        Action::Prompt(put) => put(control).map(|()| Response::done()),
+        Action::Put(put) => sched::at_leisure(|| put(control)).map(|()| Response::done()),
         Action::Resume => control.resume().map(|wake| Response { wake, ..Response::done() }),
-        Action::Create => return create(control, body),
+        Action::Create => return sched::at_leisure(|| create(control, body)),
     };
     result.unwrap_or_else(|error| refuse(&error, action.method()))
 }

@@ -94,7 +94,7 @@ impl Pool {
     }
 
     fn work(self: &Arc<Self>, token: &Sender<Infallible>) {
-        sched::serve_promptly();
+        sched::run_promptly();
         while let Some(stream) = self.accept() {
             // Relaxed: see `spawn`.
             let others = self.waiting.fetch_sub(1, Ordering::Relaxed) - 1;

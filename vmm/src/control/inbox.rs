@@ -104,7 +104,8 @@ impl Inbox {
 
     /// Sleeps unless something happened since the generation was read.
     pub(super) fn wait(&self, generation: u32) {
-        self.generation.wait(generation, None);
+        // As a batch task it does not take the processor from whoever wakes it, and has a client to answer.
+        sched::as_batch(|| self.generation.wait(generation, None));
     }
 
     /// There is no owner any longer. The first reason stands.

@@ -44,7 +44,7 @@ pub(super) struct VcpuBus {
 
 impl RunLoop {
     pub(super) fn run(&mut self) -> End {
-        if self.member.start() != Ok(Parked::Resumed) {
+        if sched::as_batch(|| self.member.start()) != Ok(Parked::Resumed) {
             return End::Killed;
         }
         loop {
@@ -116,9 +116,7 @@ impl RunLoop {
 
     fn pause(&mut self, epoch: u32) -> Result<(), End> {
         self.complete()?;
-        sched::become_batch();
-        let parked = self.member.park(epoch);
-        sched::become_normal();
+        let parked = sched::as_batch(|| self.member.park(epoch));
         if parked == Parked::Resumed {
             // Tells the guest's watchdogs that time stood still (KVM_KVMCLOCK_CTRL). Fails where the
             // guest uses no kvmclock; then there is nobody to tell.

@@ -57,6 +57,13 @@ impl Wake {
     }
 }
 
+impl Wake {
+    /// Whether there is somebody to wake.
+    pub fn is_somebody(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
 impl Drop for Wake {
     fn drop(&mut self) {
         if let Some((resumed, inbox)) = self.0.take() {

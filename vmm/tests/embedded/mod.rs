@@ -112,7 +112,7 @@ impl TestVm {
         options: VmmOptions,
     ) -> Self {
         // Whoever looks on while hundreds of vCPUs spin gets to look soon, as the API's threads do.
-        vmm::sched::serve_promptly();
+        vmm::sched::run_soon();
         config.serial = serial(dir.path());
         let vcpus = config.cpus.boot_vcpus;
         let (vmm, thread) = Vmm::start(options).unwrap();

@@ -230,7 +230,8 @@ fn read_lines(mut from: impl Read + Send + 'static, mut log: File) -> Receiver<L
                 if byte != b'\n' {
                     continue;
                 }
-                let text = String::from_utf8_lossy(&begun).trim_end_matches(['\r', '\n']).to_owned();
+                let text =
+                    String::from_utf8_lossy(&begun).trim_end_matches(['\r', '\n']).to_owned();
                 begun.clear();
                 if sender.send(Line { at, text }).is_err() {
                     return;
