@@ -38,14 +38,14 @@ pub struct VcpuParts {
     pub kick: Arc<SignalKick>,
 }
 
-/// Starts the thread. On it, first `set_up` is called, which says whether the vCPU may start; the
+/// Starts the thread. On it, first `begin` is called, which says whether the vCPU may start; the
 /// loop then parks if the group is held; in the end `ended` is called.
 ///
 /// # Errors
 /// The host has no thread left; the slot is DEAD then.
 pub fn spawn(
     parts: VcpuParts,
-    set_up: impl FnOnce(&VcpuFd) -> bool + Send + 'static,
+    begin: impl FnOnce() -> bool + Send + 'static,
     ended: impl FnOnce(usize, End) + Send + 'static,
 ) -> Result<JoinHandle<()>, SpawnError> {
     let index = parts.member.index();
@@ -55,7 +55,7 @@ pub fn spawn(
         .spawn(move || {
             let VcpuParts { member, mut fd, machine, kick } = parts;
             kick.announce(index);
-            if !set_up(&fd) {
+            if !begin() {
                 return;
             }
             let run = RunPage::of(&mut fd);

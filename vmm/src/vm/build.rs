@@ -137,7 +137,8 @@ impl Builder<'_> {
             power_taken,
             kvm: vm,
         };
-        vcpus::start(&mut built, vcpus::Plan { template, entry: kernel.entry, cpus, kick }, ended)?;
+        let plan = vcpus::Plan { template, entry: kernel.entry, cpus, kick };
+        vcpus::start(&mut built, &plan, ended)?;
         Ok(built)
     }
 }

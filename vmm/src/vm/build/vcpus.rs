@@ -1,8 +1,14 @@
 //! Making the vCPUs and their threads, all parked.
 
+use std::num::NonZero;
+use std::panic::resume_unwind;
+use std::thread::JoinHandle;
+
+use crossbeam_queue::SegQueue;
 use kvm_bindings::Msrs;
 use kvm_ioctls::VcpuFd;
 use vcpu_state::sync::Arc;
+use vcpu_state::sync::atomic::{AtomicU32, Ordering};
 
 use super::BuildError;
 use super::affinity::pin;
@@ -21,60 +27,109 @@ pub(super) struct Plan<'a> {
     pub(super) kick: Arc<SignalKick>,
 }
 
-/// What every vCPU's thread needs to set its vCPU up.
-struct SetUp {
-    template: Template,
-    entry: Entry,
-}
-
 /// Starts every vCPU of a held VM; on an error, dropping the VM ends those that were started.
 ///
-/// Creating vCPUs is serialised by KVM, setting them up is not: so each thread sets its own up while
-/// the next ones are being created.
+/// Making vCPUs is most of what the start of a large VM takes, and KVM serialises little of it: as many
+/// threads as the host has processors make them. More would only wait for each other.
 pub(super) fn start(
     vm: &mut Vm,
-    plan: Plan<'_>,
+    plan: &Plan<'_>,
     ended: impl Fn(&Machine, usize, End) + Clone + Send + 'static,
 ) -> Result<(), BuildError> {
-    let Plan { template, entry, cpus, kick } = plan;
-    let shared = Arc::new(SetUp { template, entry });
-    let startup = Startup::new();
-    for index in 0..cpus.boot_vcpus {
-        let Some(member) = vm.group.member(index as usize) else { continue };
+    let boot_vcpus = plan.cpus.boot_vcpus as usize;
+    let host = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let works = Works {
+        vm,
+        plan,
+        startup: Startup::new(),
+        next: AtomicU32::new(0),
+        threads: SegQueue::new(),
+    };
+    let made = std::thread::scope(|scope| {
+        let helpers: Vec<_> = (1..host.min(boot_vcpus))
+            .map(|_| {
+                let (works, ended) = (&works, ended.clone());
+                scope.spawn(move || works.work(&ended))
+            })
+            .collect();
+        let made = works.work(&ended);
+        helpers
+            .into_iter()
+            .map(|helper| helper.join().unwrap_or_else(|payload| resume_unwind(payload)))
+            .fold(made, Result::and)
+    });
+    let Works { startup, threads, .. } = works;
+    // Those that were started belong to the VM even when another could not be: it ends and joins them.
+    vm.threads.extend(threads);
+    made.and_then(|()| startup.wait())
+}
+
+/// What the threads share that make vCPUs.
+struct Works<'a> {
+    vm: &'a Vm,
+    plan: &'a Plan<'a>,
+    startup: Arc<Startup<BuildError>>,
+    /// The vCPU that is made next.
+    next: AtomicU32,
+    threads: SegQueue<JoinHandle<()>>,
+}
+
+impl Works<'_> {
+    /// Makes vCPUs until there is none left to make. An error ends the work of all.
+    fn work(
+        &self,
+        ended: &(impl Fn(&Machine, usize, End) + Clone + Send + 'static),
+    ) -> Result<(), BuildError> {
+        let boot_vcpus = self.plan.cpus.boot_vcpus;
+        loop {
+            // Relaxed: it hands out numbers and publishes nothing.
+            let index = self.next.fetch_add(1, Ordering::Relaxed);
+            if index >= boot_vcpus {
+                return Ok(());
+            }
+            if let Err(error) = self.make(index, ended) {
+                self.next.store(boot_vcpus, Ordering::Relaxed);
+                return Err(error);
+            }
+        }
+    }
+
+    fn make(
+        &self,
+        index: u32,
+        ended: &(impl Fn(&Machine, usize, End) + Clone + Send + 'static),
+    ) -> Result<(), BuildError> {
+        let Plan { template, entry, cpus, kick } = self.plan;
+        let Some(member) = self.vm.group.member(index as usize) else { return Ok(()) };
+        let id = template.topology().apic_id(index)?;
+        let fd =
+            self.vm.kvm.create_vcpu(u64::from(id.0)).map_err(KvmError::of("KVM_CREATE_VCPU"))?;
+        set_up(template, entry, &fd, index)?;
+        let machine = Arc::clone(&self.vm.machine);
+        let parts = VcpuParts { member, fd, machine, kick: Arc::clone(kick) };
         let host_cpus = cpus.affinity.iter().filter(|affinity| affinity.vcpu == index);
-        let parts = VcpuParts {
-            member,
-            fd: create(vm, &shared, index)?,
-            machine: Arc::clone(&vm.machine),
-            kick: Arc::clone(&kick),
-        };
         let host_cpus: Vec<_> = host_cpus.flat_map(|affinity| affinity.host_cpus.clone()).collect();
-        let (shared, arrival) = (Arc::clone(&shared), startup.expect());
-        let set_up = move |fd: &VcpuFd| {
-            let result = pin(index, &host_cpus).and_then(|()| set_up(&shared, fd, index));
+        let arrival = self.startup.expect();
+        let begin = move || {
+            let result = pin(index, &host_cpus);
             let ready = result.is_ok();
             arrival.arrive(result);
             ready
         };
-        let (ended, machine) = (ended.clone(), Arc::clone(&vm.machine));
-        let thread = vcpu::spawn(parts, set_up, move |index, end| ended(&machine, index, end))?;
-        vm.threads.push(thread);
+        let (ended, machine) = (ended.clone(), Arc::clone(&self.vm.machine));
+        let thread = vcpu::spawn(parts, begin, move |index, end| ended(&machine, index, end))?;
+        self.threads.push(thread);
+        Ok(())
     }
-    startup.wait()
 }
 
-fn create(vm: &Vm, shared: &SetUp, index: u32) -> Result<VcpuFd, BuildError> {
-    let id = shared.template.topology().apic_id(index)?;
-    Ok(vm.kvm.create_vcpu(u64::from(id.0)).map_err(KvmError::of("KVM_CREATE_VCPU"))?)
-}
-
-fn set_up(shared: &SetUp, fd: &VcpuFd, index: u32) -> Result<(), BuildError> {
-    let cpuid = shared.template.for_vcpu(index)?;
+fn set_up(template: &Template, entry: &Entry, fd: &VcpuFd, index: u32) -> Result<(), BuildError> {
+    let cpuid = template.for_vcpu(index)?;
     fd.set_cpuid2(&cpuid).map_err(KvmError::of("KVM_SET_CPUID2"))?;
     set_msrs(fd)?;
-    let apic_mode = ApicMode::needed_by(shared.template.topology());
+    let apic_mode = ApicMode::needed_by(template.topology());
     if index == 0 {
-        set_up_first(shared, fd, apic_mode)
+        set_up_first(entry, fd, apic_mode)
     } else if apic_mode == ApicMode::X2apic {
         // All else that could be set, the INIT that starts this vCPU resets.
         let mut sregs = fd.get_sregs().map_err(KvmError::of("KVM_GET_SREGS"))?;
@@ -85,15 +140,15 @@ fn set_up(shared: &SetUp, fd: &VcpuFd, index: u32) -> Result<(), BuildError> {
     }
 }
 
-fn set_up_first(shared: &SetUp, fd: &VcpuFd, apic_mode: ApicMode) -> Result<(), BuildError> {
+fn set_up_first(entry: &Entry, fd: &VcpuFd, apic_mode: ApicMode) -> Result<(), BuildError> {
     let mut reset = fd.get_sregs().map_err(KvmError::of("KVM_GET_SREGS"))?;
     apic_mode.apply(&mut reset);
-    fd.set_sregs(&shared.entry.sregs(reset)).map_err(KvmError::of("KVM_SET_SREGS"))?;
+    fd.set_sregs(&entry.sregs(reset)).map_err(KvmError::of("KVM_SET_SREGS"))?;
     fd.set_fpu(&boot::fpu()).map_err(KvmError::of("KVM_SET_FPU"))?;
     let mut lapic = fd.get_lapic().map_err(KvmError::of("KVM_GET_LAPIC"))?;
     boot::wire_lint1(&mut lapic);
     fd.set_lapic(&lapic).map_err(KvmError::of("KVM_SET_LAPIC"))?;
-    Ok(fd.set_regs(&shared.entry.regs()).map_err(KvmError::of("KVM_SET_REGS"))?)
+    Ok(fd.set_regs(&entry.regs()).map_err(KvmError::of("KVM_SET_REGS"))?)
 }
 
 fn set_msrs(fd: &VcpuFd) -> Result<(), BuildError> {
