@@ -21,7 +21,7 @@ pub fn check(name: &str, command: &mut Command) -> Result<Outcome> {
     let ran = log::run(name, command)?;
     let tally =
         Tally { passed: u64::from(ran.success), failed: u64::from(!ran.success), skipped: 0 };
-    Ok(Outcome { tally, log: ran.text, log_file: Some(ran.file), skips: Vec::new() })
+    Ok(Outcome { tally, log: ran.text, log_file: Some(ran.file), ..Outcome::default() })
 }
 
 /// The flags of the compiler with `--cfg NAME` added to those that the environment has.

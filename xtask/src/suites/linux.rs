@@ -60,7 +60,7 @@ fn directly(packages: &Packages) -> Result<Outcome> {
         tally: tap::tally(&ran.text),
         log: ran.text,
         log_file: Some(ran.file),
-        skips: Vec::new(),
+        ..Outcome::default()
     })
 }
 
@@ -99,7 +99,7 @@ fn nested(packages: &Packages) -> Result<Outcome> {
         text.push_str(&error);
         tally.failed = tally.failed.max(1);
     }
-    Ok(Outcome { tally, log: text, log_file: Some(logs), skips: Vec::new() })
+    Ok(Outcome { tally, log: text, log_file: Some(logs), ..Outcome::default() })
 }
 
 #[cfg(test)]

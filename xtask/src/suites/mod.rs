@@ -87,6 +87,7 @@ pub fn run(only: &[String]) -> Result<bool> {
             continue;
         }
         println!("{}", line(suite.name, &outcome, started.elapsed().as_secs_f32()));
+        print!("{}", outcome.shown);
         if outcome.tally.failed > 0 {
             print!("{}", tail(&outcome.log, SHOWN_LINES));
             if let Some(file) = &outcome.log_file {

@@ -46,6 +46,8 @@ pub struct Outcome {
     pub skips: Vec<Skip>,
     /// What it wrote, to be shown if it failed.
     pub log: String,
+    /// What it is to show when it went well, too.
+    pub shown: String,
     /// Where all of that is.
     pub log_file: Option<PathBuf>,
 }
