@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::cell::{ClientClass, Guest, Load};
+use crate::floor::bare_vcpus;
 use crate::mappings::{self, Mapping};
 use crate::pace;
 use crate::stats::Summary;
@@ -23,12 +24,14 @@ pub struct Start {
     pub to_running: Summary,
     /// The part that the VMM itself reports as its boot.
     pub own: Option<Summary>,
+    /// What KVM itself takes for so many vCPUs, one after the other.
+    pub bare: Summary,
 }
 
 /// Measures the start so many times.
 pub fn measure(stillpoint: &Path, vcpus: NonZeroU32, runs: usize) -> Result<Option<Start>> {
     let load = Load { vcpus, guest: Guest::Halted };
-    let (mut to_running, mut own) = (Vec::new(), Vec::new());
+    let (mut to_running, mut own, mut bare) = (Vec::new(), Vec::new(), Vec::new());
     for run in 0..runs {
         pace::go_on()?;
         let begun = Instant::now();
@@ -36,9 +39,12 @@ pub fn measure(stillpoint: &Path, vcpus: NonZeroU32, runs: usize) -> Result<Opti
             .with_context(|| format!("start {run} with {vcpus} vCPUs"))?;
         to_running.push(took);
         own.extend(boot);
+        // In turn with the starts: what slows the machine down meets both.
+        bare.push(bare_vcpus(vcpus)?);
     }
     let own = Summary::of(&own);
-    Ok(Summary::of(&to_running).map(|to_running| Start { vcpus, to_running, own }))
+    let both = Summary::of(&to_running).zip(Summary::of(&bare));
+    Ok(both.map(|(to_running, bare)| Start { vcpus, to_running, own, bare }))
 }
 
 fn one(stillpoint: &Path, load: Load, begun: Instant) -> Result<(Duration, Option<Duration>)> {

@@ -9,6 +9,7 @@
 //! nothing can be lost, and nothing but the signal, the scheduler and two futexes is measured.
 
 mod gate;
+mod kvm;
 mod signal;
 
 use std::num::NonZeroU32;
@@ -27,6 +28,7 @@ use crate::cell::Guest;
 use crate::cycles::Subject;
 pub use gate::WhileStopped;
 use gate::{Gate, wait_for_zero};
+pub use kvm::bare_vcpus;
 use signal::ThreadId;
 
 /// Threads that can be stopped and let go together.

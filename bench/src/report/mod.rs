@@ -136,7 +136,7 @@ pub(crate) mod sample {
             },
             client: ClientClass::Prompt,
             measured,
-            starts: vec![Start { vcpus, to_running: summary(5.0), own: None }],
+            starts: vec![Start { vcpus, to_running: summary(5.0), own: None, bare: summary(0.5) }],
             memory: Some(Memory {
                 vcpus,
                 outside_mib: 4.5,

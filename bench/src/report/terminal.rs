@@ -81,14 +81,18 @@ fn start(report: &Report) -> String {
         Column::number("median"),
         Column::number("p99"),
         Column::number("max"),
-        Column::number("median").under("of which boot"),
+        Column::number("boot").under("of which"),
+        Column::number("one thread").under("bare KVM"),
+        Column::number("ratio"),
     ]);
     for start in &report.starts {
         let s = &start.to_running;
         let figures = [s.min_ms, s.median_ms, s.p99_ms, s.max_ms].map(digits);
         let own = start.own.map_or_else(|| "-".to_owned(), |own| digits(own.median_ms));
         let head = [start.vcpus.to_string(), s.samples.to_string()];
-        table.row(head.into_iter().chain(figures).chain([own]));
+        let bare = start.bare.median_ms;
+        let floor = [bare, s.median_ms / bare].map(digits);
+        table.row(head.into_iter().chain(figures).chain([own]).chain(floor));
     }
     if !table.is_empty() {
         let _ = write!(
