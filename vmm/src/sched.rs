@@ -147,3 +147,74 @@ pub fn ask_promptly<T>(request: impl FnOnce() -> T) -> T {
 pub(crate) fn at_leisure<T>(work: impl FnOnce() -> T) -> T {
     within(Attributes::FIFO, Attributes::at_leisure, work)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy() -> libc::c_int {
+        // SAFETY: the call reads and writes no memory; 0 means the calling thread.
+        unsafe { libc::sched_getscheduler(0) & !libc::SCHED_RESET_ON_FORK }
+    }
+
+    /// A thread of its own, so that no test changes another's.
+    fn on_a_thread(test: fn()) {
+        std::thread::spawn(test).join().unwrap();
+    }
+
+    fn ordinary() -> Attributes {
+        Attributes::of(Attributes::ORDINARY).unwrap()
+    }
+
+    #[test]
+    fn a_wait_is_batch_and_nothing_after_it() {
+        on_a_thread(|| {
+            let before = ordinary();
+            assert_eq!(as_batch(policy), libc::SCHED_BATCH);
+            assert_eq!(ordinary().nice, before.nice);
+        });
+    }
+
+    #[test]
+    fn every_class_is_given_back() {
+        on_a_thread(|| {
+            let before = ordinary();
+            // Where it is not allowed they do their work as what they are.
+            for allowed in [without_interruption(policy), ask_promptly(policy)] {
+                assert!([libc::SCHED_FIFO, libc::SCHED_OTHER].contains(&allowed));
+                let after = ordinary();
+                assert_eq!((after.nice, after.runtime), (before.nice, before.runtime));
+            }
+        });
+    }
+
+    #[test]
+    fn a_policy_that_somebody_gave_a_thread_is_kept() {
+        on_a_thread(|| {
+            if !(ordinary().fifo().apply()) {
+                return;
+            }
+            assert_eq!(as_batch(policy), libc::SCHED_FIFO);
+            assert_eq!(without_interruption(policy), libc::SCHED_FIFO);
+            assert_eq!(policy(), libc::SCHED_FIFO);
+        });
+    }
+
+    #[test]
+    fn what_is_done_at_leisure_is_an_ordinary_task() {
+        on_a_thread(|| {
+            run_promptly();
+            let prompt = policy();
+            assert_eq!(at_leisure(policy), libc::SCHED_OTHER);
+            assert_eq!(policy(), prompt);
+        });
+    }
+
+    #[test]
+    fn threads_that_a_prompt_one_starts_are_ordinary() {
+        on_a_thread(|| {
+            run_promptly();
+            on_a_thread(|| assert_eq!(ordinary().nice, 0));
+        });
+    }
+}
