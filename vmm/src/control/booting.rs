@@ -50,7 +50,11 @@ impl Owner {
         let builder = Builder { config, consoles: &consoles, inbox: &self.inbox };
         let vm = builder.build(move |machine, index, end| match end {
             End::Killed => {}
-            End::Guest(GuestEnd::Reset) => machine.power.request(PowerRequest::Reset),
+            End::Guest(GuestEnd::Reset) => {
+                // Almost always a guest that crashed so badly that it could not say so.
+                tracing::warn!("triple fault on vCPU {index}: the guest is reset");
+                machine.power.request(PowerRequest::Reset);
+            }
             End::Guest(GuestEnd::Shutdown) => machine.power.request(PowerRequest::Shutdown),
             End::Guest(GuestEnd::Crash) => {
                 let report = format!("the guest reported a crash through vCPU {index}");

@@ -60,7 +60,9 @@ fn under_fire(bed: &Bed, name: &str, kernel: &Path, vcpus: u32, loader: Loader) 
         .verify(&vm, vcpus, loader)
         .with_context(|| format!("after {cycles} cycles during boot"))?;
 
-    storm_while_it_ticks(&mut vm)?;
+    for _ in 0..storms() {
+        storm_while_it_ticks(&mut vm)?;
+    }
     let after_storm = Report::ask(&mut vm)?;
     after_storm
         .verify(&vm, vcpus, loader)
@@ -92,6 +94,11 @@ fn pause_and_resume_until_ready(vm: &mut Vm) -> Result<u32> {
         "only {cycles} cycles of pause and resume fell into the boot"
     );
     Ok(cycles)
+}
+
+/// How many storms: one, or as many as `STILLPOINT_STORMS` says, for looking for what is rare.
+fn storms() -> u32 {
+    std::env::var("STILLPOINT_STORMS").ok().and_then(|storms| storms.parse().ok()).unwrap_or(1)
 }
 
 /// Pauses and resumes back to back while the guest counts its timer's ticks: each must come once, in order.
