@@ -81,8 +81,8 @@ fn start(report: &Report) -> String {
         Column::number("median"),
         Column::number("p99"),
         Column::number("max"),
-        Column::number("boot").under("of which"),
-        Column::number("one thread").under("bare KVM"),
+        Column::number("of it boot"),
+        Column::number("bare KVM"),
         Column::number("ratio"),
     ]);
     for start in &report.starts {
