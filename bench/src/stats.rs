@@ -36,6 +36,11 @@ impl Summary {
             max_ms: ms(*sorted.last()?),
         })
     }
+
+    /// How many times the median the worst sample took; 1 when all took no time at all.
+    pub fn max_over_median(&self) -> f64 {
+        if self.max_ms == 0.0 { 1.0 } else { self.max_ms / self.median_ms }
+    }
 }
 
 /// A duration in milliseconds.
@@ -81,6 +86,7 @@ mod tests {
             summary,
             Summary { samples: 1, min_ms: 1.5, median_ms: 1.5, p99_ms: 1.5, max_ms: 1.5 }
         );
+        assert!((summary.max_over_median() - 1.0).abs() < 1e-9);
     }
 
     #[test]
@@ -115,5 +121,11 @@ mod tests {
                 "{percent} % of {count}"
             );
         }
+    }
+
+    #[test]
+    fn samples_of_no_length_divide_by_nothing() {
+        let summary = Summary::of(&[Duration::ZERO; 4]).unwrap();
+        assert!((summary.max_over_median() - 1.0).abs() < 1e-9);
     }
 }

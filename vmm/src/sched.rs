@@ -145,7 +145,9 @@ pub fn ask_promptly<T>(request: impl FnOnce() -> T) -> T {
 /// Does something that may take long on a thread that serves promptly: as a task that others get
 /// processors beside.
 pub(crate) fn at_leisure<T>(work: impl FnOnce() -> T) -> T {
-    within(Attributes::FIFO, Attributes::at_leisure, work)
+    // Only a class that `run_promptly` gave: one that somebody else gave is not reset on fork.
+    let leave = |attr: Attributes| attr.flags & RESET_ON_FORK != 0 && attr.at_leisure();
+    within(Attributes::FIFO, leave, work)
 }
 
 #[cfg(test)]
@@ -196,6 +198,8 @@ mod tests {
             }
             assert_eq!(as_batch(policy), libc::SCHED_FIFO);
             assert_eq!(without_interruption(policy), libc::SCHED_FIFO);
+            run_promptly();
+            assert_eq!(at_leisure(policy), libc::SCHED_FIFO);
             assert_eq!(policy(), libc::SCHED_FIFO);
         });
     }

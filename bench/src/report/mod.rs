@@ -86,7 +86,7 @@ impl Report {
             verb,
             paced,
             storm,
-            storm_max_over_median: storm.max_ms / storm.median_ms,
+            storm_max_over_median: storm.max_over_median(),
             threads_ms,
             over_threads: over(threads_ms),
             others_ms,

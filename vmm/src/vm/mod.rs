@@ -55,9 +55,7 @@ impl Wake {
     pub const fn none() -> Self {
         Self(None)
     }
-}
 
-impl Wake {
     /// Whether there is somebody to wake.
     pub fn is_somebody(&self) -> bool {
         self.0.is_some()
