@@ -8,8 +8,10 @@ impl World {
     /// Compares all that can be seen of the group with the model.
     pub(super) fn check(&self) {
         let slots = self.model.slots.len();
-        assert_eq!(self.group.words().count(), slots);
         assert_eq!((self.group.len(), self.group.is_empty()), (slots, false));
+        let words: Vec<_> = (0..slots).filter_map(|slot| self.group.word(slot)).collect();
+        assert_eq!(words.len(), slots);
+        assert_eq!(words, self.group.words().collect::<Vec<_>>());
         assert!(self.group.word(slots).is_none() && self.group.member(slots).is_none());
         for slot in 0..slots {
             self.check_word(slot);
@@ -26,7 +28,7 @@ impl World {
     }
 
     fn check_word(&self, slot: usize) {
-        let word = self.group.word(slot).unwrap();
+        let word = self.group.load(slot);
         let it = &self.model.slots[slot];
         let (held, parked) = (self.model.held(), it.place == Place::Park);
         for (name, flag, must) in [

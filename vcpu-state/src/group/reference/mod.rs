@@ -11,8 +11,13 @@
 //! have moved as soon as there is a reason to wake. The interleavings are the business of the models in
 //! `loom-tests`; here it is about *what* each step does, in long programs.
 
+#![expect(clippy::expect_used, reason = "a test ends where its premise fails")]
+
 mod check;
 mod model;
+mod others;
+mod owner;
+mod seen;
 mod world;
 
 use proptest::prelude::*;
@@ -148,7 +153,7 @@ fn programs_reach_every_place() {
 
     let mut runner = TestRunner::deterministic();
     let programs = prop::collection::vec(op(), 120);
-    let mut seen = world::Seen::default();
+    let mut seen = seen::Seen::default();
     for _ in 0..300 {
         let mut world = World::new(SLOTS);
         for op in programs.new_tree(&mut runner).unwrap().current() {

@@ -24,6 +24,7 @@ pub(super) enum Owed {
 
 /// One slot.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each on its own")]
 pub(super) struct Slot {
     pub(super) place: Place,
     /// Somebody has, or had, the owner's end.
