@@ -3,7 +3,7 @@
 use super::Epoch;
 use super::model::Place;
 use super::world::{Asleep, Thread, World};
-use crate::{Event, Illegal, OneShot, Parked, Step, Ticket, Waited};
+use crate::{Event, Illegal, OneShot, Parked, Step, Ticket, Waited, Word, transition};
 
 impl World {
     /// The owner's loop, one step of it.
@@ -47,7 +47,10 @@ impl World {
                 self.fall_asleep_at_park(slot);
                 self.seen.note("born under a pause", true);
             }
-            Ok(false) => assert_eq!(self.thread(slot).member.start(), Ok(Parked::Resumed)),
+            Ok(false) => {
+                assert!(!self.would_sleep(slot, Event::Start));
+                assert_eq!(self.thread(slot).member.start(), Ok(Parked::Resumed));
+            }
             Err(illegal) => assert_eq!(self.thread(slot).member.start(), Err(illegal)),
         }
     }
@@ -66,12 +69,18 @@ impl World {
         let stale = epoch != self.model.requests && self.model.owes_ack(slot);
         self.seen.note("stale ack", stale);
         if let Some(must) = self.model.park(slot, epoch) {
+            assert!(!self.would_sleep(slot, Event::AckPause { epoch }));
             assert_eq!(self.thread(slot).member.park(epoch), must);
         } else {
             assert!(self.group.apply(slot, Event::AckPause { epoch }).is_ok());
             self.fall_asleep_at_park(slot);
             self.seen.note("parked", true);
         }
+    }
+
+    /// Whether the production code would stay at the park, for ever on this one thread.
+    fn would_sleep(&self, slot: usize, event: Event) -> bool {
+        transition(self.group.load(slot), event).is_ok_and(|word| word.any(Word::PAUSED))
     }
 
     /// What `Member::stay_parked` does until it sleeps.
@@ -88,6 +97,8 @@ impl World {
         }
         let killed = self.model.slots[slot].killed;
         let must = if killed { Parked::Killed } else { Parked::Resumed };
+        let held = transition(self.group.load(slot), Event::Unpark) == Err(Illegal::Held);
+        assert!(!held, "the production code would sleep for ever");
         let thread = self.thread(slot);
         assert_eq!(thread.member.stay_parked(), must);
         thread.asleep = None;
