@@ -79,8 +79,11 @@ fn await_progress(counters: &[AtomicU64], from: &[u64]) {
 fn a_paused_group_stands_still_and_goes_on() {
     let group = group(8);
     let (threads, counters) = run(&group);
-    for _ in 0..200 {
-        let quiesced = group.pause(Deadline::Never).unwrap();
+    for round in 0..200 {
+        // A deadline that does not pass makes no difference.
+        let far = Deadline::After(Duration::from_secs(86_400));
+        let deadline = if round % 2 == 0 { Deadline::Never } else { far };
+        let quiesced = group.pause(deadline).unwrap();
         let still = sum(&counters);
         assert!(group.words().all(Word::is_quiescent));
         thread::yield_now();

@@ -22,6 +22,8 @@ impl World {
         // What a `Quiesced` proves.
         assert!(!self.model.holders.contains(&Holder::Waited) || owing.is_empty(), "{owing:?}");
         assert_eq!(self.group.deaths.load(), self.model.deaths, "deaths");
+        assert_eq!(self.group.parking.load(), self.model.park_wakes, "wakes of the parked");
+        assert_eq!(self.group.ticketing.load(), self.model.ticket_wakes, "wakes for tickets");
         let mut due = vec![0; slots];
         self.due.iter().for_each(|slot| due[*slot] += 1);
         assert_eq!(self.kicks(), due, "kicks");

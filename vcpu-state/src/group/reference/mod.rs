@@ -158,6 +158,7 @@ fn programs_reach_every_place() {
         let mut world = World::new(SLOTS);
         for op in programs.new_tree(&mut runner).unwrap().current() {
             world.step(op);
+            world.check();
         }
         seen.add(&world.seen);
     }

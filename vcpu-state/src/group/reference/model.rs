@@ -52,6 +52,10 @@ pub(super) struct Model {
     pub(super) holders: Vec<Holder>,
     pub(super) requests: u32,
     pub(super) deaths: u32,
+    /// Wakes of those at their parks, and of those that wait for tickets: one each for a whole group,
+    /// and none for nobody.
+    pub(super) park_wakes: u32,
+    pub(super) ticket_wakes: u32,
 }
 
 impl Slot {
@@ -79,7 +83,14 @@ impl Slot {
 
 impl Model {
     pub(super) fn new(slots: usize) -> Self {
-        Self { slots: vec![Slot::NEW; slots], holders: Vec::new(), requests: 0, deaths: 0 }
+        Self {
+            slots: vec![Slot::NEW; slots],
+            holders: Vec::new(),
+            requests: 0,
+            deaths: 0,
+            park_wakes: 0,
+            ticket_wakes: 0,
+        }
     }
 
     pub(super) fn held(&self) -> bool {
@@ -93,6 +104,24 @@ impl Model {
 
     pub(super) fn those(&self, which: impl Fn(&Self, usize) -> bool) -> Vec<usize> {
         (0..self.slots.len()).filter(|slot| which(self, *slot)).collect()
+    }
+
+    /// Slots whose thread is at its park.
+    pub(super) fn parked(&self) -> Vec<usize> {
+        self.those(|model, slot| model.slots[slot].place == Place::Park)
+    }
+
+    /// Whether a member that is not at its park owes a wait for a ticket.
+    pub(super) fn awaits_ticket(&self) -> bool {
+        self.slots.iter().any(|slot| slot.place != Place::Park && slot.owed != Owed::Nothing)
+    }
+
+    /// These are killed.
+    pub(super) fn kill(&mut self, slots: std::ops::Range<usize>) {
+        let Some(killed) = self.slots.get_mut(slots) else { return };
+        self.park_wakes += u32::from(killed.iter().any(|slot| slot.place == Place::Park));
+        self.ticket_wakes += u32::from(killed.iter().any(|slot| slot.owed != Owed::Nothing));
+        killed.iter_mut().for_each(|slot| slot.killed = true);
     }
 
     /// Slots whose thread a kick reaches.
@@ -217,8 +246,16 @@ impl Model {
         Ok(())
     }
 
-    /// The pauser with this number lets go.
+    /// The pauser with this number lets go, and wakes the sleepers itself.
     pub(super) fn release(&mut self, holder: usize) -> Released {
+        let released = self.release_unwoken(holder);
+        let sleepers = released == Released::Running && !self.parked().is_empty();
+        self.park_wakes += u32::from(sleepers);
+        released
+    }
+
+    /// The pauser with this number lets go.
+    pub(super) fn release_unwoken(&mut self, holder: usize) -> Released {
         self.holders.swap_remove(holder);
         if self.held() { Released::StillHeld } else { Released::Running }
     }

@@ -13,6 +13,7 @@ fn named(stuck: &Stuck) -> Vec<usize> {
 impl World {
     pub(super) fn complete(&mut self, slot: usize, end: End) {
         let Some(completer) = self.completers[slot].take() else { return };
+        self.model.ticket_wakes += 1;
         match end {
             End::Done => completer.complete(Outcome::Done),
             End::Failed => completer.complete(Outcome::Failed),
@@ -34,9 +35,8 @@ impl World {
 
     pub(super) fn kill(&mut self, slot: usize) {
         self.group.kill(slot);
-        let Some(killed) = self.model.slots.get_mut(slot) else { return };
-        killed.killed = true;
-        if killed.place == Place::Guest {
+        self.model.kill(slot..slot + 1);
+        if self.model.slots.get(slot).is_some_and(|slot| slot.place == Place::Guest) {
             self.due.push(slot);
         }
     }
@@ -61,6 +61,7 @@ impl World {
         }
         self.holds.push(Hold::Asked(asked.expect("there is a holder to spare"), limit));
         self.due.extend(self.model.in_guest());
+        self.model.ticket_wakes += u32::from(self.model.awaits_ticket());
         self.model.holders.push(Holder::Asked);
         self.model.requests += 1;
         self.seen.note("nested pausers", self.holds.len() > 1);
@@ -95,17 +96,24 @@ impl World {
     }
 
     pub(super) fn release(&mut self, holder: usize, how: How) {
-        let must = self.model.release(holder);
         match (self.holds.swap_remove(holder), how) {
-            (Hold::Asked(pending, _), _) => drop(pending),
-            (Hold::Waited(quiesced), How::Drop) => drop(quiesced),
-            (Hold::Waited(quiesced), How::Resume) => assert_eq!(quiesced.resume(), must),
+            (Hold::Asked(pending, _), _) => {
+                self.model.release(holder);
+                drop(pending);
+            }
+            (Hold::Waited(quiesced), How::Drop) => {
+                self.model.release(holder);
+                drop(quiesced);
+            }
+            (Hold::Waited(quiesced), How::Resume) => {
+                assert_eq!(quiesced.resume(), self.model.release(holder));
+            }
             (Hold::Waited(quiesced), How::Release) => {
                 let resumed = quiesced.release();
+                let must = self.model.release_unwoken(holder);
                 assert_eq!(resumed.released(), must);
-                let let_go = |model: &Model, slot: usize| model.slots[slot].place == Place::Park;
                 let slots = match must {
-                    Released::Running => self.model.those(let_go),
+                    Released::Running => self.model.parked(),
                     Released::StillHeld => Vec::new(),
                 };
                 self.unwoken.push(Unwoken { slots, _resumed: resumed });

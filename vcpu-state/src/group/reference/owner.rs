@@ -115,7 +115,9 @@ impl World {
         if must.is_ok() {
             let (ticket, completer) = Ticket::new(&self.group);
             self.thread(slot).ticket = Some(ticket);
-            self.completers[slot] = Some(completer);
+            // The worker of an earlier incarnation fails its ticket.
+            let earlier = self.completers[slot].replace(completer);
+            self.model.ticket_wakes += u32::from(earlier.is_some());
         }
     }
 

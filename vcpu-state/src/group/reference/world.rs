@@ -98,7 +98,7 @@ impl World {
             Op::KillAll => {
                 self.due = self.model.in_guest();
                 self.group.kill_all();
-                self.model.slots.iter_mut().for_each(|slot| slot.killed = true);
+                self.model.kill(0..self.model.slots.len());
             }
             Op::WaitDead => self.wait_dead(),
             Op::Reincarnate(slot) => {
@@ -117,7 +117,9 @@ impl World {
                 self.release(holder % self.holds.len(), how);
             }
             Op::Wake(number) if !self.unwoken.is_empty() => {
-                drop(self.unwoken.swap_remove(number % self.unwoken.len()));
+                let unwoken = self.unwoken.swap_remove(number % self.unwoken.len());
+                self.model.park_wakes += u32::from(!unwoken.slots.is_empty());
+                drop(unwoken);
                 self.seen.note("woken late", true);
             }
             // The actor sleeps, or is not there.
