@@ -81,7 +81,7 @@ fn a_paused_group_stands_still_and_goes_on() {
     let (threads, counters) = run(&group);
     for round in 0..200 {
         // A deadline that does not pass makes no difference.
-        let far = Deadline::After(Duration::from_secs(86_400));
+        let far = Deadline::After(Duration::from_hours(24));
         let deadline = if round % 2 == 0 { Deadline::Never } else { far };
         let quiesced = group.pause(deadline).unwrap();
         let still = sum(&counters);

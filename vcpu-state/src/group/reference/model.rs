@@ -121,7 +121,9 @@ impl Model {
         let Some(killed) = self.slots.get_mut(slots) else { return };
         self.park_wakes += u32::from(killed.iter().any(|slot| slot.place == Place::Park));
         self.ticket_wakes += u32::from(killed.iter().any(|slot| slot.owed != Owed::Nothing));
-        killed.iter_mut().for_each(|slot| slot.killed = true);
+        for slot in killed {
+            slot.killed = true;
+        }
     }
 
     /// Slots whose thread a kick reaches.
