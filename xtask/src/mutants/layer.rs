@@ -86,6 +86,9 @@ impl Layer {
             .current_dir(paths::workspace())
             .args(["mutants", "--no-config", "--colors", "never", "--package", "vcpu-state"])
             .args(["--test-package", self.package, "--jobs", &options.jobs.to_string()])
+            // Generous: on a busy machine tests that only take their time would be taken for a hang,
+            // which would make a survivor look caught.
+            .args(["--timeout-multiplier", "10", "--minimum-test-timeout", "60"])
             .arg("--output")
             .arg(&dir)
             // The copy of the sources and what is built of it; not in a directory that is small.
