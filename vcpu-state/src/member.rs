@@ -131,7 +131,8 @@ impl Member {
         }
     }
 
-    fn stay_parked(&mut self) -> Parked {
+    /// The second half of [`Member::park`]: waits at the park until nobody holds the member.
+    pub(crate) fn stay_parked(&mut self) -> Parked {
         loop {
             // The generation first, then the word: see the crate's "What waits on what".
             let generation = self.group.parking.load();

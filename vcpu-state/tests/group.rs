@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use vcpu_state::{
     Deadline, Group, Kick, Member, OneShot, Outcome, Parked, PauseError, Released, Step, Ticket,
@@ -79,8 +79,11 @@ fn await_progress(counters: &[AtomicU64], from: &[u64]) {
 fn a_paused_group_stands_still_and_goes_on() {
     let group = group(8);
     let (threads, counters) = run(&group);
-    for _ in 0..200 {
-        let quiesced = group.pause(Deadline::Never).unwrap();
+    for round in 0..200 {
+        // A deadline that does not pass makes no difference.
+        let far = Deadline::After(Duration::from_hours(24));
+        let deadline = if round % 2 == 0 { Deadline::Never } else { far };
+        let quiesced = group.pause(deadline).unwrap();
         let still = sum(&counters);
         assert!(group.words().all(Word::is_quiescent));
         thread::yield_now();
@@ -265,4 +268,24 @@ fn a_dropped_completer_fails_its_ticket() {
     assert_eq!(ticket.outcome(), None);
     drop(completer);
     assert_eq!(ticket.outcome(), Some(Outcome::Failed));
+}
+
+#[test]
+fn a_group_shows_its_words() {
+    let group = group(2);
+    group.kill(1);
+    assert_eq!(format!("{group:?}"), "[Word(NEW epoch=0), Word(KILLED epoch=0)]");
+    assert!(!group.is_empty() && self::group(0).is_empty());
+}
+
+#[test]
+fn the_latency_is_that_from_the_request_to_the_last_ack() {
+    let group = group(1);
+    let before = Instant::now();
+    let pending = group.signal_all().unwrap();
+    let asked = Instant::now();
+    while asked.elapsed().is_zero() {}
+    let at_least = asked.elapsed();
+    let quiesced = pending.wait_all().unwrap();
+    assert!(at_least <= quiesced.latency() && quiesced.latency() <= before.elapsed());
 }

@@ -8,6 +8,7 @@ mod image;
 mod kvm;
 mod linux;
 mod linux_tests;
+mod mutants;
 mod packages;
 mod paths;
 mod progress;

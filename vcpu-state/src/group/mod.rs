@@ -13,6 +13,8 @@
 //! that everybody is quiescent, and its own hold keeps them so.
 
 mod pause;
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod reference;
 mod wait;
 
 pub use pause::{PauseError, Pending, Quiesced, Released, Resumed, TooManyHolders};
