@@ -1,5 +1,6 @@
 //! Exits as the guest counted them and as the host did: none lost, none doubled.
 
+use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use devices::CounterSource;
@@ -108,7 +109,7 @@ impl Picture {
         for (field, vcpu) in fields.flat_map(|f| (0..self.lines.len() / 64).map(move |v| (f, v))) {
             let (was, is) = (self.lines(field)[vcpu], now.lines(field)[vcpu]);
             if was != is {
-                text += &format!("line {vcpu}, offset {field}: {was} became {is}; ");
+                let _ = write!(text, "line {vcpu}, offset {field}: {was} became {is}; ");
             }
         }
         let (was, is) = ((&self.exits, self.accesses), (&now.exits, now.accesses));
