@@ -62,7 +62,7 @@ fn chapters(program: &Program) -> Result<(), String> {
 /// Waits until the guest is up, and begins to count.
 fn booted(vm: &TestVm) -> Account {
     count(&DONE.vms);
-    watchdog::now_with(&vm.vmm, &vm.vmm.group().unwrap());
+    watchdog::now_with(&vm.vmm, &vm.vmm.group().unwrap(), &vm.machine());
     wait_for("every vCPU up", || {
         let guest = vm.guest();
         (

@@ -14,6 +14,7 @@
 pub mod account;
 pub mod bed;
 pub mod hand;
+pub mod host;
 pub mod plan;
 pub mod program;
 pub mod watchdog;

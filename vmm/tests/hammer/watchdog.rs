@@ -1,7 +1,8 @@
 //! A hang is reported within seconds, with all that is known, and ends the process.
 //!
 //! Progress is a step that was finished, or something that somebody waits for having come nearer.
-//! Where there is none for some time something hangs. That time decides nothing else.
+//! Where there is none for some time something hangs, unless the host keeps somebody from a processor.
+//! That time decides nothing else.
 
 #![expect(clippy::disallowed_types, reason = "no vCPU thread comes here")]
 
@@ -12,13 +13,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use stillpoint_guest::{Line, LineBytes, line_address};
 use vcpu_state::Group;
 use vcpu_state::sync::Arc;
+use vm_memory::{Bytes, GuestAddress};
 use vmm::control::{Vmm, VmmControl};
+use vmm::vm::Machine;
+
+use super::host;
 
 /// Without progress for this long, and some more for each vCPU, something hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
 const MORE_FOR_EACH_VCPU: Duration = Duration::from_millis(100);
+/// And nobody waited for a processor for this long.
+const UNHINDERED: Duration = Duration::from_secs(3);
+/// However the host may be: that long is a hang.
+const AT_MOST: Duration = Duration::from_mins(5);
 
 struct Watch {
     begun: Instant,
@@ -35,6 +45,7 @@ struct Known {
     program: String,
     vmm: Option<Arc<Vmm>>,
     group: Option<Arc<Group>>,
+    machine: Option<Arc<Machine>>,
     /// What each thread is at, by its name.
     doing: BTreeMap<String, String>,
 }
@@ -109,10 +120,11 @@ pub fn begin(seed: u64, program: String, vcpus: u32) {
 }
 
 /// This is the VM now.
-pub fn now_with(vmm: &Arc<Vmm>, group: &Arc<Group>) {
+pub fn now_with(vmm: &Arc<Vmm>, group: &Arc<Group>, machine: &Arc<Machine>) {
     let mut known = known();
     known.vmm = Some(Arc::clone(vmm));
     known.group = Some(Arc::clone(group));
+    known.machine = Some(Arc::clone(machine));
 }
 
 /// The program is over.
@@ -123,12 +135,26 @@ pub fn end() {
 
 fn look_on() {
     vmm::sched::run_soon();
+    let watch = watch();
+    let mut hindered = None;
     loop {
         rest(Duration::from_millis(200));
-        let watch = watch();
-        let quiet =
-            millis(watch.begun.elapsed()).saturating_sub(watch.last.load(Ordering::Relaxed));
-        if quiet > watch.patience.load(Ordering::Relaxed) {
+        let now = watch.begun.elapsed();
+        let quiet = millis(now).saturating_sub(watch.last.load(Ordering::Relaxed));
+        let patience = watch.patience.load(Ordering::Relaxed);
+        if patience == u64::MAX || quiet <= patience {
+            hindered = None;
+            continue;
+        }
+        let waiting = host::waiting_for_a_processor();
+        if hindered.is_none() && !waiting.is_empty() {
+            eprintln!("hammer: nothing goes on, but these want a processor: {waiting:?}");
+        }
+        // The first look counts as one that found somebody, so that there are others.
+        let since = *hindered.get_or_insert(now);
+        if !waiting.is_empty() && quiet < millis(AT_MOST) {
+            hindered = Some(now);
+        } else if now.saturating_sub(since) > UNHINDERED || quiet >= millis(AT_MOST) {
             eprintln!("{}", report(quiet));
             std::process::abort();
         }
@@ -141,7 +167,7 @@ fn report(quiet: u64) -> String {
     // Whoever hangs might do so with it in its hands.
     match watch().known.try_lock() {
         Ok(known) => {
-            let Known { seed, program, vmm, group, doing } = &*known;
+            let Known { seed, program, vmm, group, machine, doing } = &*known;
             let _ = writeln!(text, "seed {seed}: {}", super::plan::again(*seed));
             let _ = writeln!(text, "program: {program}");
             for (thread, what) in doing {
@@ -153,6 +179,12 @@ fn report(quiet: u64) -> String {
             for (index, word) in group.iter().flat_map(|group| group.words().enumerate()) {
                 let _ = writeln!(text, "  vCPU {index}: {word}");
             }
+            for index in 0..group.as_ref().map_or(0, |group| group.len()) {
+                let _ =
+                    writeln!(text, "  guest's line {index}: {:?}", line(machine.as_ref(), index));
+            }
+            let counters = vmm.as_ref().and_then(|vmm| vmm.counters().ok());
+            let _ = writeln!(text, "counters: {counters:?}");
         }
         Err(error) => {
             let _ = writeln!(text, "no more is known of the program: {error}");
@@ -160,6 +192,14 @@ fn report(quiet: u64) -> String {
     }
     text.push_str(&threads());
     text
+}
+
+/// What the guest counted on one vCPU.
+fn line(machine: Option<&Arc<Machine>>, index: usize) -> Option<Line> {
+    let address = line_address(u32::try_from(index).ok()?);
+    let mut bytes: LineBytes = [0; 64];
+    machine?.ram.memory().read_slice(&mut bytes, GuestAddress(address)).ok()?;
+    Some(Line::parse(&bytes))
 }
 
 /// Every thread of the process: its name, where in the kernel it waits, its system call and kernel stack.
