@@ -3,6 +3,7 @@ mod bench;
 mod build;
 mod cli;
 mod diagram;
+mod hammer;
 mod host;
 mod image;
 mod kvm;

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::mpsc;
 use std::thread::{Builder, JoinHandle};
 
+use vcpu_state::Group;
 use vcpu_state::sync::Arc;
 
 use super::core::Core;
@@ -63,6 +64,31 @@ impl Vmm {
     #[must_use]
     pub fn machine(&self) -> Option<Arc<Machine>> {
         self.core.published.live.load().as_ref().map(|live| Arc::clone(&live.machine))
+    }
+
+    /// The words of the VM that exists now, for pausers of their own: each is one more holder beside the
+    /// operator's pause.
+    #[must_use]
+    pub fn group(&self) -> Option<Arc<Group>> {
+        self.core.published.live.load().as_ref().map(|live| Arc::clone(&live.group))
+    }
+
+    /// Ends a vCPU's thread; the vCPU stands still until it is added again. Running, held or about to
+    /// be: a pause that waits for it has its answer with its end.
+    ///
+    /// # Errors
+    /// There is no VM that runs or is paused, no such vCPU, it is removed already, or it is vCPU 0.
+    pub fn remove_vcpu(&self, vcpu: u32) -> Result<(), ControlError> {
+        self.request(Request::RemoveVcpu(vcpu))
+    }
+
+    /// Gives a removed vCPU a new thread, on which it goes on where it stood; parked while the VM is
+    /// held.
+    ///
+    /// # Errors
+    /// There is no VM that runs or is paused, or the vCPU is not a removed one.
+    pub fn add_vcpu(&self, vcpu: u32) -> Result<(), ControlError> {
+        self.request(Request::AddVcpu(vcpu))
     }
 
     fn ask(&self, request: Request) -> Result<Answer, ControlError> {
