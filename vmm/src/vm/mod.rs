@@ -13,6 +13,7 @@ mod build;
 mod kvm;
 mod machine;
 mod power;
+mod throttle;
 
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -27,6 +28,7 @@ pub use build::{BuildError, Builder};
 pub use kvm::{KvmError, KvmHost};
 pub use machine::Machine;
 pub use power::PowerRequests;
+pub use throttle::throttle;
 
 /// How long a pause may take before it is reported and taken back. Generous: correctness does not
 /// depend on it, and a loaded host may need a second for hundreds of vCPUs.
