@@ -34,6 +34,10 @@ impl Pace for Halves {
         self.0 = self.0.saturating_sub(1);
         over
     }
+
+    fn patience(&self, _usual: Duration) -> Option<Duration> {
+        None
+    }
 }
 
 fn throttle(bed: &Bed, halves: u32) -> Throttle {

@@ -92,9 +92,11 @@ impl PendingRange {
         Ok(QuiescedRange { latency: self.clock.elapsed(), hold: self.hold })
     }
 
-    /// Waits until each is quiescent, or until `given_up`, as in [`Group::wait_free`]. The hold stays either way.
-    pub(crate) fn wait_unless(&self, given_up: impl Fn() -> bool) {
-        self.wait(|| Ok(None), given_up);
+    /// Waits until each is quiescent, for so long at most, or until `given_up`, as in [`Group::wait_free`]. The hold
+    /// stays either way.
+    pub(crate) fn wait_unless(&self, limit: Option<Duration>, given_up: impl Fn() -> bool) {
+        let clock = Clock::start(limit.map_or(Deadline::Never, Deadline::After));
+        self.wait(|| clock.left(), given_up);
     }
 
     fn wait(

@@ -17,12 +17,15 @@ use std::time::Duration;
 
 use super::DutyCycle;
 
-/// What is slept for less than a period is corrected by at most this at once, lest the guest's watchdogs wake.
+/// A stop may be longer than usual by this much, in seconds: more would wake the guest's watchdogs.
 const LONGEST_CORRECTION: f64 = 0.02;
 /// A run may be longer than usual by this much, in seconds: a long stop must be made up for.
 const LONGEST_GRACE: f64 = 1.0;
 /// What is owed is forgotten beyond this, in seconds of either half: the host itself stood still.
 const LONGEST_MEMORY: f64 = 1.0;
+
+/// Members are waited for at least so long, in seconds.
+const PATIENCE: f64 = 200e-6;
 
 /// Decides the lengths of halves.
 #[derive(Clone, Debug)]
@@ -64,6 +67,13 @@ impl Controller {
     #[must_use]
     pub fn stop_for(&self) -> Duration {
         duration(self.stop.sleep(self.wanted_stop()))
+    }
+
+    /// How long to wait for members that were asked to stop: the stop itself, and a few times what it usually
+    /// takes them.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        duration(self.wanted_stop().max(0.0) + PATIENCE + 2.0 * self.run.0)
     }
 
     /// The members ran for so long, after `slept` was slept.

@@ -21,6 +21,12 @@ pub trait Pace: Send {
     fn is_over(&mut self, now: Duration, until: Duration) -> bool {
         now >= until
     }
+
+    /// How long at most to wait for acks, or `None` for ever: beyond it, it is left to the members to come,
+    /// while the stop goes on.
+    fn patience(&self, usual: Duration) -> Option<Duration> {
+        Some(usual)
+    }
 }
 
 /// Time as it passes.
@@ -45,7 +51,7 @@ struct Measured {
     cycles: std::sync::atomic::AtomicU64,
 }
 
-/// What a throttle has come to so far, by its own clock; halves in which others held the members left out.
+/// What a throttle has come to so far, by its own clock; cycles in which others held the members left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Share {
     /// For how long the members stood still.
@@ -98,6 +104,7 @@ impl Throttle {
             controller: Controller::new(duty),
             wake: WakeLatency::default(),
             epoch: None,
+            ran: None,
             pace,
         };
         let thread = Builder::new().name("throttle".to_owned()).spawn(move || driver.run())?;
@@ -157,6 +164,7 @@ impl Measured {
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.running.fetch_add(nanos(running), Ordering::Relaxed);
         self.stopped.fetch_add(nanos(stopped), Ordering::Relaxed);
+        self.cycles.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -168,6 +176,8 @@ struct Driver<P> {
     wake: WakeLatency,
     /// Of the first member after this throttle's newest request.
     epoch: Option<u32>,
+    /// For how long the members ran before this throttle's newest request, if nobody disturbed them.
+    ran: Option<Duration>,
     pace: P,
 }
 
@@ -196,7 +206,9 @@ impl<P: Pace> Driver<P> {
                 continue;
             };
             let control = Arc::clone(&self.control);
-            pending.wait_unless(|| control.is_ended());
+            // One that waits for a processor, to stop on it, must not make the stop of the others longer.
+            let patience = self.pace.patience(self.controller.patience());
+            pending.wait_unless(patience, || control.is_ended());
             let still = self.stood_still(asked);
             if let Some(took) = let_go.and_then(|released| self.woke(released)) {
                 self.wake.learn(took);
@@ -224,8 +236,9 @@ impl<P: Pace> Driver<P> {
         let free = released + self.wake.usual();
         let stopped = free.saturating_sub(still);
         self.controller.stopped(slept, stopped);
-        self.control.measured.add(Duration::ZERO, stopped);
-        self.control.measured.cycles.fetch_add(1, Ordering::Relaxed);
+        if let Some(ran) = self.ran {
+            self.control.measured.add(ran, stopped);
+        }
         (free, Some(released))
     }
 
@@ -235,9 +248,10 @@ impl<P: Pace> Driver<P> {
         let expected = self.epoch.map(|before| before.wrapping_add(1));
         if expected.is_none() || expected == epoch {
             self.controller.ran(slept, running);
-            self.control.measured.add(running, Duration::ZERO);
+            self.ran = Some(running);
         } else {
             self.controller.ran_disturbed();
+            self.ran = None;
         }
         self.epoch = epoch;
     }
@@ -275,15 +289,19 @@ impl<P: Pace> Driver<P> {
         self.members.clone().any(held)
     }
 
-    /// When the members stood still that were asked then: the mean of their own times. Now, where none
-    /// has one, because they were dead or asleep at their parks.
+    /// When the members stood still that were asked then: the mean of their own times, and of now for
+    /// those that still owe an ack. Now, where there is none, because they were dead or asleep at their parks.
     fn stood_still(&self, asked: Duration) -> Duration {
-        let parked = self.members.clone().map(|member| self.group.stamps(member).0);
+        let now = self.group.elapsed();
         let (mut sum, mut count) = (Duration::ZERO, 0);
-        for since in parked.filter(|parked| *parked >= asked) {
-            (sum, count) = (sum + (since - asked), count + 1);
+        for member in self.members.clone() {
+            let parked = self.group.stamps(member).0;
+            if parked >= asked || self.group.load(member).owes_ack() {
+                let since = if parked >= asked { parked.min(now) } else { now };
+                (sum, count) = (sum + (since - asked), count + 1);
+            }
         }
-        if count == 0 { self.group.elapsed() } else { asked + sum / count }
+        if count == 0 { now } else { asked + sum / count }
     }
 
     /// How long the members took to wake that were let go then: the mean of those that came with the first.
