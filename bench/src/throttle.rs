@@ -35,9 +35,9 @@ pub fn throttle(plan: &Plan) -> Result<Table> {
         Column::number("set %"),
         Column::number("period ms"),
         Column::number("cycle ms"),
-        Column::number("held %").under("by the throttle's clock"),
+        Column::number("held %").under("throttle"),
         Column::number("error"),
-        Column::number("held %").under("by the guest's counters"),
+        Column::number("held %").under("guest"),
         Column::number("error"),
     ]);
     for period in &plan.periods {

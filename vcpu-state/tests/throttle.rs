@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where its premise fails")]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -142,7 +141,9 @@ fn group(members: usize) -> (Arc<Group>, Vec<thread::JoinHandle<()>>) {
 
 fn end(group: &Group, threads: Vec<thread::JoinHandle<()>>) {
     group.kill_all();
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
 }
 
 fn duty(percent: u8, millis: u64) -> DutyCycle {
@@ -239,10 +240,8 @@ fn it_waits_with_a_pause_and_goes_on_after_it() {
 fn members_of_a_throttled_group_can_be_killed() {
     let (group, threads) = group(2);
     let throttle = Throttle::start(&group, 0..2, duty(90, 1), WallClock).unwrap();
-    let killed = Arc::new(AtomicBool::new(false));
     await_held(&group, 0, true);
     end(&group, threads);
-    killed.store(true, Ordering::Relaxed);
     group.wait_dead(Deadline::Never).unwrap();
     drop(throttle);
     assert!(group.words().all(|word| word.any(Word::DEAD) && word.holders() == 0));

@@ -140,13 +140,12 @@ pub(super) fn until_none(
         if !group.words().any(&alive) {
             return Ok(());
         }
-        match clock.left() {
-            Ok(left) => generation.wait(seen, left),
-            Err(()) => {
-                let members = clock.those(group, 0..group.len(), alive);
-                let awaited = Awaited::Death;
-                return if members.is_empty() { Ok(()) } else { Err(Stuck { members, awaited }) };
-            }
+        if let Ok(left) = clock.left() {
+            generation.wait(seen, left);
+        } else {
+            let members = clock.those(group, 0..group.len(), alive);
+            let awaited = Awaited::Death;
+            return if members.is_empty() { Ok(()) } else { Err(Stuck { members, awaited }) };
         }
     }
 }

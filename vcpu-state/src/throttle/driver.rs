@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::wake::WakeLatency;
-use super::{Controller, DutyCycle};
+use super::{Controller, DutyCycle, observe};
 use crate::group::{Deadline, Group, PendingRange};
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -209,12 +209,14 @@ impl<P: Pace> Driver<P> {
             // One that waits for a processor, to stop on it, must not make the stop of the others longer.
             let patience = self.pace.patience(self.controller.patience());
             pending.wait_unless(patience, || control.is_ended());
-            let still = self.stood_still(asked);
-            if let Some(took) = let_go.and_then(|released| self.woke(released)) {
+            let still = observe::stood_still(&self.group, &self.members, asked);
+            if let Some(took) =
+                let_go.and_then(|released| observe::woke(&self.group, &self.members, released))
+            {
                 self.wake.learn(took);
             }
             self.ran(slept, still.saturating_sub(free));
-            let undisturbed = self.group.epoch_of(&self.members);
+            let undisturbed = observe::epoch(&self.group, &self.members);
             (free, let_go) = self.stop(pending, still, undisturbed);
         }
     }
@@ -229,7 +231,7 @@ impl<P: Pace> Driver<P> {
         let slept = self.nap(Half::Stop, still);
         drop(pending.release());
         let released = self.group.elapsed();
-        if self.is_held() || self.group.epoch_of(&self.members) != undisturbed {
+        if self.is_held() || observe::epoch(&self.group, &self.members) != undisturbed {
             self.controller.stopped_disturbed();
             return (self.wait_free(), None);
         }
@@ -244,7 +246,7 @@ impl<P: Pace> Driver<P> {
 
     /// Accounts for a run. A new request of somebody else in between shows in the epoch.
     fn ran(&mut self, slept: Duration, running: Duration) {
-        let epoch = self.group.epoch_of(&self.members);
+        let epoch = observe::epoch(&self.group, &self.members);
         let expected = self.epoch.map(|before| before.wrapping_add(1));
         if expected.is_none() || expected == epoch {
             self.controller.ran(slept, running);
@@ -280,47 +282,12 @@ impl<P: Pace> Driver<P> {
     fn wait_free(&mut self) -> Duration {
         let control = Arc::clone(&self.control);
         self.group.wait_free(self.members.clone(), || control.is_ended());
-        self.epoch = self.group.epoch_of(&self.members);
+        self.epoch = observe::epoch(&self.group, &self.members);
         self.group.elapsed()
     }
 
     fn is_held(&self) -> bool {
         let held = |member| self.group.load(member).any(Word::PAUSE_REQUESTED);
         self.members.clone().any(held)
-    }
-
-    /// When the members stood still that were asked then: the mean of their own times, and of now for
-    /// those that still owe an ack. Now, where there is none, because they were dead or asleep at their parks.
-    fn stood_still(&self, asked: Duration) -> Duration {
-        let now = self.group.elapsed();
-        let (mut sum, mut count) = (Duration::ZERO, 0);
-        for member in self.members.clone() {
-            let parked = self.group.stamps(member).0;
-            if parked >= asked || self.group.load(member).owes_ack() {
-                let since = if parked >= asked { parked.min(now) } else { now };
-                (sum, count) = (sum + (since - asked), count + 1);
-            }
-        }
-        if count == 0 { now } else { asked + sum / count }
-    }
-
-    /// How long the members took to wake that were let go then: the mean of those that came with the first.
-    /// Others waited for a processor, and to wait for that is not to be held.
-    fn woke(&self, released: Duration) -> Option<Duration> {
-        let took: Vec<_> = self
-            .members
-            .clone()
-            .filter_map(|member| self.group.stamps(member).1.checked_sub(released))
-            .collect();
-        let first = *took.iter().min()?;
-        let early = || took.iter().filter(|took| **took <= first * 4);
-        Some(early().sum::<Duration>() / u32::try_from(early().count()).ok()?)
-    }
-}
-
-impl Group {
-    /// How often the first of these members has been asked to pause.
-    fn epoch_of(&self, members: &Range<usize>) -> Option<u32> {
-        members.clone().next().map(|member| self.load(member).epoch())
     }
 }

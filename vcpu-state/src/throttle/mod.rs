@@ -19,6 +19,7 @@
 mod controller;
 mod driver;
 mod duty;
+mod observe;
 mod wake;
 
 pub use controller::Controller;

@@ -19,8 +19,8 @@ impl WakeLatency {
     pub(super) fn learn(&mut self, took: Duration) {
         self.0 = Some(match self.0 {
             None => took.min(Self::FIRST),
-            Some(usual) if took < usual => usual - (usual - took) / 4,
-            Some(usual) => usual + (took - usual).min(usual) / 32,
+            Some(usual) if took < usual => (usual * 3 + took) / 4,
+            Some(usual) => usual + took.saturating_sub(usual).min(usual) / 32,
         });
     }
 }
