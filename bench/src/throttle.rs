@@ -59,7 +59,10 @@ fn one(vm: &mut InProcess, duty: DutyCycle, window: Duration) -> Result<Vec<Stri
     let throttled = rate(vm, window)?;
     let after = throttle.measured();
     drop(throttle);
-    let (stopped, running) = (after.stopped - before.stopped, after.running - before.running);
+    let (stopped, running) = (
+        after.stopped.saturating_sub(before.stopped),
+        after.running.saturating_sub(before.running),
+    );
     let cycles = u32::try_from(after.cycles - before.cycles).unwrap_or(u32::MAX).max(1);
     let own = 100.0 * stopped.as_secs_f64() / (stopped + running).as_secs_f64();
     let guest = 100.0 * (1.0 - throttled / free);
