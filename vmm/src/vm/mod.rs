@@ -14,6 +14,7 @@ mod kvm;
 mod machine;
 mod power;
 mod threads;
+mod throttle;
 
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ pub use machine::Machine;
 pub use power::PowerRequests;
 use threads::{Home, Threads};
 pub use threads::{OnVcpuEnd, SeatError};
+pub use throttle::throttle;
 
 /// How long a pause may take before it is reported and taken back. Generous: correctness does not
 /// depend on it, and a loaded host may need a second for hundreds of vCPUs.
