@@ -12,7 +12,7 @@ use crate::cycles::Plan;
 use crate::measure::{self, Measured, Server};
 use crate::report::{self, Host, Report, digits};
 use crate::subject;
-use crate::{breakdown, pace, start};
+use crate::{breakdown, pace, start, throttle};
 
 /// Measures how long Stillpoint takes to pause, resume and start a VM.
 ///
@@ -29,6 +29,7 @@ pub struct Cli {
 enum Command {
     Pause(PauseArgs),
     Breakdown(BreakdownArgs),
+    Throttle(ThrottleArgs),
 }
 
 /// Pause and resume latency, start time and memory, as a table, JSON and a plot
@@ -93,6 +94,26 @@ struct BreakdownArgs {
     common: Common,
 }
 
+/// How well a throttle keeps its set point, for vCPUs that spin
+#[derive(Args)]
+#[command(after_help = "Examples:
+  stillpoint-bench throttle
+  stillpoint-bench throttle --percent 50 --period 1,2,5 --seconds 10")]
+struct ThrottleArgs {
+    /// Number of vCPUs; the guest's own share is comparable only with a processor for each
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = vcpus())]
+    vcpus: u32,
+    /// Set points: for how many percent of the time the vCPUs are held
+    #[arg(long, value_delimiter = ',', value_name = "PERCENT,…", default_values = ["1", "10", "50", "90", "99"], value_parser = clap::value_parser!(u8).range(1..=99))]
+    percent: Vec<u8>,
+    /// Periods, in milliseconds
+    #[arg(long, value_delimiter = ',', value_name = "MS,…", default_values = ["1", "10", "100"], value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    period: Vec<u32>,
+    /// How long each is watched
+    #[arg(long, value_name = "S", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    seconds: u32,
+}
+
 #[derive(Args)]
 struct Common {
     /// How long the guest runs at least between two cycles, in milliseconds
@@ -114,6 +135,7 @@ impl Cli {
         match self.command {
             Command::Pause(args) => args.run(),
             Command::Breakdown(args) => args.run(),
+            Command::Throttle(args) => args.run(),
         }
     }
 }
@@ -126,6 +148,21 @@ impl BreakdownArgs {
         // Its storm is not shown.
         let plan = plan(self.cycles, 1, self.common.settle);
         print!("{}", breakdown::breakdown(load, plan, &stillpoint)?);
+        Ok(())
+    }
+}
+
+impl ThrottleArgs {
+    fn run(self) -> Result<()> {
+        check_kvm(Path::new("/dev/kvm"))?;
+        let millis = |ms: u32| Duration::from_millis(u64::from(ms));
+        let plan = throttle::Plan {
+            load: Load { vcpus: count(self.vcpus)?, guest: Guest::Spinning },
+            percents: self.percent,
+            periods: self.period.into_iter().map(millis).collect(),
+            window: Duration::from_secs(u64::from(self.seconds)),
+        };
+        print!("{}", throttle::throttle(&plan)?);
         Ok(())
     }
 }

@@ -25,6 +25,7 @@ mod report;
 mod start;
 mod stats;
 mod subject;
+mod throttle;
 
 use std::process::ExitCode;
 

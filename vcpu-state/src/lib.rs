@@ -39,13 +39,14 @@ mod event;
 mod group;
 mod member;
 pub mod sync;
+pub mod throttle;
 mod ticket;
 mod word;
 
 pub use event::{Event, Illegal, OneShot, transition};
 pub use group::{
-    Deadline, Group, Kick, PauseError, Pending, Quiesced, Released, Resumed, Stuck, StuckMember,
-    TooManyHolders,
+    Awaited, Deadline, Group, Kick, PauseError, Pending, PendingRange, Quiesced, QuiescedRange,
+    Released, Resumed, Stuck, StuckMember, TooManyHolders,
 };
 pub use member::{Member, Parked, Step, Waited};
 pub use ticket::{Completer, Outcome, Ticket};

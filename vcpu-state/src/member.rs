@@ -124,6 +124,8 @@ impl Member {
     /// member. An answer to an older request is not one: it returns at once, and
     /// [`Member::next`] tells the newer.
     pub fn park(&mut self, epoch: u32) -> Parked {
+        // Before it is published, so that whoever sees the ack sees its time.
+        self.group.stamp_parked(self.index);
         match self.group.apply(self.index, Event::AckPause { epoch }) {
             Ok(_) => self.stay_parked(),
             Err(Illegal::Killed | Illegal::Dead) => Parked::Killed,
@@ -131,12 +133,16 @@ impl Member {
         }
     }
 
-    fn stay_parked(&mut self) -> Parked {
+    /// The second half of [`Member::park`]: waits at the park until nobody holds the member.
+    pub(crate) fn stay_parked(&mut self) -> Parked {
         loop {
             // The generation first, then the word: see the crate's "What waits on what".
             let generation = self.group.parking.load();
             match self.group.apply(self.index, Event::Unpark) {
-                Ok(_) => return Parked::Resumed,
+                Ok(_) => {
+                    self.group.stamp_unparked(self.index);
+                    return Parked::Resumed;
+                }
                 Err(Illegal::Held) => self.group.parking.wait(generation, None),
                 Err(_) => return Parked::Killed,
             }

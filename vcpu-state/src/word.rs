@@ -120,6 +120,18 @@ impl Word {
         self.any(Self::RUN) && !self.any(no)
     }
 
+    /// Whether the member will enter the guest as soon as its thread gets to it: nobody holds it, and it waits
+    /// for no ticket. One that handles an exit is on its way, too.
+    #[must_use]
+    pub const fn is_on_its_way(self) -> bool {
+        let no = Self::IN_GUEST
+            | Self::PAUSE_REQUESTED
+            | Self::KILLED
+            | Self::DEAD
+            | Self::ACTIVATION_PENDING;
+        self.any(Self::RUN) && !self.any(no)
+    }
+
     /// Whether the protocol can reach this word.
     #[must_use]
     pub const fn is_coherent(self) -> bool {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use vcpu_state::{
     Deadline, Group, Kick, Member, OneShot, Outcome, Parked, PauseError, Released, Step, Ticket,
@@ -79,8 +79,11 @@ fn await_progress(counters: &[AtomicU64], from: &[u64]) {
 fn a_paused_group_stands_still_and_goes_on() {
     let group = group(8);
     let (threads, counters) = run(&group);
-    for _ in 0..200 {
-        let quiesced = group.pause(Deadline::Never).unwrap();
+    for round in 0..200 {
+        // A deadline that does not pass makes no difference.
+        let far = Deadline::After(Duration::from_hours(24));
+        let deadline = if round % 2 == 0 { Deadline::Never } else { far };
+        let quiesced = group.pause(deadline).unwrap();
         let still = sum(&counters);
         assert!(group.words().all(Word::is_quiescent));
         thread::yield_now();
@@ -265,4 +268,103 @@ fn a_dropped_completer_fails_its_ticket() {
     assert_eq!(ticket.outcome(), None);
     drop(completer);
     assert_eq!(ticket.outcome(), Some(Outcome::Failed));
+}
+
+#[test]
+fn a_group_shows_its_words() {
+    let group = group(2);
+    group.kill(1);
+    assert_eq!(format!("{group:?}"), "[Word(NEW epoch=0), Word(KILLED epoch=0)]");
+    assert!(!group.is_empty() && self::group(0).is_empty());
+}
+
+#[test]
+fn the_latency_is_that_from_the_request_to_the_last_ack() {
+    let group = group(1);
+    let before = Instant::now();
+    let pending = group.signal_all().unwrap();
+    let asked = Instant::now();
+    while asked.elapsed().is_zero() {}
+    let at_least = asked.elapsed();
+    let quiesced = pending.wait_all().unwrap();
+    assert!(at_least <= quiesced.latency() && quiesced.latency() <= before.elapsed());
+}
+
+#[test]
+fn a_range_is_held_while_the_others_go_on() {
+    let group = group(4);
+    let (threads, counters) = run(&group);
+    await_progress(&counters, &[0; 4]);
+    let held = group.pause_range(1..3, Deadline::Never).unwrap();
+    let still = sum(&counters);
+    let others = |all: &[u64]| [all[0], all[3]];
+    while others(&sum(&counters)).iter().zip(others(&still)).any(|(now, then)| *now == then) {
+        thread::yield_now();
+    }
+    assert_eq!(sum(&counters)[1..3], still[1..3]);
+    // A pause of all comes and goes meanwhile; the range stays held.
+    drop(group.pause(Deadline::Never).unwrap());
+    assert_eq!(sum(&counters)[1..3], still[1..3]);
+    assert_eq!(held.resume(), Released::Running);
+    await_progress(&counters, &still);
+    // What the group does not have is left out.
+    drop(group.pause_range(3..99, Deadline::Never).unwrap());
+    drop(group.pause_range(7..9, Deadline::Never).unwrap());
+    group.kill_all();
+    join(threads);
+}
+
+#[test]
+fn a_pause_of_some_does_not_wait_for_others() {
+    let group = group(2);
+    let mut stuck = group.member(0).unwrap();
+    stuck.start().unwrap();
+    stuck.enter().unwrap();
+    let asked = group.signal_all().unwrap();
+    drop(group.pause_range(1..2, Deadline::Never).unwrap());
+    let error = group.pause_range(0..1, Deadline::After(Duration::from_millis(5))).map(drop);
+    let Err(PauseError::Stuck(report)) = error else { panic!("it is stuck") };
+    assert_eq!(report.members.iter().map(|m| m.member).collect::<Vec<_>>(), [0]);
+    assert_eq!(group.words().map(Word::holders).collect::<Vec<_>>(), [1, 1]);
+    drop(asked);
+}
+
+#[test]
+fn all_have_entered_when_the_stronger_resume_returns() {
+    let group = group(8);
+    let (threads, counters) = run(&group);
+    await_progress(&counters, &[0; 8]);
+    for _ in 0..100 {
+        let quiesced = group.pause(Deadline::Never).unwrap();
+        let then = sum(&counters);
+        let released = quiesced.release().wait_entered(Deadline::Never);
+        assert_eq!(released, Ok(Released::Running));
+        // This guest counts after it has entered: one that has not counted yet is in it.
+        for (member, then) in then.iter().enumerate() {
+            let moved = || counters[member].load(Ordering::Relaxed) > *then;
+            let inside = group.word(member).unwrap().any(Word::IN_GUEST);
+            assert!(inside || moved(), "member {member} has not been in the guest");
+        }
+    }
+    group.kill_all();
+    join(threads);
+    group.wait_entered(Deadline::Never).unwrap();
+}
+
+#[test]
+fn only_those_that_can_run_are_waited_for() {
+    let group = group(5);
+    let mut members: Vec<_> = (0..4).map(|index| group.member(index).unwrap()).collect();
+    for member in &mut members {
+        member.start().unwrap();
+    }
+    members[0].enter().unwrap();
+    members[1].begin_ticket().unwrap();
+    group.kill(2);
+    let held = group.signal_range(3..4, Deadline::Never).unwrap();
+    group.wait_entered(Deadline::Never).unwrap();
+    drop(held);
+    let stuck = group.wait_entered(Deadline::After(Duration::from_millis(5))).unwrap_err();
+    assert_eq!(stuck.members.iter().map(|m| m.member).collect::<Vec<_>>(), [3]);
+    assert!(stuck.to_string().contains("not reached the guest: member 3 (RUN"), "{stuck}");
 }

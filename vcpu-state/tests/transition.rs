@@ -248,4 +248,57 @@ fn a_word_reads_well() {
     assert_eq!(word.to_string(), "RUN|IN_GUEST epoch=3");
     let held = transition(word, Event::RequestPause).unwrap();
     assert_eq!(held.to_string(), "RUN|IN_GUEST|PAUSE_REQUESTED epoch=4 holders=1");
+    let reborn = Word::from_bits(Word::NMI | 2 << 24);
+    assert_eq!(reborn.to_string(), "NMI epoch=0 incarnation=2");
+    assert_eq!(format!("{reborn:?}"), "Word(NMI epoch=0 incarnation=2)");
+}
+
+/// Coherence said a second time, case by case: every other property looks at coherent words only.
+#[test]
+fn coherent_words_are_these() {
+    for word in words() {
+        let has = |flags| word.any(flags);
+        let place = if has(Word::DEAD) || !has(Word::RUN) {
+            // Not in its loop: no trace of the loop is left.
+            !has(Word::RUN | Word::IN_GUEST | Word::PARKED | Word::ACTIVATION_PENDING)
+        } else if has(Word::IN_GUEST) {
+            !has(Word::PARKED) && !has(Word::ACTIVATION_PENDING)
+        } else {
+            true
+        };
+        let paused = if has(Word::PARKED) { has(Word::PAUSE_REQUESTED) } else { false };
+        let held = if word.holders() == 0 {
+            !has(Word::PAUSE_REQUESTED)
+        } else {
+            has(Word::PAUSE_REQUESTED)
+        };
+        assert_eq!(word.is_coherent(), place && held && has(Word::PAUSED) == paused, "{word:?}");
+        assert_eq!(word.bits() & 0xffff, word.bits() & 0x3ff);
+    }
+    for bit in 10..16 {
+        assert!(!Word::from_bits(Word::RUN | 1 << bit).is_coherent(), "bit {bit}");
+    }
+}
+
+/// The layout that is documented, which is seen in dumps.
+#[test]
+fn the_fields_are_where_they_are_said_to_be() {
+    let flags = [
+        Word::RUN,
+        Word::IN_GUEST,
+        Word::PAUSE_REQUESTED,
+        Word::PAUSED,
+        Word::KILLED,
+        Word::DEAD,
+        Word::ACTIVATION_PENDING,
+        Word::NMI,
+        Word::DEBUG_STOP,
+        Word::PARKED,
+    ];
+    for (bit, flag) in flags.into_iter().enumerate() {
+        assert_eq!(flag, 1 << bit);
+    }
+    assert_eq!(Word::FLAGS, 0x3ff);
+    let word = Word::from_bits(0x89ab_cdef_7654_0000);
+    assert_eq!((word.holders(), word.incarnation(), word.epoch()), (0x54, 0x76, 0x89ab_cdef));
 }

@@ -129,6 +129,13 @@ pub(crate) fn run_promptly() {
     }
 }
 
+/// For a thread whose time-outs are short: the kernel wakes an ordinary task up to 50 µs late, to save power
+/// (PR_SET_TIMERSLACK, prctl(2)).
+pub(crate) fn wake_in_time() {
+    // SAFETY: the call reads and writes no memory; 1 ns is the least, and it is for the calling thread.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1, 0, 0, 0) };
+}
+
 /// For threads that look on while vCPUs have the processors: as soon after they wake as an ordinary task can.
 pub fn run_soon() {
     if let Some(attr) = Attributes::of(Attributes::ORDINARY) {

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::host::{self, Output, Streams};
 use crate::image::guest::Guest;
-use crate::{bench, diagram, linux, linux_tests, suites};
+use crate::{bench, diagram, hammer, linux, linux_tests, mutants, suites};
 
 /// Tests, benchmarks and the nested test host of Stillpoint.
 #[derive(Parser)]
@@ -22,10 +22,12 @@ pub struct Cli {
 enum Task {
     Test(TestArgs),
     Bench(BenchArgs),
+    Hammer(HammerArgs),
     Host(HostArgs),
     Linux(LinuxArgs),
     /// Draw the lifecycle's states from the transition function: README.md, docs/lifecycle.svg
     Diagram,
+    MutantsLifecycle(MutantsArgs),
     #[command(hide = true)]
     LinuxTests(LinuxTestsArgs),
 }
@@ -36,8 +38,10 @@ impl Cli {
         match self.command {
             Task::Test(args) => args.run(),
             Task::Bench(args) => match bench::run(&args.arguments)? {},
+            Task::Hammer(args) => match hammer::run(&args.options())? {},
             Task::Host(args) => args.run(),
             Task::Linux(args) => linux::run(&linux::Options { cpus: args.cpus, mem: args.mem }),
+            Task::MutantsLifecycle(args) => args.run(),
             Task::Diagram => diagram::run().map(|()| 0),
             Task::LinuxTests(args) => args.run(),
         }
@@ -89,6 +93,43 @@ struct BenchArgs {
     arguments: Vec<String>,
 }
 
+/// Hammer VMs on this machine's KVM with random programs: pause, hold, resume, NMI, storms, vCPUs replaced, VMs ended.
+///
+/// Several threads do these things at once, at random instants, on 1 to 254 vCPUs; the guest and the host check that
+/// nothing moves while it is held, that everything goes on afterwards, and that no exit is lost or doubled. A hang is reported
+/// within seconds with every vCPU's word and every thread's stack. A failure names the seed that it happens with.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  cargo xtask hammer
+  cargo xtask hammer --minutes 60 --seed 1
+  cargo xtask hammer --seed 4711 --programs 1
+  cargo xtask hammer --tsan --minutes 10")]
+struct HammerArgs {
+    /// How long
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    minutes: u64,
+    /// Seed of the first program, the next one's is one more; any, if not given
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+    /// So many programs, however long they take
+    #[arg(long, value_name = "N", conflicts_with = "minutes", value_parser = clap::value_parser!(u64).range(1..))]
+    programs: Option<u64>,
+    /// Under ThreadSanitizer; needs a nightly toolchain with the component rust-src
+    #[arg(long)]
+    tsan: bool,
+}
+
+impl HammerArgs {
+    fn options(&self) -> hammer::Options {
+        hammer::Options {
+            minutes: self.minutes,
+            seed: self.seed,
+            programs: self.programs,
+            sanitizer: if self.tsan { hammer::Sanitizer::Thread } else { hammer::Sanitizer::None },
+        }
+    }
+}
+
 /// Boot Debian's stock cloud kernel with a shell on this terminal.
 ///
 /// On this machine's KVM where that can run Linux, else in the nested host; it says which. Leave the shell to power off.
@@ -101,6 +142,35 @@ struct LinuxArgs {
     /// Memory of the guest in MiB
     #[arg(long, default_value_t = 512, value_name = "MIB", value_parser = clap::value_parser!(u32).range(128..=65536))]
     mem: u32,
+}
+
+/// Change the lifecycle's code in every small way and see whether the tests notice.
+///
+/// Needs cargo-mutants, which is built into the user's cache once. Each layer of tests gets what the quicker ones before it let
+/// live; what survives all must be in vcpu-state/mutants.json with a reason, and what is there must survive. Status 1 otherwise.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  cargo xtask mutants-lifecycle
+  cargo xtask mutants-lifecycle --only 'event.rs.* in release_pause'
+  cargo xtask mutants-lifecycle --jobs 1 --all")]
+struct MutantsArgs {
+    /// Builds and tests at a time
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    jobs: u16,
+    /// Only mutants whose names match this regular expression
+    #[arg(long, value_name = "PATTERN")]
+    only: Option<String>,
+    /// Try listed survivors against the loom models, too, which takes minutes for each
+    #[arg(long)]
+    all: bool,
+}
+
+impl MutantsArgs {
+    fn run(self) -> Result<u8> {
+        let Self { jobs, only, all } = self;
+        let options = mutants::Options { jobs: jobs.into(), only, all };
+        Ok(u8::from(!mutants::run(&options)?))
+    }
 }
 
 /// The Linux tests themselves, where the KVM can run Linux; results in TAP.

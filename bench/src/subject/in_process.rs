@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use vcpu_state::throttle::{DutyCycle, Throttle};
 use vmm::config::{CpusConfig, PayloadConfig, VmConfig};
 use vmm::control::{Ended, Vmm, VmmControl, VmmOptions, VmmThread};
 
@@ -44,6 +45,11 @@ impl InProcess {
         let answered = Instant::now();
         drop(wake);
         Ok((answered - begun, answered.elapsed()))
+    }
+
+    /// Throttles all its vCPUs until what it returns is dropped.
+    pub fn throttle(&self, duty: DutyCycle) -> Result<Throttle> {
+        self.control.vmm.throttle(0..usize::MAX, duty).context("cannot throttle the VM")
     }
 
     /// What the VMM itself says of the last pause and resume: without the way to its control thread

@@ -1,12 +1,16 @@
 //! Pause, resume, kill and kick with two vCPUs and two controllers, over the production types.
 
+mod entered;
+mod entered_and_left;
 mod kill;
 mod lost_kick;
 mod one_owner;
 mod one_shot_coalesced;
 mod pause;
+mod range;
 mod resume;
 mod resume_last_out;
+mod throttle;
 
 use crate::model::Model;
 
@@ -19,4 +23,10 @@ pub const MODELS: &[Model] = &[
     lost_kick::MODEL,
     one_shot_coalesced::MODEL,
     one_owner::MODEL,
+    entered::MODEL,
+    entered_and_left::MODEL,
+    range::MODEL,
+    throttle::HELD,
+    throttle::LET_GO,
+    throttle::KILLED,
 ];

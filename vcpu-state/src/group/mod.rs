@@ -13,16 +13,22 @@
 //! that everybody is quiescent, and its own hold keeps them so.
 
 mod pause;
+mod range;
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod reference;
+mod stamps;
 mod wait;
+mod watch;
 
 pub use pause::{PauseError, Pending, Quiesced, Released, Resumed, TooManyHolders};
-pub use wait::{Deadline, Stuck, StuckMember};
+pub use range::{PendingRange, QuiescedRange};
+pub use wait::{Awaited, Deadline, Stuck, StuckMember};
 
 use crossbeam_utils::CachePadded;
 
 use crate::event::{Event, Illegal, OneShot, transition};
 use crate::member::Member;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Arc, FutexWord};
 use crate::word::Word;
 
@@ -47,12 +53,22 @@ pub struct Group {
     pub(crate) ticketing: CachePadded<FutexWord>,
     /// Generation that [`Group::wait_dead`] waits on.
     deaths: CachePadded<FutexWord>,
+    /// Those who watch words (`watch`); hardly ever written, and read beside words that change.
+    watchers: CachePadded<AtomicU32>,
+    /// Generation that they wait on.
+    pub(crate) news: CachePadded<FutexWord>,
+    /// When the group was made: stamps count from here.
+    origin: std::time::Instant,
 }
 
 struct Slot {
     word: AtomicU64,
     /// Whether this incarnation has an owner, or had one.
     owned: AtomicBool,
+    /// Changes of the word that somebody watched.
+    told: AtomicU32,
+    /// When its owner parked and left its park last.
+    stamps: stamps::Stamps,
 }
 
 /// A word before and after an event.
@@ -68,7 +84,8 @@ impl Group {
     pub fn new(members: usize, kick: Box<dyn Kick>) -> Arc<Self> {
         let slot = || {
             let word = AtomicU64::new(Word::NEW.bits());
-            CachePadded::new(Slot { word, owned: AtomicBool::new(false) })
+            let (owned, told) = (AtomicBool::new(false), AtomicU32::new(0));
+            CachePadded::new(Slot { word, owned, told, stamps: stamps::Stamps::new() })
         };
         Arc::new(Self {
             slots: (0..members).map(|_| slot()).collect(),
@@ -77,6 +94,9 @@ impl Group {
             parking: CachePadded::new(FutexWord::new(0)),
             ticketing: CachePadded::new(FutexWord::new(0)),
             deaths: CachePadded::new(FutexWord::new(0)),
+            watchers: CachePadded::new(AtomicU32::new(0)),
+            news: CachePadded::new(FutexWord::new(0)),
+            origin: std::time::Instant::now(),
         })
     }
 
@@ -222,7 +242,11 @@ impl Group {
                 Ordering::Acquire,
             );
             match swapped {
-                Ok(_) => return Ok(Change { old, new }),
+                Ok(_) => {
+                    let change = Change { old, new };
+                    self.tell(member, change);
+                    return Ok(change);
+                }
                 Err(now) => old = Word::from_bits(now),
             }
         }

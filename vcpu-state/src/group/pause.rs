@@ -10,6 +10,7 @@
 //! word; a failure half way takes back exactly what was added; nothing is held while waiting that a
 //! member could want.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use super::wait::{Clock, Deadline, Stuck};
@@ -26,9 +27,10 @@ pub struct TooManyHolders {
     pub member: usize,
 }
 
-/// One pauser's hold on every member of a group; dropping it lets go.
-struct Hold {
+/// One pauser's hold on every member of a group, or on some; dropping it lets go.
+pub(super) struct Hold {
     group: Arc<Group>,
+    members: Range<usize>,
     released: bool,
 }
 
@@ -47,7 +49,8 @@ pub struct Quiesced {
 }
 
 /// What a release did. Of several holders exactly the last one out is told [`Running`](Self::Running),
-/// whatever the order in which their releases interleave.
+/// whatever the order in which their releases interleave. Those who hold but some members count for
+/// the last of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Released {
     /// No pauser is left: every word has left PAUSED (or a new pauser has begun to ask since).
@@ -70,6 +73,10 @@ impl Resumed {
     #[must_use]
     pub fn released(&self) -> Released {
         self.released
+    }
+
+    pub(super) fn group(&self) -> &Arc<Group> {
+        &self.group
     }
 }
 
@@ -95,14 +102,21 @@ impl Group {
     /// As for [`Group::signal_all`].
     pub fn signal_all_by(self: &Arc<Self>, deadline: Deadline) -> Result<Pending, TooManyHolders> {
         let clock = Clock::start(deadline);
-        let all = u32::try_from(self.len()).unwrap_or(u32::MAX);
+        Ok(Pending { hold: self.hold(0..self.len())?, clock })
+    }
+
+    /// Asks these members to stop, all or none.
+    pub(super) fn hold(self: &Arc<Self>, members: Range<usize>) -> Result<Hold, TooManyHolders> {
+        let end = members.end.min(self.len());
+        let members = members.start.min(end)..end;
+        let all = u32::try_from(members.len()).unwrap_or(u32::MAX);
         self.outstanding.add(all);
         let mut spare = all;
         let mut woken = 0;
-        for member in 0..self.len() {
+        for member in members.clone() {
             let Ok(Change { old, new }) = self.swap(member, Event::RequestPause) else {
                 self.acked(spare);
-                drop(self.release_range(0..member));
+                drop(self.release_range(members.start..member));
                 return Err(TooManyHolders { member });
             };
             if new.owes_ack() && !old.owes_ack() {
@@ -117,7 +131,7 @@ impl Group {
         }
         self.wake_waiters(Word::from_bits(woken));
         self.acked(spare);
-        Ok(Pending { hold: Hold { group: Arc::clone(self), released: false }, clock })
+        Ok(Hold { group: Arc::clone(self), members, released: false })
     }
 
     /// Asks every member to stop and waits until all have.
@@ -132,7 +146,7 @@ impl Group {
     ///
     /// Of two that let go at once each may be the last one out of *some* member. But whoever finds the
     /// last member without another holder comes after every other release, of the other members, too.
-    fn release_range(self: &Arc<Self>, members: std::ops::Range<usize>) -> Resumed {
+    fn release_range(self: &Arc<Self>, members: Range<usize>) -> Resumed {
         let mut woken = 0;
         let mut released = Released::Running;
         for member in members {
@@ -177,7 +191,7 @@ impl Pending {
             } else {
                 // The words decide. The count may still be above zero because of another pauser
                 // that has not finished asking.
-                self.clock.report(group, Word::owes_ack)?;
+                self.clock.report(group, 0..group.len(), Word::owes_ack)?;
                 break;
             }
         }
@@ -213,13 +227,21 @@ impl Quiesced {
 }
 
 impl Hold {
-    fn release(mut self) -> Resumed {
+    pub(super) fn group(&self) -> &Arc<Group> {
+        &self.group
+    }
+
+    pub(super) fn members(&self) -> Range<usize> {
+        self.members.clone()
+    }
+
+    pub(super) fn release(mut self) -> Resumed {
         self.let_go()
     }
 
     fn let_go(&mut self) -> Resumed {
         self.released = true;
-        self.group.release_range(0..self.group.len())
+        self.group.release_range(self.members())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Waiting for members: a deadline reports who is stuck, it never decides what is true.
 
 use std::fmt;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::Group;
@@ -27,16 +28,46 @@ pub struct StuckMember {
     pub since: Duration,
 }
 
-/// Members had not arrived by the deadline. What was asked of them has been taken back.
+/// What members had not come to by a deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaited {
+    /// The acknowledgement of a pause. The request has been taken back.
+    StillPoint,
+    /// The end of their threads.
+    Death,
+    /// An entry into the guest.
+    Guest,
+}
+
+impl Awaited {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::StillPoint => "a still point",
+            Self::Death => "their end",
+            Self::Guest => "the guest",
+        }
+    }
+}
+
+/// Members had not arrived by the deadline.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Stuck {
     /// Each of them.
     pub members: Vec<StuckMember>,
+    /// Where they had not arrived.
+    pub awaited: Awaited,
+}
+
+impl Stuck {
+    /// Those that should have entered the guest.
+    pub(super) fn on_the_way(members: Vec<StuckMember>) -> Self {
+        Self { members, awaited: Awaited::Guest }
+    }
 }
 
 impl fmt::Display for Stuck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} not reached a still point:", self.members.len())?;
+        write!(f, "{} not reached {}:", self.members.len(), self.awaited.name())?;
         for stuck in &self.members {
             write!(f, " member {} ({}, {:?})", stuck.member, stuck.word, stuck.since)?;
         }
@@ -69,36 +100,52 @@ impl Clock {
         }
     }
 
-    /// Those of the group for which `stuck` holds now, or `Ok` when there is none.
-    pub(super) fn report(&self, group: &Group, stuck: impl Fn(Word) -> bool) -> Result<(), Stuck> {
+    /// Those of the members that owe an ack now, or `Ok` when there is none.
+    pub(super) fn report(
+        &self,
+        group: &Group,
+        members: Range<usize>,
+        stuck: impl Fn(Word) -> bool,
+    ) -> Result<(), Stuck> {
+        let members = self.those(group, members, stuck);
+        let awaited = Awaited::StillPoint;
+        if members.is_empty() { Ok(()) } else { Err(Stuck { members, awaited }) }
+    }
+
+    fn those(
+        &self,
+        group: &Group,
+        members: Range<usize>,
+        stuck: impl Fn(Word) -> bool,
+    ) -> Vec<StuckMember> {
         let since = self.elapsed();
-        let members: Vec<_> = group
-            .words()
-            .enumerate()
-            .filter(|(_, word)| stuck(*word))
-            .map(|(member, word)| StuckMember { member, word, since })
-            .collect();
-        if members.is_empty() { Ok(()) } else { Err(Stuck { members }) }
+        members
+            .map(|member| StuckMember { member, word: group.load(member), since })
+            .filter(|member| stuck(member.word))
+            .collect()
     }
 }
 
-/// Waits on a generation until no word of the group satisfies `waiting`.
+/// Waits on a generation until no word of the group is `alive`.
 pub(super) fn until_none(
     group: &Group,
     generation: &FutexWord,
     deadline: Deadline,
-    waiting: impl Fn(Word) -> bool,
+    alive: impl Fn(Word) -> bool,
 ) -> Result<(), Stuck> {
     let clock = Clock::start(deadline);
     loop {
         // The generation first, then the words: a change in between moves the generation.
         let seen = generation.load();
-        if !group.words().any(&waiting) {
+        if !group.words().any(&alive) {
             return Ok(());
         }
-        match clock.left() {
-            Ok(left) => generation.wait(seen, left),
-            Err(()) => return clock.report(group, waiting),
+        if let Ok(left) = clock.left() {
+            generation.wait(seen, left);
+        } else {
+            let members = clock.those(group, 0..group.len(), alive);
+            let awaited = Awaited::Death;
+            return if members.is_empty() { Ok(()) } else { Err(Stuck { members, awaited }) };
         }
     }
 }

@@ -13,7 +13,7 @@ use super::published::Live;
 use crate::config::VmConfig;
 use crate::consoles::Consoles;
 use crate::vcpu::{End, GuestEnd};
-use crate::vm::{Builder, Vm};
+use crate::vm::{Builder, Machine, Vm};
 
 impl Owner {
     pub(super) fn boot(&mut self, begun: Instant) -> Result<(), ControlError> {
@@ -48,7 +48,7 @@ impl Owner {
         let serial = self.serial;
         let inbox = Arc::clone(&self.inbox);
         let builder = Builder { config, consoles: &consoles, inbox: &self.inbox };
-        let vm = builder.build(move |machine, index, end| match end {
+        let ended = Arc::new(move |machine: &Machine, index, end| match end {
             End::Killed => {}
             End::Guest(GuestEnd::Reset) => {
                 // Almost always a guest that crashed so badly that it could not say so.
@@ -68,7 +68,7 @@ impl Owner {
                 inbox.post(Message::VcpuFailed { vm: serial, report });
             }
         });
-        vm.map_err(|error| ControlError::Failed(error.to_string()))
+        builder.build(ended).map_err(|error| ControlError::Failed(error.to_string()))
     }
 
     fn open_consoles(&mut self, config: &VmConfig) -> Result<Arc<Consoles>, ControlError> {

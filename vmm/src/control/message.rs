@@ -32,5 +32,7 @@ pub(super) enum Request {
     Reboot,
     Delete,
     Nmi,
+    RemoveVcpu(u32),
+    AddVcpu(u32),
     VmmShutdown,
 }

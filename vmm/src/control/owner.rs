@@ -12,7 +12,7 @@ use super::phase::{Move, Phase};
 use super::published::Published;
 use super::{ControlError, Ended, Inbox, VmEnd, VmmOptions};
 use crate::config::VmConfig;
-use crate::vm::{Vm, Wake};
+use crate::vm::{SeatError, Vm, Wake};
 
 /// The owner's state.
 pub(super) struct Owner {
@@ -87,7 +87,12 @@ impl Owner {
             Request::Shutdown => self.shutdown(),
             Request::Reboot => self.reboot(),
             Request::Delete => self.delete(),
-            Request::Nmi => self.nmi(),
+            Request::Nmi => {
+                self.live("send an NMI to")?.nmi();
+                Ok(())
+            }
+            Request::RemoveVcpu(vcpu) => seated(self.live("remove a vCPU of")?.remove_vcpu(vcpu)),
+            Request::AddVcpu(vcpu) => seated(self.live("add a vCPU to")?.add_vcpu(vcpu)),
             Request::VmmShutdown => Err(ControlError::Stopping),
         }
     }
@@ -216,18 +221,12 @@ impl Owner {
         Ok(())
     }
 
-    fn nmi(&mut self) -> Result<(), ControlError> {
-        match (self.published.phase(), &self.vm) {
-            (Phase::Running | Phase::Paused, Some(vm)) => {
-                vm.nmi();
-                Ok(())
-            }
+    /// The VM, if it has vCPUs to do something to.
+    fn live(&mut self, action: &'static str) -> Result<&mut Vm, ControlError> {
+        match (self.published.phase(), &mut self.vm) {
+            (Phase::Running | Phase::Paused, Some(vm)) => Ok(vm),
             (phase, _) => Err(phase.state().map_or(ControlError::NotCreated, |state| {
-                ControlError::WrongPhase {
-                    action: "send an NMI to",
-                    state,
-                    needed: "Running or Paused",
-                }
+                ControlError::WrongPhase { action, state, needed: "Running or Paused" }
             })),
         }
     }
@@ -238,4 +237,8 @@ impl Owner {
         self.stop();
         self.published.consoles.store(None);
     }
+}
+
+fn seated(result: Result<(), SeatError>) -> Result<(), ControlError> {
+    result.map_err(|error| ControlError::Failed(error.to_string()))
 }

@@ -1,10 +1,13 @@
 //! The VMM as its users hold it: posts requests, takes the turn, waits for the answers.
 
 use std::io;
+use std::ops::Range;
 use std::sync::mpsc;
 use std::thread::{Builder, JoinHandle};
 
 use vcpu_state::sync::Arc;
+use vcpu_state::throttle::{DutyCycle, Throttle};
+use vcpu_state::{Deadline, Group};
 
 use super::core::Core;
 use super::message::{Answer, Message, Request};
@@ -12,7 +15,7 @@ use super::owner::Owner;
 use super::published::Published;
 use super::{ControlError, Counters, Inbox, VmInfo, VmmControl, VmmOptions, Wake};
 use crate::config::VmConfig;
-use crate::vm::Machine;
+use crate::vm::{self, Machine};
 
 /// Why the VMM ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +66,53 @@ impl Vmm {
     #[must_use]
     pub fn machine(&self) -> Option<Arc<Machine>> {
         self.core.published.live.load().as_ref().map(|live| Arc::clone(&live.machine))
+    }
+
+    /// The words of the VM that exists now, for pausers of their own: each is one more holder beside the
+    /// operator's pause.
+    #[must_use]
+    pub fn group(&self) -> Option<Arc<Group>> {
+        self.core.published.live.load().as_ref().map(|live| Arc::clone(&live.group))
+    }
+
+    /// Ends a vCPU's thread; the vCPU stands still until it is added again. Running, held or about to
+    /// be: a pause that waits for it has its answer with its end.
+    ///
+    /// # Errors
+    /// There is no VM that runs or is paused, no such vCPU, it is removed already, or it is vCPU 0.
+    pub fn remove_vcpu(&self, vcpu: u32) -> Result<(), ControlError> {
+        self.request(Request::RemoveVcpu(vcpu))
+    }
+
+    /// Gives a removed vCPU a new thread, on which it goes on where it stood; parked while the VM is
+    /// held.
+    ///
+    /// # Errors
+    /// There is no VM that runs or is paused, or the vCPU is not a removed one.
+    pub fn add_vcpu(&self, vcpu: u32) -> Result<(), ControlError> {
+        self.request(Request::AddVcpu(vcpu))
+    }
+
+    /// Throttles these vCPUs of the VM that exists now, until what it returns is dropped. It is one more pauser:
+    /// pause and resume work as without it, and a resume leaves it in force. It does not outlast a reboot.
+    ///
+    /// # Errors
+    /// There is no VM that has vCPUs, or the host has no thread left.
+    pub fn throttle(&self, vcpus: Range<usize>, duty: DutyCycle) -> Result<Throttle, ControlError> {
+        let live = self.core.published.live.load_full().ok_or(ControlError::NotCreated)?;
+        vm::throttle(&live.group, vcpus, duty).map_err(|error| {
+            ControlError::Failed(format!("cannot start the throttle's thread: {error}"))
+        })
+    }
+
+    /// Waits until every vCPU that can run is in the guest, or has been since the call; one that is halted
+    /// there is. For those to whom a resume is done only then: the resume itself returns when nobody is held.
+    ///
+    /// # Errors
+    /// There is no VM that has vCPUs, or some were still on their way at the deadline.
+    pub fn wait_in_guest(&self, deadline: Deadline) -> Result<(), ControlError> {
+        let live = self.core.published.live.load_full().ok_or(ControlError::NotCreated)?;
+        live.group.wait_entered(deadline).map_err(|stuck| ControlError::Failed(stuck.to_string()))
     }
 
     fn ask(&self, request: Request) -> Result<Answer, ControlError> {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!              ┌────────────── next() ◀──────────────────────────┐
-//!    Kill ◀────┤                                                 │
+//!    Kill ◀────┤ (completes the pending exit)                    │
 //!              ├─ Pause ──▶ complete the pending exit ──▶ park ──┤
 //!              ├─ Ticket ─▶ wait for it ─────────────────────────┤
 //!              ├─ OneShot ▶ take it, inject ─────────────────────┤
@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Invariants: nothing on this path takes a lock, joins a thread, does blocking I/O on the host or
-//! writes a log synchronously; a vCPU is PAUSED only with no exit pending; a thread that ends, for
+//! writes a log synchronously; a vCPU is PAUSED or DEAD only with no exit pending; a thread that ends, for
 //! whatever reason, publishes DEAD.
 
 mod counters;
@@ -28,4 +28,4 @@ pub use exits::GuestEnd;
 pub use failure::VcpuFailure;
 pub use signal::{GroupKick, KickError, SignalKick};
 pub use startup::{Arrival, Startup};
-pub use thread::{End, SpawnError, VcpuParts, spawn};
+pub use thread::{End, SpawnError, Vcpu, VcpuParts, VcpuThread, spawn};

@@ -47,13 +47,18 @@ impl RunLoop {
         if sched::as_batch(|| self.member.start()) != Ok(Parked::Resumed) {
             return End::Killed;
         }
+        if self.bus.ticket.is_some() {
+            // The wait that the vCPU's last thread owed. Cannot fail: this one has not entered yet.
+            let _ = self.member.begin_ticket();
+        }
         loop {
             let step = match self.member.next() {
                 Step::Enter => self.enter(),
                 Step::Pause { epoch } => self.pause(epoch),
                 Step::Ticket => self.wait(),
                 Step::OneShot(one_shot) => self.inject(one_shot),
-                Step::Kill => return End::Killed,
+                // Dead is as quiescent as paused, and the vCPU may get another thread.
+                Step::Kill => return self.complete().err().unwrap_or(End::Killed),
             };
             if let Err(end) = step {
                 return end;

@@ -12,7 +12,7 @@ use kvm_ioctls::VcpuFd;
 use super::signal::Kickable;
 
 /// The mapped `kvm_run` page of one vCPU. Lives no longer than the [`VcpuFd`] that mapped it: both
-/// are owned by the vCPU's thread, the page dropped first.
+/// are owned by the vCPU's thread, which gives away the descriptor only in the end.
 pub(super) struct RunPage {
     page: NonNull<kvm_run>,
 }

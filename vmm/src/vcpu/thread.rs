@@ -3,11 +3,12 @@
 use std::any::Any;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::mpsc::sync_channel;
 use std::thread::{Builder, JoinHandle};
 
 use kvm_ioctls::VcpuFd;
-use vcpu_state::Member;
 use vcpu_state::sync::Arc;
+use vcpu_state::{Member, Ticket};
 
 pub use super::run_loop::End;
 use super::run_loop::{RunLoop, VcpuBus};
@@ -26,12 +27,30 @@ pub struct SpawnError {
     source: io::Error,
 }
 
+/// What goes from one thread of a vCPU to the next: KVM's vCPU, with no exit left to complete, and what
+/// it still has to wait for before it may enter the guest.
+pub struct Vcpu {
+    fd: VcpuFd,
+    ticket: Option<Ticket>,
+}
+
+impl Vcpu {
+    /// One that has not run yet.
+    #[must_use]
+    pub fn new(fd: VcpuFd) -> Self {
+        Self { fd, ticket: None }
+    }
+}
+
+/// A thread that runs a vCPU, and gives it back when it ends.
+pub type VcpuThread = JoinHandle<Option<Vcpu>>;
+
 /// What a vCPU thread is made of.
 pub struct VcpuParts {
     /// Its slot; dropped, and so DEAD, when the thread ends.
     pub member: Member,
     /// The vCPU.
-    pub fd: VcpuFd,
+    pub vcpu: Vcpu,
     /// The machine that it belongs to.
     pub machine: Arc<Machine>,
     /// Where its thread announces itself to be kicked.
@@ -39,39 +58,54 @@ pub struct VcpuParts {
 }
 
 /// Starts the thread. On it, first `begin` is called, which says whether the vCPU may start; the
-/// loop then parks if the group is held; in the end `ended` is called.
+/// loop then parks if the group is held; in the end `ended` is called. The thread's result is the vCPU.
 ///
 /// # Errors
-/// The host has no thread left; the slot is DEAD then.
+/// The host has no thread left; the slot is DEAD then, and the vCPU comes back.
 pub fn spawn(
     parts: VcpuParts,
     begin: impl FnOnce() -> bool + Send + 'static,
     ended: impl FnOnce(usize, End) + Send + 'static,
-) -> Result<JoinHandle<()>, SpawnError> {
+) -> Result<VcpuThread, (SpawnError, Vcpu)> {
     let index = parts.member.index();
-    Builder::new()
+    // The parts follow when there is a thread to take them: they are not lost with one that cannot start.
+    let (give, given) = sync_channel(1);
+    let spawned = Builder::new()
         .name(format!("vcpu{index}"))
         .stack_size(STACK)
-        .spawn(move || {
-            let VcpuParts { member, mut fd, machine, kick } = parts;
-            kick.announce(index);
-            if !begin() {
-                return;
-            }
-            let run = RunPage::of(&mut fd);
-            // SAFETY: dropped below, on this thread, before the file descriptor that moves into
-            // `vcpu`; moving it does not move the mapping.
-            let kickable = unsafe { run.kickable() };
-            let bus = VcpuBus { machine, ticket: None };
-            let mut vcpu = RunLoop { member, run, fd, bus, completion_owed: false };
-            let end = panic::catch_unwind(AssertUnwindSafe(|| vcpu.run()))
-                .unwrap_or_else(|payload| End::Panicked(message(payload.as_ref())));
-            drop(kickable);
-            // DEAD first: whoever hears of the end may look at the word.
-            drop(vcpu);
-            ended(index, end);
-        })
-        .map_err(|source| SpawnError { index, source })
+        .spawn(move || given.recv().ok().map(|parts| run(parts, begin, ended)));
+    match spawned {
+        Ok(thread) => {
+            // Cannot fail: the thread takes them before anything else.
+            let _ = give.send(parts);
+            Ok(thread)
+        }
+        Err(source) => Err((SpawnError { index, source }, parts.vcpu)),
+    }
+}
+
+/// The whole life of the thread.
+fn run(parts: VcpuParts, begin: impl FnOnce() -> bool, ended: impl FnOnce(usize, End)) -> Vcpu {
+    let VcpuParts { member, vcpu: Vcpu { mut fd, ticket }, machine, kick } = parts;
+    let index = member.index();
+    kick.announce(index);
+    if !begin() {
+        return Vcpu { fd, ticket };
+    }
+    let run = RunPage::of(&mut fd);
+    // SAFETY: dropped below, on this thread, before the file descriptor that moves into `vcpu`;
+    // moving it does not move the mapping.
+    let kickable = unsafe { run.kickable() };
+    let bus = VcpuBus { machine, ticket };
+    let mut vcpu = RunLoop { member, run, fd, bus, completion_owed: false };
+    let end = panic::catch_unwind(AssertUnwindSafe(|| vcpu.run()))
+        .unwrap_or_else(|payload| End::Panicked(message(payload.as_ref())));
+    drop(kickable);
+    let RunLoop { member, fd, bus, .. } = vcpu;
+    // DEAD first: whoever hears of the end may look at the word.
+    drop(member);
+    ended(index, end);
+    Vcpu { fd, ticket: bus.ticket }
 }
 
 fn message(payload: &(dyn Any + Send)) -> String {

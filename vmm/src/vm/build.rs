@@ -6,6 +6,8 @@ mod irq;
 mod limits;
 mod vcpus;
 
+pub(super) use affinity::pin;
+
 use kvm_bindings::{
     KVM_CAP_X2APIC_API, KVM_PIT_SPEAKER_DUMMY, kvm_enable_cap, kvm_pit_config,
     kvm_userspace_memory_region,
@@ -15,7 +17,8 @@ use vcpu_state::sync::Arc;
 use vcpu_state::{Deadline, Group, PauseError, Ticket};
 
 use super::kvm::{KvmError, KvmHost};
-use super::{Machine, PowerRequests, Vm};
+use super::threads::Threads;
+use super::{Machine, OnVcpuEnd, PowerRequests, Vm};
 use crate::acpi::{self, AcpiError, Platform};
 use crate::boot::{self, BootError, EntryPreference, KernelSource, Payload};
 use crate::config::VmConfig;
@@ -25,7 +28,7 @@ use crate::cpuid::{
     self, CpuidError, MsiDestination, Template, Topology, TopologyError, TscDeadline,
 };
 use crate::memory::{GuestRam, MemoryError, layout};
-use crate::vcpu::{End, ExitCounters, GroupKick, KickError, SignalKick, SpawnError};
+use crate::vcpu::{ExitCounters, GroupKick, KickError, SignalKick, SpawnError};
 
 /// KVM_X2APIC_API_USE_32BIT_IDS and KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK
 /// (Documentation/virt/kvm/api.rst, 7.7): APIC ids above 255, and no id 255 that means "all".
@@ -68,6 +71,12 @@ pub enum BuildError {
         /// What is wrong with them.
         reason: String,
     },
+    /// A vCPU's slot has its thread already.
+    #[error("vCPU {vcpu} has a thread already")]
+    SlotTaken {
+        /// The vCPU.
+        vcpu: u32,
+    },
     /// The kick's signal handler.
     #[error(transparent)]
     Kick(#[from] KickError),
@@ -94,10 +103,7 @@ impl Builder<'_> {
     ///
     /// # Errors
     /// The first thing that did not work; whatever had been built is gone then.
-    pub fn build(
-        &self,
-        ended: impl Fn(&Machine, usize, End) + Clone + Send + 'static,
-    ) -> Result<Vm, BuildError> {
+    pub fn build(&self, ended: OnVcpuEnd) -> Result<Vm, BuildError> {
         let cpus = &self.config.cpus;
         let host = KvmHost::open()?;
         host.check_vcpus(cpus.max_vcpus)?;
@@ -131,14 +137,14 @@ impl Builder<'_> {
         let mut built = Vm {
             machine,
             group,
-            threads: Vec::with_capacity(slots),
+            threads: Threads::new(slots, kick, cpus.affinity.clone(), ended),
             held: Some(held),
             inbox: Arc::clone(self.inbox),
             power_taken,
             kvm: vm,
         };
-        let plan = vcpus::Plan { template, entry: kernel.entry, cpus, kick };
-        vcpus::start(&mut built, &plan, ended)?;
+        let plan = vcpus::Plan { template, entry: kernel.entry, boot_vcpus: cpus.boot_vcpus };
+        vcpus::start(&mut built, &plan)?;
         Ok(built)
     }
 }

@@ -13,8 +13,9 @@ mod build;
 mod kvm;
 mod machine;
 mod power;
+mod threads;
+mod throttle;
 
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use kvm_ioctls::VmFd;
@@ -27,6 +28,9 @@ pub use build::{BuildError, Builder};
 pub use kvm::{KvmError, KvmHost};
 pub use machine::Machine;
 pub use power::PowerRequests;
+use threads::{Home, Threads};
+pub use threads::{OnVcpuEnd, SeatError};
+pub use throttle::throttle;
 
 /// How long a pause may take before it is reported and taken back. Generous: correctness does not
 /// depend on it, and a loaded host may need a second for hundreds of vCPUs.
@@ -36,7 +40,7 @@ const PAUSE_DEADLINE: Deadline = Deadline::After(Duration::from_secs(30));
 pub struct Vm {
     machine: Arc<Machine>,
     group: Arc<Group>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Threads,
     /// The operator's hold: there from the build to the start, and from a pause to its resume.
     held: Option<Quiesced>,
     inbox: Arc<Inbox>,
@@ -115,6 +119,25 @@ impl Vm {
         }
     }
 
+    /// Ends one vCPU's thread and waits for it: the vCPU stands still until it is added again, and keeps
+    /// its state. What the guest does without it is the guest's affair. NMIs that it had not taken
+    /// are gone.
+    ///
+    /// # Errors
+    /// There is no such vCPU, it has no thread, or it is the first.
+    pub fn remove_vcpu(&mut self, vcpu: u32) -> Result<(), SeatError> {
+        self.threads.remove(&self.group, vcpu)
+    }
+
+    /// Gives a removed vCPU a new thread, on which it goes on where it stood; at its park if the VM is
+    /// held, by whomever.
+    ///
+    /// # Errors
+    /// It is not one that was removed, or the host has no thread left; it stays removed then.
+    pub fn add_vcpu(&mut self, vcpu: u32) -> Result<(), SeatError> {
+        self.threads.add(Home { group: &self.group, machine: &self.machine }, vcpu)
+    }
+
     /// Ends every vCPU and waits for its thread.
     pub fn stop(mut self) {
         self.end_threads();
@@ -122,10 +145,7 @@ impl Vm {
 
     fn end_threads(&mut self) {
         self.group.kill_all();
-        for thread in self.threads.drain(..) {
-            // A panic has been reported by the hook, and the word says DEAD.
-            let _ = thread.join();
-        }
+        self.threads.join();
     }
 }
 

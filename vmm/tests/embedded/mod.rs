@@ -3,6 +3,7 @@
 #![allow(unused_imports, reason = "each test file uses a part of it")]
 
 pub mod probe;
+pub mod scheduled;
 pub mod screen;
 pub mod tiny;
 

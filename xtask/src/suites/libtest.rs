@@ -66,7 +66,7 @@ test result: FAILED. 1 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; 
 ";
 
     fn ran(success: bool, text: &str) -> Ran {
-        Ran { success, text: text.to_owned(), file: "log".into() }
+        Ran { success, code: None, text: text.to_owned(), file: "log".into() }
     }
 
     #[test]

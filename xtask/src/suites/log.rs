@@ -12,6 +12,8 @@ use crate::tool;
 pub struct Ran {
     /// Whether its exit status was 0.
     pub success: bool,
+    /// Its exit status, if it was not ended by a signal.
+    pub code: Option<i32>,
     /// Both its streams.
     pub text: String,
     /// Where they are kept.
@@ -33,5 +35,5 @@ pub fn run(name: &str, command: &mut Command) -> Result<Ran> {
         .status()
         .with_context(|| format!("cannot start `{shown}`"))?;
     let text = String::from_utf8_lossy(&std::fs::read(&file)?).into_owned();
-    Ok(Ran { success: status.success(), text, file })
+    Ok(Ran { success: status.success(), code: status.code(), text, file })
 }

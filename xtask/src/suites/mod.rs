@@ -4,17 +4,17 @@
 //! suite ── runs ──▶ Outcome { tally, skips, log } ── one line ──▶ … ── skips with reasons, summary line
 //! ```
 //! The last line, `N passed, N failed, N skipped`, is for programs to read; its form stays as it is.
-mod cargo;
+pub mod cargo;
 mod fuzz;
 mod libtest;
 mod linux;
-mod log;
+pub mod log;
 mod models;
 mod static_checks;
 mod tally;
 mod tap;
 mod tests;
-mod tools;
+pub mod tools;
 
 use std::io::{IsTerminal, Write};
 use std::time::Instant;

@@ -1,5 +1,5 @@
 //! Cargo subcommands that the suites need: the user's own, else one in the user's cache directory.
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -14,12 +14,21 @@ pub fn ensure(name: &str) -> Result<PathBuf> {
     if let Some(program) = tool::find(name) {
         return Ok(program);
     }
-    let root = paths::cache()?.join("tools");
+    installed(name, name, &paths::cache()?.join("tools"))
+}
+
+/// Like [`ensure`], for a program of which one version gives other answers than the next: that version.
+pub fn ensure_version(name: &str, version: &str) -> Result<PathBuf> {
+    let root = paths::cache()?.join("tools").join(format!("{name}-{version}"));
+    installed(name, &format!("{name}@{version}"), &root)
+}
+
+fn installed(name: &str, package: &str, root: &Path) -> Result<PathBuf> {
     let program = root.join("bin").join(name);
     if !program.is_file() {
-        step(format_args!("building {name}, once"));
-        let mut install = cargo(&["install", "--quiet", "--locked", "--debug", name, "--root"]);
-        tool::output(install.arg(&root))
+        step(format_args!("building {package}, once"));
+        let mut install = cargo(&["install", "--quiet", "--locked", "--debug", package, "--root"]);
+        tool::output(install.arg(root))
             .with_context(|| format!("{name} is missing and could not be built"))?;
     }
     Ok(program)

@@ -5,7 +5,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use super::BuildError;
 
 /// Lets the calling thread run on these host CPUs only; an empty list means all.
-pub(super) fn pin(vcpu: u32, host_cpus: &[usize]) -> Result<(), BuildError> {
+pub(in crate::vm) fn pin(vcpu: u32, host_cpus: &[usize]) -> Result<(), BuildError> {
     if host_cpus.is_empty() {
         return Ok(());
     }

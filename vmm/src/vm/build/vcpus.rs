@@ -2,7 +2,6 @@
 
 use std::num::NonZero;
 use std::panic::resume_unwind;
-use std::thread::JoinHandle;
 
 use crossbeam_queue::SegQueue;
 use kvm_bindings::Msrs;
@@ -11,32 +10,26 @@ use vcpu_state::sync::Arc;
 use vcpu_state::sync::atomic::{AtomicU32, Ordering};
 
 use super::BuildError;
-use super::affinity::pin;
 use crate::boot::{self, ApicMode, Entry};
-use crate::config::CpusConfig;
 use crate::cpuid::Template;
-use crate::vcpu::{self, End, SignalKick, Startup, VcpuParts};
+use crate::vcpu::{Startup, Vcpu, VcpuThread};
+use crate::vm::Vm;
 use crate::vm::kvm::KvmError;
-use crate::vm::{Machine, Vm};
+use crate::vm::threads::Home;
 
 /// What vCPUs are made from.
-pub(super) struct Plan<'a> {
+pub(super) struct Plan {
     pub(super) template: Template,
     pub(super) entry: Entry,
-    pub(super) cpus: &'a CpusConfig,
-    pub(super) kick: Arc<SignalKick>,
+    pub(super) boot_vcpus: u32,
 }
 
 /// Starts every vCPU of a held VM; on an error, dropping the VM ends those that were started.
 ///
 /// Making vCPUs is most of what the start of a large VM takes, and KVM serialises little of it: as many
 /// threads as the host has processors make them. More would only wait for each other.
-pub(super) fn start(
-    vm: &mut Vm,
-    plan: &Plan<'_>,
-    ended: impl Fn(&Machine, usize, End) + Clone + Send + 'static,
-) -> Result<(), BuildError> {
-    let boot_vcpus = plan.cpus.boot_vcpus as usize;
+pub(super) fn start(vm: &mut Vm, plan: &Plan) -> Result<(), BuildError> {
+    let boot_vcpus = plan.boot_vcpus as usize;
     let host = std::thread::available_parallelism().map_or(1, NonZero::get);
     let works = Works {
         vm,
@@ -48,11 +41,11 @@ pub(super) fn start(
     let made = std::thread::scope(|scope| {
         let helpers: Vec<_> = (1..host.min(boot_vcpus))
             .map(|_| {
-                let (works, ended) = (&works, ended.clone());
-                scope.spawn(move || works.work(&ended))
+                let works = &works;
+                scope.spawn(move || works.work())
             })
             .collect();
-        let made = works.work(&ended);
+        let made = works.work();
         helpers
             .into_iter()
             .map(|helper| helper.join().unwrap_or_else(|payload| resume_unwind(payload)))
@@ -60,65 +53,49 @@ pub(super) fn start(
     });
     let Works { startup, threads, .. } = works;
     // Those that were started belong to the VM even when another could not be: it ends and joins them.
-    vm.threads.extend(threads);
+    for (index, thread) in threads {
+        vm.threads.seat(index, thread);
+    }
     made.and_then(|()| startup.wait())
 }
 
 /// What the threads share that make vCPUs.
 struct Works<'a> {
     vm: &'a Vm,
-    plan: &'a Plan<'a>,
+    plan: &'a Plan,
     startup: Arc<Startup<BuildError>>,
     /// The vCPU that is made next.
     next: AtomicU32,
-    threads: SegQueue<JoinHandle<()>>,
+    threads: SegQueue<(u32, VcpuThread)>,
 }
 
 impl Works<'_> {
     /// Makes vCPUs until there is none left to make. An error ends the work of all.
-    fn work(
-        &self,
-        ended: &(impl Fn(&Machine, usize, End) + Clone + Send + 'static),
-    ) -> Result<(), BuildError> {
-        let boot_vcpus = self.plan.cpus.boot_vcpus;
+    fn work(&self) -> Result<(), BuildError> {
+        let boot_vcpus = self.plan.boot_vcpus;
         loop {
             // Relaxed: it hands out numbers and publishes nothing.
             let index = self.next.fetch_add(1, Ordering::Relaxed);
             if index >= boot_vcpus {
                 return Ok(());
             }
-            if let Err(error) = self.make(index, ended) {
+            if let Err(error) = self.make(index) {
                 self.next.store(boot_vcpus, Ordering::Relaxed);
                 return Err(error);
             }
         }
     }
 
-    fn make(
-        &self,
-        index: u32,
-        ended: &(impl Fn(&Machine, usize, End) + Clone + Send + 'static),
-    ) -> Result<(), BuildError> {
-        let Plan { template, entry, cpus, kick } = self.plan;
-        let Some(member) = self.vm.group.member(index as usize) else { return Ok(()) };
+    fn make(&self, index: u32) -> Result<(), BuildError> {
+        let Plan { template, entry, .. } = self.plan;
         let id = template.topology().apic_id(index)?;
         let fd =
             self.vm.kvm.create_vcpu(u64::from(id.0)).map_err(KvmError::of("KVM_CREATE_VCPU"))?;
         set_up(template, entry, &fd, index)?;
-        let machine = Arc::clone(&self.vm.machine);
-        let parts = VcpuParts { member, fd, machine, kick: Arc::clone(kick) };
-        let host_cpus = cpus.affinity.iter().filter(|affinity| affinity.vcpu == index);
-        let host_cpus: Vec<_> = host_cpus.flat_map(|affinity| affinity.host_cpus.clone()).collect();
+        let home = Home { group: &self.vm.group, machine: &self.vm.machine };
         let arrival = self.startup.expect();
-        let begin = move || {
-            let result = pin(index, &host_cpus);
-            let ready = result.is_ok();
-            arrival.arrive(result);
-            ready
-        };
-        let (ended, machine) = (ended.clone(), Arc::clone(&self.vm.machine));
-        let thread = vcpu::spawn(parts, begin, move |index, end| ended(&machine, index, end))?;
-        self.threads.push(thread);
+        let thread = self.vm.threads.start(home, index, Vcpu::new(fd), arrival);
+        self.threads.push((index, thread.map_err(|(error, _)| error)?));
         Ok(())
     }
 }

@@ -1,0 +1,81 @@
+//! When members parked and left their parks: for a throttle, which steers by it. Nothing is decided by a
+//! stamp, so checkers do not see them.
+
+use std::time::Duration;
+
+use super::Group;
+
+/// Two times of one member, in nanoseconds since the group was made.
+#[derive(Debug)]
+pub(super) struct Stamps {
+    #[cfg(not(any(loom, shuttle)))]
+    parked: std::sync::atomic::AtomicU64,
+    #[cfg(not(any(loom, shuttle)))]
+    unparked: std::sync::atomic::AtomicU64,
+}
+
+#[cfg(not(any(loom, shuttle)))]
+mod real {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::{Duration, Group, Stamps};
+
+    impl Stamps {
+        pub(in crate::group) fn new() -> Self {
+            Self { parked: AtomicU64::new(0), unparked: AtomicU64::new(0) }
+        }
+    }
+
+    impl Group {
+        /// The owner is about to acknowledge. Relaxed, as all of these: the word publishes it.
+        pub(crate) fn stamp_parked(&self, member: usize) {
+            self.slots[member].stamps.parked.store(self.nanos(), Ordering::Relaxed);
+        }
+
+        /// The owner has left its park.
+        pub(crate) fn stamp_unparked(&self, member: usize) {
+            self.slots[member].stamps.unparked.store(self.nanos(), Ordering::Relaxed);
+        }
+
+        /// When a member parked and left its park last, since the group was made.
+        pub(crate) fn stamps(&self, member: usize) -> (Duration, Duration) {
+            let stamps = &self.slots[member].stamps;
+            let read = |stamp: &AtomicU64| Duration::from_nanos(stamp.load(Ordering::Relaxed));
+            (read(&stamps.parked), read(&stamps.unparked))
+        }
+
+        fn nanos(&self) -> u64 {
+            // Enough for centuries.
+            u64::try_from(self.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        }
+    }
+}
+
+#[cfg(any(loom, shuttle))]
+mod model {
+    use super::{Duration, Group, Stamps};
+
+    impl Stamps {
+        pub(in crate::group) fn new() -> Self {
+            Self {}
+        }
+    }
+
+    impl Group {
+        pub(crate) fn stamp_parked(&self, _member: usize) {}
+
+        pub(crate) fn stamp_unparked(&self, _member: usize) {}
+
+        pub(crate) fn stamps(&self, member: usize) -> (Duration, Duration) {
+            let Stamps {} = &self.slots[member].stamps;
+            (Duration::ZERO, Duration::ZERO)
+        }
+    }
+}
+
+impl Group {
+    /// Time since the group was made, which stamps count in.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.origin.elapsed()
+    }
+}

@@ -1,0 +1,203 @@
+//! The threads of a VM's vCPUs: which vCPU has one, and how one is replaced.
+//!
+//! ```text
+//!               remove: kill the word, join            add: reincarnate, spawn
+//!   Running ──────────────────────────────▶ Vacant ──────────────────────────────▶ Running
+//! ```
+//!
+//! KVM cannot take a vCPU away, so a vCPU that is removed keeps its KVM vCPU, registers and all. Its next
+//! thread goes on where the last one stood.
+//!
+//! Invariants: the word of a vacant vCPU is DEAD, so no pause waits for it; the KVM vCPU of a vacant one has
+//! no exit left to complete; a word gets its next incarnation only after the thread of the last was joined.
+
+use std::mem::replace;
+
+use vcpu_state::sync::Arc;
+use vcpu_state::{Group, Illegal};
+
+use super::Machine;
+use super::build::{BuildError, pin};
+use crate::config::CpuAffinity;
+use crate::vcpu::{self, Arrival, End, SignalKick, Startup, Vcpu, VcpuParts, VcpuThread};
+
+/// Called on a vCPU's thread when it ends.
+pub type OnVcpuEnd = Arc<dyn Fn(&Machine, usize, End) + Send + Sync>;
+
+/// A vCPU cannot be given a thread, or robbed of it.
+#[derive(Debug, thiserror::Error)]
+pub enum SeatError {
+    /// There is no such vCPU.
+    #[error("there is no vCPU {vcpu}: the VM has {vcpus}, the first of them vCPU 0")]
+    NoSuchVcpu {
+        /// The vCPU.
+        vcpu: u32,
+        /// How many there are.
+        vcpus: usize,
+    },
+    /// The vCPU that the guest booted on stays.
+    #[error("vCPU 0 cannot be removed: the guest was booted on it")]
+    First,
+    /// It has been removed already.
+    #[error("vCPU {0} has been removed already")]
+    Vacant(u32),
+    /// It is there.
+    #[error("vCPU {0} is there already; only a removed one can be added")]
+    Occupied(u32),
+    /// Its thread took the KVM vCPU with it when it ended.
+    #[error("vCPU {0} is lost: its last thread did not end in order")]
+    Lost(u32),
+    /// The word does not allow it.
+    #[error("vCPU {vcpu}: {source}")]
+    Word {
+        /// The vCPU.
+        vcpu: u32,
+        /// Why.
+        source: Illegal,
+    },
+    /// The thread.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+}
+
+/// One vCPU.
+enum Seat {
+    /// It has a thread, which gives the KVM vCPU back when it ends.
+    Running(VcpuThread),
+    /// It has none.
+    Vacant(Box<Vcpu>),
+    /// There is no KVM vCPU: it was not made yet, or its thread panicked at the very end.
+    Lost,
+}
+
+/// The threads of one VM, and what a new one is made with.
+pub(super) struct Threads {
+    seats: Vec<Seat>,
+    kick: Arc<SignalKick>,
+    affinity: Vec<CpuAffinity>,
+    ended: OnVcpuEnd,
+}
+
+/// What a new thread belongs to.
+#[derive(Clone, Copy)]
+pub(super) struct Home<'a> {
+    pub(super) group: &'a Arc<Group>,
+    pub(super) machine: &'a Arc<Machine>,
+}
+
+impl Threads {
+    /// No thread yet for this many vCPUs.
+    pub(super) fn new(
+        vcpus: usize,
+        kick: Arc<SignalKick>,
+        affinity: Vec<CpuAffinity>,
+        ended: OnVcpuEnd,
+    ) -> Self {
+        Self { seats: (0..vcpus).map(|_| Seat::Lost).collect(), kick, affinity, ended }
+    }
+
+    /// Starts a thread for a vCPU; the caller keeps its handle, by [`Threads::seat`].
+    ///
+    /// # Errors
+    /// The host has no thread left. The vCPU comes back; its word is DEAD.
+    pub(super) fn start(
+        &self,
+        home: Home<'_>,
+        index: u32,
+        vcpu: Vcpu,
+        arrival: Arrival<BuildError>,
+    ) -> Result<VcpuThread, (BuildError, Vcpu)> {
+        let Some(member) = home.group.member(index as usize) else {
+            return Err((BuildError::SlotTaken { vcpu: index }, vcpu));
+        };
+        let machine = Arc::clone(home.machine);
+        let parts = VcpuParts { member, vcpu, machine, kick: Arc::clone(&self.kick) };
+        let host_cpus = self.affinity.iter().filter(|affinity| affinity.vcpu == index);
+        let host_cpus: Vec<_> = host_cpus.flat_map(|affinity| affinity.host_cpus.clone()).collect();
+        let begin = move || {
+            let result = pin(index, &host_cpus);
+            let ready = result.is_ok();
+            arrival.arrive(result);
+            ready
+        };
+        let (ended, machine) = (Arc::clone(&self.ended), Arc::clone(home.machine));
+        vcpu::spawn(parts, begin, move |index, end| ended(&machine, index, end))
+            .map_err(|(error, vcpu)| (error.into(), vcpu))
+    }
+
+    /// The vCPU has this thread.
+    pub(super) fn seat(&mut self, index: u32, thread: VcpuThread) {
+        if let Some(seat) = self.seats.get_mut(index as usize) {
+            *seat = Seat::Running(thread);
+        }
+    }
+
+    /// Ends the thread of one vCPU and waits for it.
+    pub(super) fn remove(&mut self, group: &Group, vcpu: u32) -> Result<(), SeatError> {
+        let vcpus = self.seats.len();
+        let index = vcpu as usize;
+        let seat = self.seats.get_mut(index).ok_or(SeatError::NoSuchVcpu { vcpu, vcpus })?;
+        match replace(seat, Seat::Lost) {
+            Seat::Running(thread) if vcpu != 0 => {
+                group.kill(index);
+                let ended = thread.join().ok().flatten().ok_or(SeatError::Lost(vcpu))?;
+                *seat = Seat::Vacant(Box::new(ended));
+                Ok(())
+            }
+            other => {
+                let error = match &other {
+                    Seat::Running(_) => SeatError::First,
+                    Seat::Vacant(_) => SeatError::Vacant(vcpu),
+                    Seat::Lost => SeatError::Lost(vcpu),
+                };
+                *seat = other;
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives a vCPU without a thread another. If the group is held, it starts parked.
+    pub(super) fn add(&mut self, home: Home<'_>, vcpu: u32) -> Result<(), SeatError> {
+        let vcpus = self.seats.len();
+        let index = vcpu as usize;
+        let seat = self.seats.get_mut(index).ok_or(SeatError::NoSuchVcpu { vcpu, vcpus })?;
+        let ended = match replace(seat, Seat::Lost) {
+            Seat::Vacant(ended) => ended,
+            other => {
+                let error = match &other {
+                    Seat::Running(_) => SeatError::Occupied(vcpu),
+                    _ => SeatError::Lost(vcpu),
+                };
+                *seat = other;
+                return Err(error);
+            }
+        };
+        if let Err(source) = home.group.reincarnate(index) {
+            self.seats[index] = Seat::Vacant(ended);
+            return Err(SeatError::Word { vcpu, source });
+        }
+        let startup = Startup::new();
+        match self.start(home, vcpu, *ended, startup.expect()) {
+            Ok(thread) => self.seats[index] = Seat::Running(thread),
+            Err((error, ended)) => {
+                self.seats[index] = Seat::Vacant(Box::new(ended));
+                return Err(error.into());
+            }
+        }
+        startup.wait().map_err(|error| {
+            // The thread has ended: the seat is vacant again.
+            let _ = self.remove(home.group, vcpu);
+            error.into()
+        })
+    }
+
+    /// Waits for every thread that there is; the caller has killed the words.
+    pub(super) fn join(&mut self) {
+        for seat in &mut self.seats {
+            if let Seat::Running(thread) = replace(seat, Seat::Lost) {
+                // A panic has been reported by the hook, and the word says DEAD.
+                let _ = thread.join();
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What the host's scheduler knows of a VM's threads: for how long each ran and waited for a processor
+//! (`/proc/PID/task/TID/schedstat`). The rest it slept, and a spinning vCPU sleeps only while it is held.
+//!
+//! Read only while the VM is paused: the kernel counts a wait when it is over, and a paused thread has none.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// The threads of the only VM in this process, and of its throttle.
+pub struct Threads {
+    vcpus: Vec<PathBuf>,
+    throttle: Vec<PathBuf>,
+}
+
+/// What each thread had run and waited at a time.
+struct Reading {
+    at: Instant,
+    vcpus: Vec<[Duration; 2]>,
+    throttle: Vec<[Duration; 2]>,
+}
+
+/// Something between two pauses.
+pub struct Window {
+    begin: Reading,
+    begun: Instant,
+}
+
+/// What the scheduler saw of a vCPU in a window, in percent of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Held {
+    /// It slept.
+    pub least: f64,
+    /// It slept, or waited for a processor: part of that is its wake, part is others' work on this host.
+    pub most: f64,
+    /// The throttle's own thread waited for a processor: meanwhile it can neither hold nor let go.
+    pub throttle_waited: f64,
+}
+
+impl Threads {
+    pub fn of_the_vm() -> Self {
+        let named = |start: &str| {
+            let tasks = fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
+            let is_one = |task: &PathBuf| {
+                fs::read_to_string(task.join("comm")).is_ok_and(|name| name.starts_with(start))
+            };
+            tasks.filter(is_one).collect()
+        };
+        Self { vcpus: named("vcpu"), throttle: named("throttle") }
+    }
+
+    /// To be called while the VM is paused; then `resume` is. Nothing where the kernel does not count
+    /// (`CONFIG_SCHED_INFO`).
+    pub fn begin(&self, resume: impl FnOnce()) -> Option<Window> {
+        let begin = self.read()?;
+        resume();
+        Some(Window { begin, begun: Instant::now() })
+    }
+
+    /// Ends a window by a pause.
+    pub fn end(&self, window: &Window, pause: impl FnOnce()) -> Vec<Held> {
+        let ended = Instant::now();
+        pause();
+        let end = self.read().unwrap();
+        let wall = (ended - window.begun).as_secs_f64();
+        // Slept under the pauses at both ends: not the throttle's doing.
+        let aside = (window.begun - window.begin.at) + (end.at - ended);
+        let all = (end.at - window.begin.at).saturating_sub(aside).as_secs_f64();
+        let spent = |now: &[Duration; 2], then: &[Duration; 2]| {
+            [0, 1].map(|which| now[which].saturating_sub(then[which]).as_secs_f64())
+        };
+        let throttle = end.throttle.iter().zip(&window.begin.throttle);
+        let throttle_waited: f64 = throttle.map(|(now, then)| spent(now, then)[1]).sum();
+        let held = |(now, then)| {
+            let [ran, waited] = spent(now, then);
+            let percent = |seconds: f64| 100.0 * seconds / wall;
+            Held {
+                least: percent(all - ran - waited),
+                most: percent(all - ran),
+                throttle_waited: percent(throttle_waited),
+            }
+        };
+        end.vcpus.iter().zip(&window.begin.vcpus).map(held).collect()
+    }
+
+    fn read(&self) -> Option<Reading> {
+        let read = |task: &PathBuf| {
+            let text = fs::read_to_string(task.join("schedstat")).ok()?;
+            let mut nanos = text.split_whitespace().map(|field| field.parse().ok());
+            let mut next = || nanos.next().flatten().map(Duration::from_nanos);
+            Some([next()?, next()?])
+        };
+        let all = |tasks: &[PathBuf]| tasks.iter().map(read).collect::<Option<Vec<_>>>();
+        let (vcpus, throttle) = (all(&self.vcpus)?, all(&self.throttle)?);
+        Some(Reading { at: Instant::now(), vcpus, throttle })
+    }
+}
+
+impl Held {
+    /// How far a share is from what can have been, in percentage points.
+    pub fn error(&self, share: f64) -> f64 {
+        let [least, most] = [self.least - self.throttle_waited, self.most + self.throttle_waited];
+        (least - share).max(share - most).max(0.0)
+    }
+}

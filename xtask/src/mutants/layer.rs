@@ -1,0 +1,148 @@
+//! The layers of tests, the quickest first, and how cargo-mutants is told to run one.
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::Options;
+use super::outcome::Mutant;
+use crate::paths;
+use crate::suites::cargo;
+
+/// The files whose mutants are tested, and those among them that are tests themselves.
+const FILES: [&str; 5] = ["event.rs", "word.rs", "member.rs", "ticket.rs", "group/**"];
+const TESTS: &str = "group/reference/**";
+
+/// Some tests.
+pub struct Layer {
+    /// What the table calls it.
+    pub name: &'static str,
+    /// What it is.
+    pub about: &'static str,
+    /// It is slow: mutants that are listed as survivors are not put through it.
+    pub excuses_listed: bool,
+    package: &'static str,
+    /// A cfg that its crates are built with, with optimisation.
+    cfg: Option<&'static str>,
+    tests: &'static [&'static str],
+}
+
+/// All of them.
+pub const LAYERS: [Layer; 3] = [
+    Layer {
+        name: "rules",
+        about: "every word and event, and the group against its reference model",
+        excuses_listed: false,
+        package: "vcpu-state",
+        cfg: None,
+        tests: &["--lib", "--test", "transition"],
+    },
+    Layer {
+        name: "threads",
+        about: "groups with real threads",
+        excuses_listed: false,
+        package: "vcpu-state",
+        cfg: None,
+        tests: &["--test", "group"],
+    },
+    Layer {
+        name: "loom",
+        about: "the models of every known race",
+        excuses_listed: true,
+        package: cargo::MODELS,
+        cfg: Some("loom"),
+        tests: &["--test", "models"],
+    },
+];
+
+impl Layer {
+    fn dir(&self) -> PathBuf {
+        paths::target().join("mutants").join(self.name)
+    }
+
+    /// Where cargo-mutants leaves what came of it.
+    pub fn results(&self) -> PathBuf {
+        self.dir().join("mutants.out/outcomes.json")
+    }
+
+    /// The command that tests `mutants`, or every one that `options` admit.
+    pub fn command(
+        &self,
+        tool: &Path,
+        options: &Options,
+        mutants: Option<&[Mutant]>,
+    ) -> Result<Command> {
+        // Results of an earlier run would be taken for this one's.
+        let dir = self.dir();
+        if dir.exists() {
+            std::fs::remove_dir_all(&dir)
+                .with_context(|| format!("cannot clear {}", dir.display()))?;
+        }
+        let scratch = dir.join("scratch");
+        std::fs::create_dir_all(&scratch)
+            .with_context(|| format!("cannot make {}", scratch.display()))?;
+        let mut command = Command::new(tool);
+        command
+            .current_dir(paths::workspace())
+            .args(["mutants", "--no-config", "--colors", "never", "--package", "vcpu-state"])
+            .args(["--test-package", self.package, "--jobs", &options.jobs.to_string()])
+            // Generous: on a busy machine tests that only take their time would be taken for a hang,
+            // which would make a survivor look caught.
+            .args(["--timeout-multiplier", "10", "--minimum-test-timeout", "60"])
+            .arg("--output")
+            .arg(&dir)
+            // The copy of the sources and what is built of it; not in a directory that is small.
+            .env("TMPDIR", &scratch)
+            .env("CARGO_PROFILE_DEV_DEBUG", "0")
+            // That a program fails is all that matters, not which is the smallest that does.
+            .env("PROPTEST_MAX_SHRINK_ITERS", "0")
+            .env_remove("CARGO_TARGET_DIR");
+        for file in FILES {
+            command.args(["--file", &format!("vcpu-state/src/{file}")]);
+        }
+        command.args(["--exclude", &format!("vcpu-state/src/{TESTS}")]);
+        match (mutants, &options.only) {
+            (Some(mutants), _) => {
+                for mutant in mutants {
+                    command.args(["--re", &format!("^{}$", escape(&mutant.name))]);
+                }
+            }
+            (None, Some(pattern)) => {
+                command.args(["--re", pattern]);
+            }
+            (None, None) => {}
+        }
+        if let Some(cfg) = self.cfg {
+            command.args(["--profile", "release"]);
+            command.env("RUSTFLAGS", cargo::rustflags_with(cfg));
+        }
+        command.arg("--").args(self.tests);
+        Ok(command)
+    }
+}
+
+/// A regular expression that matches `text` and nothing else.
+fn escape(text: &str) -> String {
+    let mut escaped = String::new();
+    for c in text.chars() {
+        if c.is_ascii_punctuation() && !matches!(c, '_' | '/' | '<' | '>' | ':' | '=' | '!' | '\'')
+        {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::escape;
+
+    #[test]
+    fn names_become_expressions_of_themselves() {
+        let name = "a/b.rs:1:2: replace |= with &= in <impl Drop for T>::drop -> impl X+'_";
+        let must = r"a/b\.rs:1:2: replace \|= with \&= in <impl Drop for T>::drop \-> impl X\+'_";
+        assert_eq!(escape(name), must);
+        assert_eq!(escape("f() -> [u8]"), r"f\(\) \-> \[u8\]");
+    }
+}
