@@ -38,7 +38,8 @@ pub fn pause_for(time: Duration) {
     std::thread::sleep(time);
 }
 
-/// Looks again and again, every `every`, until `look` gives something.
+/// Looks again and again until `look` gives something: every `every`, and later whenever a twentieth of the
+/// time so far has passed. A look takes time from what is looked at, too.
 ///
 /// # Errors
 /// Those of `look`; a signal; nothing came within `limit` (`what` is what was waited for).
@@ -57,7 +58,7 @@ pub fn until<T>(
         if begun.elapsed() > limit {
             bail!("waited {} s for {what}, in vain", limit.as_secs_f64());
         }
-        pause_for(every);
+        pause_for(every.max(begun.elapsed() / 20));
     }
 }
 

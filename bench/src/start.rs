@@ -15,6 +15,10 @@ use crate::pace;
 use crate::stats::Summary;
 use crate::subject::{Socket, Tie, VmmProcess};
 
+/// What the kernel may take to clear up after a VM when its process has ended or let go of it. It does so in
+/// the background, and a start meanwhile would share the processors with it.
+const SETTLE: Duration = Duration::from_millis(20);
+
 /// Process start to "Running".
 #[derive(Clone, Debug, Serialize)]
 pub struct Start {
@@ -40,7 +44,9 @@ pub fn measure(stillpoint: &Path, vcpus: NonZeroU32, runs: usize) -> Result<Opti
         to_running.push(took);
         own.extend(boot);
         // In turn with the starts: what slows the machine down meets both.
+        pace::pause_for(SETTLE);
         bare.push(bare_vcpus(vcpus)?);
+        pace::pause_for(SETTLE);
     }
     let own = Summary::of(&own);
     let both = Summary::of(&to_running).zip(Summary::of(&bare));

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::Pid;
 use serde::de::DeserializeOwned;
+use vmm::sched::ask_promptly;
 
 /// Why a VMM could not be asked, or what it refused.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +109,11 @@ impl Client {
     }
 
     fn request(&mut self, method: &str, endpoint: &str) -> Result<Vec<u8>, ClientError> {
+        // The person who asks waits; on a host full of spinning vCPUs an ordinary task would, too.
+        ask_promptly(|| self.exchange(method, endpoint))
+    }
+
+    fn exchange(&mut self, method: &str, endpoint: &str) -> Result<Vec<u8>, ClientError> {
         let request = format!(
             "{method} /api/v1/{endpoint} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
         );

@@ -18,9 +18,7 @@ const IMPATIENT: i64 = 3;
 /// One request without an answer, such as `vm.pause`.
 pub fn put(target: &Target, endpoint: &str) -> Result<(), Failure> {
     let mut found = find(target)?;
-    // The person who asks waits; on a host full of spinning vCPUs an ordinary task would, too.
-    let answer = vmm::sched::ask_promptly(|| found.client.put(endpoint));
-    answer.map_err(|error| found.failure(&error))
+    found.client.put(endpoint).map_err(|error| found.failure(&error))
 }
 
 /// `vm.shutdown`, then `vmm.shutdown`, then waits until the process is gone.

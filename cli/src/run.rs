@@ -51,6 +51,7 @@ pub fn run(options: &Run, logging: &Logging, started: Instant) -> Result<(), Fai
         // Started by way of /proc/self/exe, it would be called "exe" in `ps`. Fails for no good name.
         let _ = rustix::thread::set_name(c"stillpoint");
     }
+    vmm::process::prepare(config.cpus.max_vcpus);
     let log = logging::start(logging)?;
     terminal::restore_on_panic();
     let (events, received) = channel();

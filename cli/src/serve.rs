@@ -1,6 +1,8 @@
 //! `serve`: a VMM without a VM, until a client ends it.
 use std::sync::mpsc::channel;
 
+use vmm::config::MAX_VCPUS;
+
 use crate::args::{Logging, Serve};
 use crate::backend::End;
 use crate::failure::Failure;
@@ -11,6 +13,7 @@ use crate::{logging, signals, terminal};
 /// Serves until `vmm.shutdown` or a signal. The end of the VM alone does not end it: `vm.info`
 /// tells how it ended, and it can be booted again.
 pub fn serve(options: &Serve, logging: &Logging) -> Result<(), Failure> {
+    vmm::process::prepare(MAX_VCPUS);
     let log = logging::start(logging)?;
     terminal::restore_on_panic();
     let (events, received) = channel();

@@ -7,6 +7,7 @@ pub mod consoles;
 pub mod control;
 pub mod cpuid;
 pub mod memory;
+pub mod process;
 pub mod sched;
 pub mod vcpu;
 pub mod vm;

@@ -26,10 +26,14 @@ impl Owner {
                 if let Some(on_first_boot) = self.options.on_first_boot.take() {
                     on_first_boot();
                 }
-                drop(vm.resume());
+                // The vCPUs are free from here on, and are woken when that has been said: beside hundreds
+                // of them, whoever says or reads it is one among many who want a processor.
+                let wake = vm.resume();
                 self.publish(vm);
                 self.published.boot.set(begun.elapsed());
-                self.published.phase.advance(Move::Done).map(drop)
+                let done = self.published.phase.advance(Move::Done);
+                drop(wake);
+                done.map(drop)
             }
             Err(error) => {
                 self.published.phase.advance(Move::Failed)?;

@@ -15,7 +15,7 @@ use super::owner::Owner;
 use super::published::Published;
 use super::{ControlError, Counters, Inbox, VmInfo, VmmControl, VmmOptions, Wake};
 use crate::config::VmConfig;
-use crate::vm::{self, Machine};
+use crate::vm::{self, KvmHost, Machine};
 
 /// Why the VMM ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,6 +131,8 @@ impl Vmm {
 /// The control thread: wakes the vCPUs of a VM that was resumed, and takes the turn when a vCPU wants
 /// something, until the VMM has ended.
 fn look_after_guests(core: &Core) -> Ended {
+    // While the process is still setting itself up.
+    KvmHost::learn();
     loop {
         let generation = core.inbox.generation();
         core.inbox.wake_groups();

@@ -21,5 +21,7 @@ mod template;
 mod topology;
 
 pub use error::{CpuidError, TopologyError};
-pub use template::{MsiDestination, Template, TscDeadline, physical_address_bits};
+pub use template::{
+    LEAST_ADDRESS_BITS, MsiDestination, Template, TscDeadline, physical_address_bits,
+};
 pub use topology::{ApicId, Place, Topology};

@@ -151,11 +151,14 @@ impl Template {
     }
 }
 
-/// Physical address bits of the guest's processors, which bound its RAM; 36 where the leaf is
-/// missing, as the architecture says.
+/// Physical address bits of a processor that does not say how many it has (Intel SDM, volume 3, section
+/// 4.1.4). None that runs KVM has fewer.
+pub const LEAST_ADDRESS_BITS: u8 = 36;
+
+/// Physical address bits of the guest's processors, which bound its RAM.
 pub fn physical_address_bits(supported: &CpuId) -> u8 {
     leaves::find(supported.as_slice(), leaves::ADDRESS_WIDTHS, 0)
-        .map_or(36, |entry| entry.eax.to_le_bytes()[0])
+        .map_or(LEAST_ADDRESS_BITS, |entry| entry.eax.to_le_bytes()[0])
 }
 
 /// Level types of leaves 0xB and 0x1F.

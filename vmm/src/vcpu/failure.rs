@@ -8,6 +8,7 @@ use kvm_ioctls::VcpuFd;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 use super::run_page::{FailureData, RunPage};
+use crate::vm::KvmError;
 
 /// The longest instruction (Intel SDM, volume 2, section 2.3.11).
 const LONGEST_INSTRUCTION: usize = 15;
@@ -20,6 +21,14 @@ pub struct VcpuFailure {
     what: String,
     registers: Option<(kvm_regs, kvm_sregs)>,
     instruction: String,
+}
+
+impl VcpuFailure {
+    /// A vCPU could not be set up for its first entry into the guest.
+    pub(super) fn before_entry(index: usize, error: &KvmError) -> Self {
+        let what = format!("it could not be set up: {error}");
+        Self { index, what, registers: None, instruction: String::new() }
+    }
 }
 
 /// Gathers what can be known; never fails, because it is called when things already did.

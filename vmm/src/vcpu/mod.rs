@@ -16,6 +16,7 @@
 mod counters;
 mod exits;
 mod failure;
+mod identity;
 mod run_loop;
 mod run_page;
 
@@ -26,6 +27,7 @@ mod thread;
 pub use counters::{ExitCounters, ExitKind};
 pub use exits::GuestEnd;
 pub use failure::VcpuFailure;
+pub use identity::Identity;
 pub use signal::{GroupKick, KickError, SignalKick};
 pub use startup::{Arrival, Startup};
 pub use thread::{End, SpawnError, Vcpu, VcpuParts, VcpuThread, spawn};

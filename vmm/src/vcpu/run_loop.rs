@@ -8,6 +8,7 @@ use vcpu_state::{Member, OneShot, Parked, Step, Ticket, Waited, Word};
 use super::counters::ExitKind;
 use super::exits::{self, GuestEnd, Handled, Ports};
 use super::failure::{self, VcpuFailure};
+use super::identity::Identity;
 use super::run_page::RunPage;
 
 use crate::sched;
@@ -33,6 +34,7 @@ pub(super) struct RunLoop {
     pub(super) fd: VcpuFd,
     pub(super) bus: VcpuBus,
     pub(super) completion_owed: bool,
+    pub(super) identity: Option<Identity>,
 }
 
 /// The machine as this vCPU's exits reach it.
@@ -46,6 +48,12 @@ impl RunLoop {
     pub(super) fn run(&mut self) -> End {
         if sched::as_batch(|| self.member.start()) != Ok(Parked::Resumed) {
             return End::Killed;
+        }
+        if let Some(identity) = &mut self.identity
+            && let Err(error) = identity.tell_once(&self.fd)
+        {
+            let index = self.member.index();
+            return End::Failed(Box::new(VcpuFailure::before_entry(index, &error)));
         }
         if self.bus.ticket.is_some() {
             // The wait that the vCPU's last thread owed. Cannot fail: this one has not entered yet.

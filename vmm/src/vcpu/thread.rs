@@ -3,13 +3,14 @@
 use std::any::Any;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::mpsc::sync_channel;
 use std::thread::{Builder, JoinHandle};
 
+use crossbeam_queue::ArrayQueue;
 use kvm_ioctls::VcpuFd;
 use vcpu_state::sync::Arc;
 use vcpu_state::{Member, Ticket};
 
+use super::identity::Identity;
 pub use super::run_loop::End;
 use super::run_loop::{RunLoop, VcpuBus};
 use super::run_page::RunPage;
@@ -32,13 +33,14 @@ pub struct SpawnError {
 pub struct Vcpu {
     fd: VcpuFd,
     ticket: Option<Ticket>,
+    identity: Option<Identity>,
 }
 
 impl Vcpu {
-    /// One that has not run yet.
+    /// One that has not run yet, with what its thread still has to tell KVM of it.
     #[must_use]
-    pub fn new(fd: VcpuFd) -> Self {
-        Self { fd, ticket: None }
+    pub fn new(fd: VcpuFd, identity: Option<Identity>) -> Self {
+        Self { fd, ticket: None, identity }
     }
 }
 
@@ -66,46 +68,45 @@ pub fn spawn(
     parts: VcpuParts,
     begin: impl FnOnce() -> bool + Send + 'static,
     ended: impl FnOnce(usize, End) + Send + 'static,
-) -> Result<VcpuThread, (SpawnError, Vcpu)> {
+) -> Result<VcpuThread, (SpawnError, Option<Box<Vcpu>>)> {
     let index = parts.member.index();
-    // The parts follow when there is a thread to take them: they are not lost with one that cannot start.
-    let (give, given) = sync_channel(1);
-    let spawned = Builder::new()
+    // Beside the thread's closure, which would be lost with a thread that cannot start. A channel would
+    // have the new thread sleep until the parts come.
+    let handed = Arc::new(ArrayQueue::new(1));
+    // Cannot fail: it is empty.
+    let _ = handed.push(parts);
+    let taken = Arc::clone(&handed);
+    Builder::new()
         .name(format!("vcpu{index}"))
         .stack_size(STACK)
-        .spawn(move || given.recv().ok().map(|parts| run(parts, begin, ended)));
-    match spawned {
-        Ok(thread) => {
-            // Cannot fail: the thread takes them before anything else.
-            let _ = give.send(parts);
-            Ok(thread)
-        }
-        Err(source) => Err((SpawnError { index, source }, parts.vcpu)),
-    }
+        .spawn(move || taken.pop().map(|parts| run(parts, begin, ended)))
+        .map_err(|source| {
+            (SpawnError { index, source }, handed.pop().map(|parts| Box::new(parts.vcpu)))
+        })
 }
 
 /// The whole life of the thread.
 fn run(parts: VcpuParts, begin: impl FnOnce() -> bool, ended: impl FnOnce(usize, End)) -> Vcpu {
-    let VcpuParts { member, vcpu: Vcpu { mut fd, ticket }, machine, kick } = parts;
+    let VcpuParts { member, vcpu: Vcpu { mut fd, ticket, identity }, machine, kick } = parts;
     let index = member.index();
     kick.announce(index);
     if !begin() {
-        return Vcpu { fd, ticket };
+        return Vcpu { fd, ticket, identity };
     }
     let run = RunPage::of(&mut fd);
     // SAFETY: dropped below, on this thread, before the file descriptor that moves into `vcpu`;
     // moving it does not move the mapping.
     let kickable = unsafe { run.kickable() };
     let bus = VcpuBus { machine, ticket };
-    let mut vcpu = RunLoop { member, run, fd, bus, completion_owed: false };
+    let mut vcpu = RunLoop { member, run, fd, bus, completion_owed: false, identity };
     let end = panic::catch_unwind(AssertUnwindSafe(|| vcpu.run()))
         .unwrap_or_else(|payload| End::Panicked(message(payload.as_ref())));
     drop(kickable);
-    let RunLoop { member, fd, bus, .. } = vcpu;
+    let RunLoop { member, fd, bus, identity, .. } = vcpu;
     // DEAD first: whoever hears of the end may look at the word.
     drop(member);
     ended(index, end);
-    Vcpu { fd, ticket: bus.ticket }
+    Vcpu { fd, ticket: bus.ticket, identity }
 }
 
 fn message(payload: &(dyn Any + Send)) -> String {

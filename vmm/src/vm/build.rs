@@ -6,10 +6,12 @@ mod irq;
 mod limits;
 mod vcpus;
 
+pub use limits::make_room_for_files;
+
 pub(super) use affinity::pin;
 
 use kvm_bindings::{
-    KVM_CAP_X2APIC_API, KVM_PIT_SPEAKER_DUMMY, kvm_enable_cap, kvm_pit_config,
+    KVM_CAP_X2APIC_API, KVM_PIT_SPEAKER_DUMMY, Msrs, kvm_enable_cap, kvm_pit_config,
     kvm_userspace_memory_region,
 };
 use kvm_ioctls::{Cap, VmFd};
@@ -107,11 +109,13 @@ impl Builder<'_> {
         let cpus = &self.config.cpus;
         let host = KvmHost::open()?;
         host.check_vcpus(cpus.max_vcpus)?;
-        limits::make_room(cpus.max_vcpus);
-        let supported = host.supported_cpuid()?;
+        make_room_for_files(cpus.max_vcpus);
         let topology = Topology::new(cpus)?;
-        let ram = GuestRam::new(&self.config.memory, cpuid::physical_address_bits(&supported))?;
+        let address_bits = address_bits_for(self.config.memory.size, &host)?;
+        let ram = GuestRam::new(&self.config.memory, address_bits)?;
         let vm = make_vm(&host, &ram)?;
+        // Not earlier: another thread has been asking since the process was started.
+        let supported = host.supported_cpuid()?;
         let wide_ids = enable_wide_apic_ids(&vm);
         let template = Template::new(&supported, topology, deadline_of(&vm), wide_ids)?;
         let kernel = boot::load(&ram, &payload(self.config, &cmdline(self.config)))?;
@@ -143,7 +147,13 @@ impl Builder<'_> {
             power_taken,
             kvm: vm,
         };
-        let plan = vcpus::Plan { template, entry: kernel.entry, boot_vcpus: cpus.boot_vcpus };
+        let msrs = Msrs::from_entries(&boot::msrs()).map_err(|_| KvmError::Msr { index: 0 })?;
+        let plan = vcpus::Plan {
+            template,
+            entry: kernel.entry,
+            msrs: Arc::new(msrs),
+            boot_vcpus: cpus.boot_vcpus,
+        };
         vcpus::start(&mut built, &plan)?;
         Ok(built)
     }
@@ -165,6 +175,16 @@ fn payload<'a>(config: &'a VmConfig, cmdline: &'a str) -> Payload<'a> {
     );
     let initramfs = config.payload.initramfs.as_deref();
     Payload { kernel, initramfs, cmdline, entry: EntryPreference::Auto }
+}
+
+/// How many bits a physical address has; where RAM of this size takes no more than every processor has, the
+/// number of those.
+fn address_bits_for(ram: u64, host: &KvmHost) -> Result<u8, KvmError> {
+    let least = 1 << cpuid::LEAST_ADDRESS_BITS;
+    if layout::end_of_ram(ram).is_some_and(|end| end <= least) {
+        return Ok(cpuid::LEAST_ADDRESS_BITS);
+    }
+    Ok(cpuid::physical_address_bits(&host.supported_cpuid()?))
 }
 
 fn make_vm(host: &KvmHost, ram: &GuestRam) -> Result<VmFd, KvmError> {

@@ -1,6 +1,7 @@
 //! The host's KVM: opening it, and asking what it can do instead of assuming it.
 
 use std::io;
+use std::sync::OnceLock;
 
 use kvm_bindings::{CpuId, KVM_API_VERSION, KVM_MAX_CPUID_ENTRIES};
 use kvm_ioctls::{Cap, Kvm};
@@ -59,7 +60,7 @@ pub enum KvmError {
 
 impl KvmError {
     /// For `map_err` on an ioctl.
-    pub(super) fn of(what: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> Self {
+    pub(crate) fn of(what: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> Self {
         move |source| Self::Ioctl { what, source }
     }
 }
@@ -109,11 +110,27 @@ impl KvmHost {
         Ok(())
     }
 
-    /// What CPUID leaves it can offer to a guest.
+    /// What CPUID leaves it can offer to a guest. Asked once in the life of the process: a host whose
+    /// CPUID instruction traps takes half a millisecond to answer.
     ///
     /// # Errors
     /// KVM refuses.
     pub fn supported_cpuid(&self) -> Result<CpuId, KvmError> {
+        static SUPPORTED: OnceLock<Option<CpuId>> = OnceLock::new();
+        match SUPPORTED.get_or_init(|| self.ask_for_cpuid().ok()) {
+            Some(supported) => Ok(supported.clone()),
+            None => self.ask_for_cpuid(),
+        }
+    }
+
+    /// Asks ahead for what every VM will need. An error is that of the VM which needs it, not of now.
+    pub fn learn() {
+        if let Ok(host) = Self::open() {
+            let _ = host.supported_cpuid();
+        }
+    }
+
+    fn ask_for_cpuid(&self) -> Result<CpuId, KvmError> {
         self.kvm
             .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
             .map_err(KvmError::of("KVM_GET_SUPPORTED_CPUID"))

@@ -24,7 +24,7 @@ use vcpu_state::{Completer, Deadline, Group, OneShot, PauseError, Quiesced, Resu
 
 use crate::control::Inbox;
 
-pub use build::{BuildError, Builder};
+pub use build::{BuildError, Builder, make_room_for_files};
 pub use kvm::{KvmError, KvmHost};
 pub use machine::Machine;
 pub use power::PowerRequests;

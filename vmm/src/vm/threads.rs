@@ -106,9 +106,9 @@ impl Threads {
         index: u32,
         vcpu: Vcpu,
         arrival: Arrival<BuildError>,
-    ) -> Result<VcpuThread, (BuildError, Vcpu)> {
+    ) -> Result<VcpuThread, (BuildError, Option<Box<Vcpu>>)> {
         let Some(member) = home.group.member(index as usize) else {
-            return Err((BuildError::SlotTaken { vcpu: index }, vcpu));
+            return Err((BuildError::SlotTaken { vcpu: index }, Some(Box::new(vcpu))));
         };
         let machine = Arc::clone(home.machine);
         let parts = VcpuParts { member, vcpu, machine, kick: Arc::clone(&self.kick) };
@@ -180,7 +180,7 @@ impl Threads {
         match self.start(home, vcpu, *ended, startup.expect()) {
             Ok(thread) => self.seats[index] = Seat::Running(thread),
             Err((error, ended)) => {
-                self.seats[index] = Seat::Vacant(Box::new(ended));
+                self.seats[index] = ended.map_or(Seat::Lost, Seat::Vacant);
                 return Err(error.into());
             }
         }

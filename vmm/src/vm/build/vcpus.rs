@@ -2,6 +2,7 @@
 
 use std::num::NonZero;
 use std::panic::resume_unwind;
+use std::thread::available_parallelism;
 
 use crossbeam_queue::SegQueue;
 use kvm_bindings::Msrs;
@@ -12,7 +13,7 @@ use vcpu_state::sync::atomic::{AtomicU32, Ordering};
 use super::BuildError;
 use crate::boot::{self, ApicMode, Entry};
 use crate::cpuid::Template;
-use crate::vcpu::{Startup, Vcpu, VcpuThread};
+use crate::vcpu::{Identity, Startup, Vcpu, VcpuThread};
 use crate::vm::Vm;
 use crate::vm::kvm::KvmError;
 use crate::vm::threads::Home;
@@ -21,6 +22,8 @@ use crate::vm::threads::Home;
 pub(super) struct Plan {
     pub(super) template: Template,
     pub(super) entry: Entry,
+    /// The model-specific registers that every vCPU starts with.
+    pub(super) msrs: Arc<Msrs>,
     pub(super) boot_vcpus: u32,
 }
 
@@ -30,7 +33,8 @@ pub(super) struct Plan {
 /// threads as the host has processors make them. More would only wait for each other.
 pub(super) fn start(vm: &mut Vm, plan: &Plan) -> Result<(), BuildError> {
     let boot_vcpus = plan.boot_vcpus as usize;
-    let host = std::thread::available_parallelism().map_or(1, NonZero::get);
+    // Asking for the host's processors takes a dozen system calls.
+    let host = if boot_vcpus == 1 { 1 } else { available_parallelism().map_or(1, NonZero::get) };
     let works = Works {
         vm,
         plan,
@@ -87,34 +91,39 @@ impl Works<'_> {
     }
 
     fn make(&self, index: u32) -> Result<(), BuildError> {
-        let Plan { template, entry, .. } = self.plan;
+        let template = &self.plan.template;
         let id = template.topology().apic_id(index)?;
         let fd =
             self.vm.kvm.create_vcpu(u64::from(id.0)).map_err(KvmError::of("KVM_CREATE_VCPU"))?;
-        set_up(template, entry, &fd, index)?;
+        let identity = set_up(self.plan, &fd, index)?;
         let home = Home { group: &self.vm.group, machine: &self.vm.machine };
         let arrival = self.startup.expect();
-        let thread = self.vm.threads.start(home, index, Vcpu::new(fd), arrival);
+        let thread = self.vm.threads.start(home, index, Vcpu::new(fd, identity), arrival);
         self.threads.push((index, thread.map_err(|(error, _)| error)?));
         Ok(())
     }
 }
 
-fn set_up(template: &Template, entry: &Entry, fd: &VcpuFd, index: u32) -> Result<(), BuildError> {
-    let cpuid = template.for_vcpu(index)?;
-    fd.set_cpuid2(&cpuid).map_err(KvmError::of("KVM_SET_CPUID2"))?;
-    set_msrs(fd)?;
+/// Sets the vCPU up; gives what is left for its own thread to do.
+fn set_up(plan: &Plan, fd: &VcpuFd, index: u32) -> Result<Option<Identity>, BuildError> {
+    let Plan { template, entry, msrs, .. } = plan;
+    let mut identity = Identity::new(template.for_vcpu(index)?, Arc::clone(msrs));
     let apic_mode = ApicMode::needed_by(template.topology());
     if index == 0 {
-        set_up_first(entry, fd, apic_mode)
+        // The first one shows at once whether KVM takes it.
+        identity.tell_once(fd)?;
+        set_up_first(entry, fd, apic_mode)?;
     } else if apic_mode == ApicMode::X2apic {
-        // All else that could be set, the INIT that starts this vCPU resets.
+        // The mode needs the CPUID table, and an INIT for an id over 254 needs the mode. All else that
+        // could be set, the INIT resets.
+        identity.tell_once(fd)?;
         let mut sregs = fd.get_sregs().map_err(KvmError::of("KVM_GET_SREGS"))?;
         apic_mode.apply(&mut sregs);
-        Ok(fd.set_sregs(&sregs).map_err(KvmError::of("KVM_SET_SREGS"))?)
+        fd.set_sregs(&sregs).map_err(KvmError::of("KVM_SET_SREGS"))?;
     } else {
-        Ok(())
+        return Ok(Some(identity));
     }
+    Ok(None)
 }
 
 fn set_up_first(entry: &Entry, fd: &VcpuFd, apic_mode: ApicMode) -> Result<(), BuildError> {
@@ -126,15 +135,4 @@ fn set_up_first(entry: &Entry, fd: &VcpuFd, apic_mode: ApicMode) -> Result<(), B
     boot::wire_lint1(&mut lapic);
     fd.set_lapic(&lapic).map_err(KvmError::of("KVM_SET_LAPIC"))?;
     Ok(fd.set_regs(&entry.regs()).map_err(KvmError::of("KVM_SET_REGS"))?)
-}
-
-fn set_msrs(fd: &VcpuFd) -> Result<(), BuildError> {
-    let entries = boot::msrs();
-    let msrs = Msrs::from_entries(&entries).map_err(|_| KvmError::Msr { index: 0 })?;
-    let set = fd.set_msrs(&msrs).map_err(KvmError::of("KVM_SET_MSRS"))?;
-    // KVM stops at the first that it does not take.
-    match entries.get(set) {
-        None => Ok(()),
-        Some(refused) => Err(KvmError::Msr { index: refused.index }.into()),
-    }
 }
