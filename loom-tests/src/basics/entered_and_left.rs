@@ -10,7 +10,7 @@ use crate::vcpu::Handled;
 
 /// The model.
 pub const MODEL: Model =
-    Model::basic("entered-and-left", run).explored(Bound::Preemptions(2), Bound::Exhaustive);
+    Model::basic("entered-and-left", run).explored(Bound::Preemptions(2), Bound::Preemptions(5));
 
 fn run() {
     let bed = Bed::new(1);

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use vcpu_state::sync::{Reads, set_reads};
 
@@ -15,6 +15,10 @@ static EXECUTIONS: AtomicU64 = AtomicU64::new(0);
 /// Operations of one execution after which loom suspects a live-lock. The longest model needs a few
 /// hundred; no loop in a model spins.
 const MAX_BRANCHES: usize = 10_000;
+
+/// How long one half may be explored. The longest takes seconds: one that takes this long has grown past its
+/// bound, and would hold up everybody's tests.
+const LIMIT: Duration = Duration::from_mins(5);
 
 pub(super) fn explore(model: &Model, half: Half, bound: Bound) -> ExitCode {
     let Some((run, _)) = model.half(half) else { return ExitCode::from(2) };
@@ -39,7 +43,11 @@ pub(super) fn explore(model: &Model, half: Half, bound: Bound) -> ExitCode {
     builder.max_permutations = None;
     builder.max_duration = None;
     builder.check(move || {
-        EXECUTIONS.fetch_add(1, Ordering::Relaxed);
+        let executions = EXECUTIONS.fetch_add(1, Ordering::Relaxed);
+        assert!(
+            begun.elapsed() < LIMIT,
+            "not explored within {LIMIT:?}, after {executions} executions"
+        );
         run();
     });
     report(Ended::Explored);

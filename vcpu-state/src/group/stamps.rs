@@ -61,6 +61,7 @@ mod model {
         }
     }
 
+    #[expect(clippy::unused_self, reason = "as the real ones")]
     impl Group {
         pub(crate) fn stamp_parked(&self, _member: usize) {}
 

@@ -41,10 +41,14 @@ impl Threads {
     pub fn of_the_vm() -> Self {
         let named = |start: &str| {
             let tasks = fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
-            let is_one = |task: &PathBuf| {
-                fs::read_to_string(task.join("comm")).is_ok_and(|name| name.starts_with(start))
+            let number = |task: &PathBuf| {
+                let name = fs::read_to_string(task.join("comm")).ok()?;
+                Some(name.strip_prefix(start)?.trim_end().parse().unwrap_or(0_u32))
             };
-            tasks.filter(is_one).collect()
+            let mut tasks: Vec<_> = tasks.filter_map(|task| Some((number(&task)?, task))).collect();
+            // By their own number: they are not started in its order.
+            tasks.sort_unstable();
+            tasks.into_iter().map(|(_, task)| task).collect()
         };
         Self { vcpus: named("vcpu"), throttle: named("throttle") }
     }
