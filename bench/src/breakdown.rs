@@ -2,16 +2,18 @@
 //!
 //! ```text
 //!   API socket ── HTTP, one thread's wake-up ──▶ control interface ── hand-over ──▶ group ──▶ each vCPU
-//!   bare threads: signalling ─▶ the last one stopping ─▶ waking the pauser
+//!   group:        signalling ─▶ the last one stopping ─▶ completing its exit ─▶ waking the pauser
+//!   bare threads: signalling ─▶ the last one stopping ──────────────────────▶ waking the pauser
 //! ```
 //!
 //! The parts between the socket and the group are differences of medians measured under the same load;
-//! the parts of the bare threads are medians of time stamps taken in each cycle.
+//! those of the group and of the bare threads are medians of time stamps taken in each cycle.
 
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use vcpu_state::PauseParts;
 
 use crate::cell::{ClientClass, Load, Place, Verb};
 use crate::cycles::{self, Plan, Subject};
@@ -30,11 +32,14 @@ struct Shells {
     wake: f64,
 }
 
+/// Of each verb, at the control interface, inside the group, and of the wake.
+type Medians = [(Verb, [f64; 3]); 2];
+
 /// Measures and shows it.
 pub fn breakdown(load: Load, plan: Plan, stillpoint: &Path) -> Result<String> {
     let server = Server { stillpoint, client: ClientClass::Prompt };
     let [socket_pause, socket_resume] = measure::measure(Place::Socket, load, plan, server)?;
-    let inner = in_process(load, plan)?;
+    let (inner, parts) = in_process(load, plan)?;
     let mut table = Table::new([
         Column::text("verb"),
         Column::number("API socket").under("median"),
@@ -50,9 +55,9 @@ pub fn breakdown(load: Load, plan: Plan, stillpoint: &Path) -> Result<String> {
         let shells = Shells { socket: outer.paced.median_ms, control, group, wake };
         table.row(cells(*verb, &shells));
     }
-    let parts = floor(load, plan)?;
+    let floor = floor(load, plan)?;
     Ok(format!(
-        "{load} vCPUs, milliseconds\n{table}\n{} {} bare threads, milliseconds\n{parts}",
+        "{load} vCPUs, milliseconds\n{table}\nthe pause of the group\n{parts}\n{} {} bare threads, milliseconds\n{floor}",
         load.vcpus,
         load.guest.name()
     ))
@@ -63,11 +68,12 @@ fn cells(verb: Verb, Shells { socket, control, group, wake }: &Shells) -> Vec<St
     std::iter::once(verb.name().to_owned()).chain(parts.map(digits)).collect()
 }
 
-/// Medians at the control interface, inside the group, and of the wake.
-fn in_process(load: Load, plan: Plan) -> Result<[(Verb, [f64; 3]); 2]> {
+/// Medians at the control interface, inside the group, and of the wake; and the parts of the group's pause.
+fn in_process(load: Load, plan: Plan) -> Result<(Medians, Table)> {
     let mut vm = Recorder {
         vm: InProcess::start(load)?,
         pause: Vec::new(),
+        parts: Vec::new(),
         resume: Vec::new(),
         wake: Vec::new(),
     };
@@ -79,21 +85,39 @@ fn in_process(load: Load, plan: Plan) -> Result<[(Verb, [f64; 3]); 2]> {
         (Verb::Pause, [median(&samples.pause)?, median(&vm.pause)?, 0.0]),
         (Verb::Resume, [median(&samples.resume)?, median(&vm.resume)?, median(&vm.wake)?]),
     ];
+    let part = |of: fn(&PauseParts) -> Duration| {
+        median(&vm.parts.iter().map(of).collect::<Vec<_>>()).map(digits)
+    };
+    let mut parts = Table::new([
+        Column::number("signalling"),
+        Column::number("last one stops"),
+        Column::number("completes"),
+        Column::number("pauser wakes"),
+    ]);
+    parts.row([
+        part(|parts| parts.signalling)?,
+        part(|parts| parts.stopping)?,
+        part(|parts| parts.completing)?,
+        part(|parts| parts.waking)?,
+    ]);
     vm.vm.end()?;
-    Ok(shells)
+    Ok((shells, parts))
 }
 
 /// Notes what the VMM says of each cycle.
 struct Recorder {
     vm: InProcess,
     pause: Vec<Duration>,
+    parts: Vec<PauseParts>,
     resume: Vec<Duration>,
     wake: Vec<Duration>,
 }
 
 impl Subject for Recorder {
     fn pause(&mut self) -> Result<Duration> {
-        self.vm.pause()
+        let took = self.vm.pause()?;
+        self.parts.push(self.vm.pause_parts()?);
+        Ok(took)
     }
 
     fn resume(&mut self) -> Result<Duration> {

@@ -45,8 +45,8 @@ mod word;
 
 pub use event::{Event, Illegal, OneShot, transition};
 pub use group::{
-    Awaited, Deadline, Group, Kick, PauseError, Pending, PendingRange, Quiesced, QuiescedRange,
-    Released, Resumed, Stuck, StuckMember, TooManyHolders,
+    Awaited, Deadline, Group, Kick, PauseError, PauseParts, Pending, PendingRange, Quiesced,
+    QuiescedRange, Released, Resumed, Stuck, StuckMember, TooManyHolders,
 };
 pub use member::{Member, Parked, Step, Waited};
 pub use ticket::{Completer, Outcome, Ticket};

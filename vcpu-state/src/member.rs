@@ -93,6 +93,7 @@ impl Member {
         if word.any(Word::KILLED | Word::DEAD) {
             Step::Kill
         } else if word.any(Word::PAUSE_REQUESTED) {
+            self.group.stamp_stopped(self.index);
             Step::Pause { epoch: word.epoch() }
         } else if word.any(Word::ACTIVATION_PENDING) {
             Step::Ticket

@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use vcpu_state::{
-    Deadline, Group, Kick, Member, OneShot, Outcome, Parked, PauseError, Released, Step, Ticket,
-    Waited, Word,
+    Deadline, Group, Illegal, Kick, Member, OneShot, Outcome, Parked, PauseError, Released, Step,
+    Ticket, Waited, Word,
 };
 
 struct NoKick;
@@ -367,4 +367,35 @@ fn only_those_that_can_run_are_waited_for() {
     let stuck = group.wait_entered(Deadline::After(Duration::from_millis(5))).unwrap_err();
     assert_eq!(stuck.members.iter().map(|m| m.member).collect::<Vec<_>>(), [3]);
     assert!(stuck.to_string().contains("not reached the guest: member 3 (RUN"), "{stuck}");
+}
+
+#[test]
+fn a_member_that_the_group_does_not_have_is_as_good_as_dead() {
+    let group = group(2);
+    for member in [2, 3, usize::MAX] {
+        assert_eq!(group.ask(member, OneShot::Nmi), Err(Illegal::Dead));
+        assert_eq!(group.reincarnate(member), Err(Illegal::Dead));
+        group.kill(member);
+        assert_eq!(group.word(member), None);
+        assert!(group.member(member).is_none());
+    }
+}
+
+#[test]
+fn the_parts_of_a_pause_add_up_to_its_latency() {
+    let group = group(4);
+    let (threads, counters) = run(&group);
+    await_progress(&counters, &sum(&counters));
+    for _ in 0..50 {
+        let paused = group.pause(Deadline::Never).unwrap();
+        let parts = paused.parts();
+        let all = parts.signalling + parts.stopping + parts.completing + parts.waking;
+        assert_eq!(all, paused.latency(), "{parts:?}");
+        // Of a pause beside another nobody stops: all had.
+        let beside = group.pause(Deadline::Never).unwrap().parts();
+        assert_eq!((beside.stopping, beside.completing), (Duration::ZERO, Duration::ZERO));
+        paused.resume();
+    }
+    group.kill_all();
+    join(threads);
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use vcpu_state::PauseParts;
 use vcpu_state::throttle::{DutyCycle, Throttle};
 use vmm::config::{CpusConfig, PayloadConfig, VmConfig};
 use vmm::control::{Ended, Vmm, VmmControl, VmmOptions, VmmThread};
@@ -50,6 +51,11 @@ impl InProcess {
     /// Throttles all its vCPUs until what it returns is dropped.
     pub fn throttle(&self, duty: DutyCycle) -> Result<Throttle> {
         self.control.vmm.throttle(0..usize::MAX, duty).context("cannot throttle the VM")
+    }
+
+    /// Where the time of the pause went that is in force.
+    pub fn pause_parts(&self) -> Result<PauseParts> {
+        self.control.vmm.pause_parts().context("the VM is not paused")
     }
 
     /// What the VMM itself says of the last pause and resume: without the way to its control thread

@@ -12,6 +12,7 @@
 //! Whoever reaches zero wakes the pausers. A zero seen by a pauser that has asked everybody means
 //! that everybody is quiescent, and its own hold keeps them so.
 
+mod parts;
 mod pause;
 mod range;
 #[cfg(all(test, not(any(loom, shuttle))))]
@@ -20,6 +21,7 @@ mod stamps;
 mod wait;
 mod watch;
 
+pub use parts::PauseParts;
 pub use pause::{PauseError, Pending, Quiesced, Released, Resumed, TooManyHolders};
 pub use range::{PendingRange, QuiescedRange};
 pub use wait::{Awaited, Deadline, Stuck, StuckMember};
@@ -139,8 +141,11 @@ impl Group {
     /// the pin of a processor.
     ///
     /// # Errors
-    /// The member is killed or dead.
+    /// The member is killed or dead; one that the group does not have is as good as dead.
     pub fn ask(&self, member: usize, one_shot: OneShot) -> Result<(), Illegal> {
+        if member >= self.len() {
+            return Err(Illegal::Dead);
+        }
         let change = self.apply(member, Event::Ask(one_shot))?;
         if change.old.any(Word::IN_GUEST) {
             self.kick.kick(member);
@@ -173,8 +178,11 @@ impl Group {
     /// Makes a dead member's slot ready for another thread. The caller has joined the old one.
     ///
     /// # Errors
-    /// The slot's thread is not dead.
+    /// The slot's thread is not dead; or the group has no such slot, which then is as good as dead for ever.
     pub fn reincarnate(&self, member: usize) -> Result<(), Illegal> {
+        if member >= self.len() {
+            return Err(Illegal::Dead);
+        }
         self.apply(member, Event::Reincarnate)?;
         // Release: pairs with the swap in `member`. Exactly one caller comes here for each death.
         self.slots[member].owned.store(false, Ordering::Release);

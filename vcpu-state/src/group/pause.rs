@@ -13,6 +13,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use super::parts::{PauseParts, Times};
 use super::wait::{Clock, Deadline, Stuck};
 use super::{Change, Group};
 use crate::event::Event;
@@ -39,13 +40,14 @@ pub(super) struct Hold {
 pub struct Pending {
     hold: Hold,
     clock: Clock,
+    signalled: Duration,
 }
 
 /// Proof that every member of a group is quiescent, for as long as it lives. Dropping it resumes.
 #[must_use = "dropping it resumes the group at once"]
 pub struct Quiesced {
     hold: Hold,
-    latency: Duration,
+    times: Times,
 }
 
 /// What a release did. Of several holders exactly the last one out is told [`Running`](Self::Running),
@@ -102,7 +104,7 @@ impl Group {
     /// As for [`Group::signal_all`].
     pub fn signal_all_by(self: &Arc<Self>, deadline: Deadline) -> Result<Pending, TooManyHolders> {
         let clock = Clock::start(deadline);
-        Ok(Pending { hold: self.hold(0..self.len())?, clock })
+        Ok(Pending { hold: self.hold(0..self.len())?, signalled: self.elapsed(), clock })
     }
 
     /// Asks these members to stop, all or none.
@@ -195,7 +197,9 @@ impl Pending {
                 break;
             }
         }
-        Ok(Quiesced { latency: self.clock.elapsed(), hold: self.hold })
+        let begun = group.stamp_of(self.clock.begun());
+        let times = Times { begun, signalled: self.signalled, ended: group.elapsed() };
+        Ok(Quiesced { times, hold: self.hold })
     }
 }
 
@@ -203,7 +207,13 @@ impl Quiesced {
     /// From the first request to the last acknowledgement.
     #[must_use]
     pub fn latency(&self) -> Duration {
-        self.latency
+        self.times.ended.saturating_sub(self.times.begun)
+    }
+
+    /// Where that time went. Zeros under a model checker, which has no time.
+    #[must_use]
+    pub fn parts(&self) -> PauseParts {
+        self.times.parts(self.group(), self.hold.members())
     }
 
     /// The group that is still.

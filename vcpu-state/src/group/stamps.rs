@@ -1,13 +1,16 @@
-//! When members parked and left their parks: for a throttle, which steers by it. Nothing is decided by a
-//! stamp, so checkers do not see them.
+//! When members saw that they were to stop, parked, and left their parks: for a throttle, which steers by it,
+//! and for those who want to know where the time of a pause goes. Nothing is decided by a stamp, so checkers
+//! do not see them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Group;
 
-/// Two times of one member, in nanoseconds since the group was made.
+/// Times of one member, in nanoseconds since the group was made.
 #[derive(Debug)]
 pub(super) struct Stamps {
+    #[cfg(not(any(loom, shuttle)))]
+    stopped: std::sync::atomic::AtomicU64,
     #[cfg(not(any(loom, shuttle)))]
     parked: std::sync::atomic::AtomicU64,
     #[cfg(not(any(loom, shuttle)))]
@@ -22,12 +25,18 @@ mod real {
 
     impl Stamps {
         pub(in crate::group) fn new() -> Self {
-            Self { parked: AtomicU64::new(0), unparked: AtomicU64::new(0) }
+            let never = || AtomicU64::new(0);
+            Self { stopped: never(), parked: never(), unparked: never() }
         }
     }
 
     impl Group {
-        /// The owner is about to acknowledge. Relaxed, as all of these: the word publishes it.
+        /// The owner has seen a request. Relaxed, as all of these: the word publishes it.
+        pub(crate) fn stamp_stopped(&self, member: usize) {
+            self.slots[member].stamps.stopped.store(self.nanos(), Ordering::Relaxed);
+        }
+
+        /// The owner is about to acknowledge.
         pub(crate) fn stamp_parked(&self, member: usize) {
             self.slots[member].stamps.parked.store(self.nanos(), Ordering::Relaxed);
         }
@@ -42,6 +51,12 @@ mod real {
             let stamps = &self.slots[member].stamps;
             let read = |stamp: &AtomicU64| Duration::from_nanos(stamp.load(Ordering::Relaxed));
             (read(&stamps.parked), read(&stamps.unparked))
+        }
+
+        /// When a member saw a request and parked last.
+        pub(in crate::group) fn stopped(&self, member: usize) -> (Duration, Duration) {
+            let stopped = self.slots[member].stamps.stopped.load(Ordering::Relaxed);
+            (Duration::from_nanos(stopped), self.stamps(member).0)
         }
 
         fn nanos(&self) -> u64 {
@@ -63,6 +78,8 @@ mod model {
 
     #[expect(clippy::unused_self, reason = "as the real ones")]
     impl Group {
+        pub(crate) fn stamp_stopped(&self, _member: usize) {}
+
         pub(crate) fn stamp_parked(&self, _member: usize) {}
 
         pub(crate) fn stamp_unparked(&self, _member: usize) {}
@@ -71,6 +88,10 @@ mod model {
             let Stamps {} = &self.slots[member].stamps;
             (Duration::ZERO, Duration::ZERO)
         }
+
+        pub(in crate::group) fn stopped(&self, member: usize) -> (Duration, Duration) {
+            self.stamps(member)
+        }
     }
 }
 
@@ -78,5 +99,10 @@ impl Group {
     /// Time since the group was made, which stamps count in.
     pub(crate) fn elapsed(&self) -> Duration {
         self.origin.elapsed()
+    }
+
+    /// A time as stamps count it.
+    pub(super) fn stamp_of(&self, time: Instant) -> Duration {
+        time.duration_since(self.origin)
     }
 }

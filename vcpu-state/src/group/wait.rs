@@ -86,6 +86,10 @@ impl Clock {
         Self { begun: Instant::now(), deadline }
     }
 
+    pub(super) fn begun(&self) -> Instant {
+        self.begun
+    }
+
     pub(super) fn elapsed(&self) -> Duration {
         self.begun.elapsed()
     }

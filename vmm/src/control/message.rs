@@ -2,6 +2,8 @@
 
 use std::sync::mpsc::SyncSender;
 
+use vcpu_state::PauseParts;
+
 use super::{ControlError, Wake};
 use crate::config::VmConfig;
 
@@ -19,6 +21,8 @@ pub(super) enum Answer {
     Done,
     /// The VM is resumed; its vCPU threads wake when this is dropped.
     Resumed(Wake),
+    /// Where the time of the last pause went.
+    Parts(PauseParts),
 }
 
 /// What can be asked of it.
@@ -32,6 +36,7 @@ pub(super) enum Request {
     Reboot,
     Delete,
     Nmi,
+    PauseParts,
     RemoveVcpu(u32),
     AddVcpu(u32),
     VmmShutdown,

@@ -5,6 +5,7 @@
 use std::time::Instant;
 
 use devices::power::PowerRequest;
+use vcpu_state::PauseParts;
 use vcpu_state::sync::Arc;
 
 use super::message::{Answer, Message, Request};
@@ -69,10 +70,11 @@ impl Owner {
     }
 
     fn answer(&mut self, request: Request) -> Result<Answer, ControlError> {
-        if matches!(request, Request::Resume) {
-            return self.resume().map(Answer::Resumed);
+        match request {
+            Request::Resume => self.resume().map(Answer::Resumed),
+            Request::PauseParts => self.pause_parts().map(Answer::Parts),
+            other => self.carry_out(other).map(|()| Answer::Done),
         }
-        self.carry_out(request).map(|()| Answer::Done)
     }
 
     fn carry_out(&mut self, request: Request) -> Result<(), ControlError> {
@@ -83,7 +85,6 @@ impl Owner {
                 self.boot(begun)
             }
             Request::Pause => self.pause(),
-            Request::Resume => self.resume().map(drop),
             Request::Shutdown => self.shutdown(),
             Request::Reboot => self.reboot(),
             Request::Delete => self.delete(),
@@ -93,8 +94,21 @@ impl Owner {
             }
             Request::RemoveVcpu(vcpu) => seated(self.live("remove a vCPU of")?.remove_vcpu(vcpu)),
             Request::AddVcpu(vcpu) => seated(self.live("add a vCPU to")?.add_vcpu(vcpu)),
-            Request::VmmShutdown => Err(ControlError::Stopping),
+            // The others are answered where they have been taken apart.
+            Request::Resume | Request::PauseParts | Request::VmmShutdown => {
+                Err(ControlError::Stopping)
+            }
         }
+    }
+
+    fn pause_parts(&mut self) -> Result<PauseParts, ControlError> {
+        let action = "take the pause apart of";
+        let state = || self.published.phase().state();
+        let not_paused = || match state() {
+            Some(state) => ControlError::WrongPhase { action, state, needed: "Paused" },
+            None => ControlError::NotCreated,
+        };
+        self.vm.as_ref().and_then(Vm::pause_parts).ok_or_else(not_paused)
     }
 
     /// Power-off and reset that the guest asked for. While the VM is paused they wait: time stands

@@ -7,7 +7,7 @@ use std::thread::{Builder, JoinHandle};
 
 use vcpu_state::sync::Arc;
 use vcpu_state::throttle::{DutyCycle, Throttle};
-use vcpu_state::{Deadline, Group};
+use vcpu_state::{Deadline, Group, PauseParts};
 
 use super::core::Core;
 use super::message::{Answer, Message, Request};
@@ -115,6 +115,17 @@ impl Vmm {
         live.group.wait_entered(deadline).map_err(|stuck| ControlError::Failed(stuck.to_string()))
     }
 
+    /// Where the time of the pause went that is in force: for the benchmark.
+    ///
+    /// # Errors
+    /// The VM is not paused.
+    pub fn pause_parts(&self) -> Result<PauseParts, ControlError> {
+        match self.ask(Request::PauseParts)? {
+            Answer::Parts(parts) => Ok(parts),
+            Answer::Done | Answer::Resumed(_) => Ok(PauseParts::default()),
+        }
+    }
+
     fn ask(&self, request: Request) -> Result<Answer, ControlError> {
         let (answer, answered) = mpsc::sync_channel(1);
         self.core.inbox.put(Message::Request(request, answer));
@@ -160,7 +171,7 @@ impl VmmControl for Vmm {
     fn resume(&self) -> Result<Wake, ControlError> {
         match self.ask(Request::Resume)? {
             Answer::Resumed(wake) => Ok(wake),
-            Answer::Done => Ok(Wake::none()),
+            Answer::Done | Answer::Parts(_) => Ok(Wake::none()),
         }
     }
 

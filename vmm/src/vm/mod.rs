@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use kvm_ioctls::VmFd;
 use vcpu_state::sync::Arc;
-use vcpu_state::{Completer, Deadline, Group, OneShot, PauseError, Quiesced, Resumed};
+use vcpu_state::{Completer, Deadline, Group, OneShot, PauseError, PauseParts, Quiesced, Resumed};
 
 use crate::control::Inbox;
 
@@ -103,6 +103,11 @@ impl Vm {
             self.held = Some(self.group.pause(PAUSE_DEADLINE)?);
         }
         Ok(self.held.as_ref().map_or(Duration::ZERO, Quiesced::latency))
+    }
+
+    /// Where the time of the pause went that is in force, if one is.
+    pub fn pause_parts(&self) -> Option<PauseParts> {
+        self.held.as_ref().map(Quiesced::parts)
     }
 
     /// Lets the vCPUs go on (or, after the build, begin). Their threads wake when the answer is dropped.
