@@ -73,11 +73,12 @@ for word in $(cat /proc/cmdline); do
     esac
 done
 
+# Before the greeting: what is sent in answer to it would come back between the guest's own lines.
+[ "$what" = commands ] && stty -echo
 echo "SP-READY"
 case "$what" in
     check) run check; poweroff -f ;;
     commands)
-        stty -echo
         # shellcheck disable=SC2086 # a command is words
         while read -r line; do run $line; done
         echo "SP-END-OF-INPUT"

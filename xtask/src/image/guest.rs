@@ -9,6 +9,9 @@ use anyhow::{Context, Result};
 use super::{bzimage, tree};
 use crate::packages::Packages;
 
+/// The guest's first program.
+const INIT: &str = include_str!("guest-init.sh");
+
 /// The files of a guest.
 #[derive(Clone)]
 pub struct Guest {
@@ -34,7 +37,7 @@ impl Guest {
             // Last: that it is there says that the other is.
             write(&guest.bzimage(), &bzimage)?;
         }
-        let mut root = tree::Tree::new(&packages.busybox, include_str!("guest-init.sh"))?;
+        let mut root = tree::Tree::new(&packages.busybox, INIT)?;
         root.host_file(&tree::lscpu()?, "usr/bin/lscpu")?;
         write(&guest.initramfs(), &root.finish())?;
         Ok(guest)
@@ -71,4 +74,18 @@ fn write(file: &Path, bytes: &[u8]) -> Result<()> {
     std::fs::write(&new, bytes)
         .and_then(|()| std::fs::rename(&new, file))
         .with_context(|| format!("cannot write {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::INIT;
+
+    /// A command sent in answer to a greeting that came first was echoed into the guest's answer:
+    /// "checkSP cpus=4".
+    #[test]
+    fn the_guest_greets_when_it_echoes_no_longer() {
+        let place = |what| INIT.find(what).unwrap_or(usize::MAX);
+        assert!(place("stty -echo") < place("\necho \"SP-READY\""));
+        assert_ne!(place("\necho \"SP-READY\""), usize::MAX);
+    }
 }

@@ -39,11 +39,11 @@ pub const LAYERS: [Layer; 3] = [
     },
     Layer {
         name: "threads",
-        about: "groups with real threads",
+        about: "groups with real threads, and their throttles",
         excuses_listed: false,
         package: "vcpu-state",
         cfg: None,
-        tests: &["--test", "group"],
+        tests: &["--test", "group", "--test", "throttle"],
     },
     Layer {
         name: "loom",
