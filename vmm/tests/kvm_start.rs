@@ -16,7 +16,7 @@ use vmm::process;
 use vmm::vcpu::Identity;
 use vmm::vm::{KvmError, make_room_for_files};
 
-/// IA32_MISC_ENABLE's neighbour in no list of anybody's.
+/// A number that no processor has given to a register.
 const NO_SUCH_MSR: u32 = 0x1234_5678;
 
 fn vcpu() -> (Kvm, VcpuFd) {
