@@ -100,7 +100,7 @@ mod tests {
             let bus = Bus::<Pio>::new();
             bus.publish(AcpiPm::PORTS, device.clone()).unwrap();
             for value in 0..=u8::MAX {
-                bus.write(port.into(), &[value]);
+                bus.write(port.into(), &[value], |_| panic!("nothing to wait for"));
             }
             assert_eq!(power.seen(), (shutdowns, resets), "port {port:#x}");
             let ignored = 256 - shutdowns - resets;

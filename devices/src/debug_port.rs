@@ -51,8 +51,8 @@ mod tests {
     #[test]
     fn keeps_the_last_code_and_counts() {
         let port = DebugPort::default();
-        port.write(0, &[0x31]);
-        port.write(0, &[0x42]);
+        let _ = port.write(0, &[0x31]);
+        let _ = port.write(0, &[0x42]);
         let mut data = [0];
         port.read(0, &mut data);
         assert_eq!((data, port.code(), port.counters()), ([0x42], 0x42, vec![("writes", 2)]));

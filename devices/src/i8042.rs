@@ -84,7 +84,7 @@ mod tests {
         let i8042 = I8042::new(power.clone());
         for offset in 0..5 {
             for value in 0..=u8::MAX {
-                i8042.write(offset, &[value]);
+                let _ = i8042.write(offset, &[value]);
             }
         }
         assert_eq!(power.seen(), (0, 1));

@@ -152,13 +152,13 @@ fn check(op: &Op<'_>, port: &Serial, host: &Host, model: &mut Model) {
         }
         Op::Write { register, values } => {
             let values = &values[..values.len().min(8)];
-            port.write(register.into(), values);
+            let _ = port.write(register.into(), values);
             for (register, value) in (u64::from(register)..).zip(values) {
                 model.write((register % 8) as u8, *value);
             }
         }
         Op::Send(byte) => {
-            port.write(DATA.into(), &[byte]);
+            let _ = port.write(DATA.into(), &[byte]);
             model.write(DATA, byte);
         }
         Op::Receive => {

@@ -42,6 +42,7 @@ pub mod sync;
 pub mod throttle;
 mod ticket;
 mod word;
+mod work;
 
 pub use event::{Event, Illegal, OneShot, transition};
 pub use group::{
@@ -51,3 +52,4 @@ pub use group::{
 pub use member::{Member, Parked, Step, Waited};
 pub use ticket::{Completer, Outcome, Ticket};
 pub use word::Word;
+pub use work::{Attendant, Round, WorkItem};

@@ -11,6 +11,7 @@
 use crate::group::Group;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::work::Request;
 
 /// How the work ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +28,15 @@ const FAILED: u32 = 2;
 
 /// The waiter's end; any number of members may wait for one.
 #[derive(Clone, Debug)]
-pub struct Ticket {
-    state: Arc<AtomicU32>,
+pub struct Ticket(State);
+
+/// What the ticket is a ticket for.
+#[derive(Clone, Debug)]
+enum State {
+    /// Work that is done once.
+    Once(Arc<AtomicU32>),
+    /// A request for work that is done in rounds ([`crate::WorkItem`]).
+    Request(Request),
 }
 
 /// The worker's end. Dropping it fails the ticket.
@@ -43,17 +51,24 @@ impl Ticket {
     #[must_use]
     pub fn new(group: &Arc<Group>) -> (Self, Completer) {
         let state = Arc::new(AtomicU32::new(PENDING));
-        (Self { state: Arc::clone(&state) }, Completer { state, group: Arc::clone(group) })
+        (Self(State::Once(Arc::clone(&state))), Completer { state, group: Arc::clone(group) })
+    }
+
+    pub(crate) fn of_request(request: Request) -> Self {
+        Self(State::Request(request))
     }
 
     /// How the work ended, or `None` while it goes on.
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
-        // Acquire: pairs with the release in `Completer::finish`; what the work did is visible.
-        match self.state.load(Ordering::Acquire) {
-            PENDING => None,
-            DONE => Some(Outcome::Done),
-            _ => Some(Outcome::Failed),
+        match &self.0 {
+            // Acquire: pairs with the release in `Completer::finish`; what the work did is visible.
+            State::Once(state) => match state.load(Ordering::Acquire) {
+                PENDING => None,
+                DONE => Some(Outcome::Done),
+                _ => Some(Outcome::Failed),
+            },
+            State::Request(request) => request.outcome(),
         }
     }
 }

@@ -7,7 +7,7 @@ mod embedded;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use devices::bus::{AddressRange, BusDevice, Pio};
+use devices::bus::{AddressRange, BusDevice, Pio, Written};
 use embedded::{TestVm, tiny};
 use vm_memory::{Bytes, GuestAddress};
 use vmm::control::VmmControl;
@@ -64,7 +64,9 @@ impl BusDevice for Sequence {
         }
     }
 
-    fn write(&self, _offset: u64, _data: &[u8]) {}
+    fn write(&self, _offset: u64, _data: &[u8]) -> Written {
+        Written::Done
+    }
 }
 
 #[test]

@@ -24,8 +24,9 @@ mod tests;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use vcpu_state::Ticket;
 
-pub use device::{BusDevice, ByteRegisters};
+pub use device::{BusDevice, ByteRegisters, Written};
 pub use error::{BusError, Claimant};
 pub use range::{AddressRange, AddressSpace, InvalidRange, Mmio, Pio};
 
@@ -101,8 +102,9 @@ impl<S: AddressSpace> Bus<S> {
     }
 
     /// Writes `data`. An access that reaches over the end of a claim is split there, and bytes
-    /// that no device claims go nowhere.
-    pub fn write(&self, address: u64, data: &[u8]) {
+    /// that no device claims go nowhere. Every ticket that a device answers with goes to `wait`: the
+    /// guest must not go on before all of them are done.
+    pub fn write(&self, address: u64, data: &[u8], mut wait: impl FnMut(Ticket)) {
         let map = self.map.load();
         let mut parts = Parts { address: address & S::LAST, left: data.len() };
         let mut rest = data;
@@ -110,7 +112,10 @@ impl<S: AddressSpace> Bus<S> {
             let (now, later) = rest.split_at(part.len);
             rest = later;
             if let Some(claim) = claim {
-                claim.device.write(part.address - claim.range.first(), now);
+                match claim.device.write(part.address - claim.range.first(), now) {
+                    Written::Done => {}
+                    Written::Wait(ticket) => wait(ticket),
+                }
             } else {
                 // Relaxed: a statistic.
                 self.unclaimed_writes.fetch_add(1, Ordering::Relaxed);

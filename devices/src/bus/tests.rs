@@ -27,9 +27,10 @@ impl BusDevice for Tagged {
         self.last_offset.store(offset, Ordering::Relaxed);
         self.accesses.fetch_add(1, Ordering::Relaxed);
     }
-    fn write(&self, offset: u64, _data: &[u8]) {
+    fn write(&self, offset: u64, _data: &[u8]) -> Written {
         self.last_offset.store(offset, Ordering::Relaxed);
         self.accesses.fetch_add(1, Ordering::Relaxed);
+        Written::Done
     }
 }
 
@@ -78,8 +79,8 @@ fn overlap_names_both_ranges_and_changes_nothing() {
 fn unclaimed_reads_are_all_ones_and_counted() {
     let bus = Bus::<Mmio>::new();
     assert_eq!(read(&bus, 0x1000, 8), [0xFF; 8]);
-    bus.write(0x1000, &[1, 2]);
-    bus.write(u64::MAX, &[1]);
+    bus.write(0x1000, &[1, 2], |_| panic!("nothing to wait for"));
+    bus.write(u64::MAX, &[1], |_| panic!("nothing to wait for"));
     assert_eq!(bus.counters(), [("unclaimed_reads", 1), ("unclaimed_writes", 2)]);
 }
 
@@ -92,7 +93,7 @@ fn an_access_is_split_at_borders() {
     assert_eq!(read(&bus, 0x11, 4), [1, 0xFF, 0xFF, 2]);
     assert_eq!(read(&bus, 0x0F, 8), [0xFF, 1, 1, 0xFF, 0xFF, 2, 0xFF, 0xFF]);
     assert_eq!(low.last_offset.load(Ordering::Relaxed), 0);
-    bus.write(0x13, &[0; 2]);
+    bus.write(0x13, &[0; 2], |_| panic!("nothing to wait for"));
     assert_eq!(high.accesses.load(Ordering::Relaxed), 3);
     // Ports wrap after 0xFFFF.
     bus.publish(ports(0, 1), Tagged::new(7)).unwrap();

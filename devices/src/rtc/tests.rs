@@ -13,14 +13,14 @@ fn at(seconds: u64, micros: u64) -> Rtc {
 
 fn get(rtc: &Rtc, index: u8) -> u8 {
     let mut data = [0];
-    rtc.write(0, &[index]);
+    let _ = rtc.write(0, &[index]);
     rtc.read(1, &mut data);
     data[0]
 }
 
 fn set(rtc: &Rtc, index: u8, value: u8) {
-    rtc.write(0, &[index]);
-    rtc.write(1, &[value]);
+    let _ = rtc.write(0, &[index]);
+    let _ = rtc.write(1, &[value]);
 }
 
 fn time(rtc: &Rtc) -> [u8; 8] {

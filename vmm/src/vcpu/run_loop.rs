@@ -14,6 +14,9 @@ use super::run_page::RunPage;
 use crate::sched;
 use crate::vm::Machine;
 
+/// Tickets that there is room for without asking the heap.
+const TICKETS: usize = 16;
+
 /// How a vCPU thread ended.
 #[derive(Debug)]
 pub enum End {
@@ -40,8 +43,8 @@ pub(super) struct RunLoop {
 /// The machine as this vCPU's exits reach it.
 pub(super) struct VcpuBus {
     pub(super) machine: Arc<Machine>,
-    /// What the last register write left to wait for.
-    pub(super) ticket: Option<Ticket>,
+    /// What register writes have left to wait for before the guest may be entered again.
+    pub(super) tickets: Vec<Ticket>,
 }
 
 impl RunLoop {
@@ -55,7 +58,7 @@ impl RunLoop {
             let index = self.member.index();
             return End::Failed(Box::new(VcpuFailure::before_entry(index, &error)));
         }
-        if self.bus.ticket.is_some() {
+        if !self.bus.tickets.is_empty() {
             // The wait that the vCPU's last thread owed. Cannot fail: this one has not entered yet.
             let _ = self.member.begin_ticket();
         }
@@ -103,7 +106,8 @@ impl RunLoop {
         match handled {
             Ok(Handled::CompletionOwed) => {
                 self.completion_owed = true;
-                if self.bus.ticket.is_some() && !self.member.word().any(Word::ACTIVATION_PENDING) {
+                if !self.bus.tickets.is_empty() && !self.member.word().any(Word::ACTIVATION_PENDING)
+                {
                     // Cannot fail: between two entries, and none is owed.
                     let _ = self.member.begin_ticket();
                 }
@@ -139,12 +143,16 @@ impl RunLoop {
     }
 
     fn wait(&mut self) -> Result<(), End> {
-        let Some(ticket) = self.bus.ticket.clone() else {
+        let Some(ticket) = self.bus.tickets.last().cloned() else {
             debug_assert!(false, "ACTIVATION_PENDING without a ticket");
             return Err(End::Killed);
         };
         if let Waited::Done(_) = self.member.wait_ticket(&ticket) {
-            self.bus.ticket = None;
+            self.bus.tickets.pop();
+            if !self.bus.tickets.is_empty() {
+                // Cannot fail: between two entries, and the last wait is over.
+                let _ = self.member.begin_ticket();
+            }
         }
         Ok(())
     }
@@ -175,6 +183,13 @@ fn dispatch(
 }
 
 impl VcpuBus {
+    /// The machine, and what the vCPU's last thread still had to wait for.
+    pub(super) fn new(machine: Arc<Machine>, mut tickets: Vec<Ticket>) -> Self {
+        // One exit leaves one ticket, seldom two. An exit is no place to ask the heap for more.
+        tickets.reserve(TICKETS);
+        Self { machine, tickets }
+    }
+
     fn pio(&self) -> &Bus<Pio> {
         &self.machine.pio
     }
@@ -185,9 +200,9 @@ impl VcpuBus {
 
     /// A guest that asked for power-off or reset has nothing left to do: it waits for the manager,
     /// in its own word, instead of running on.
-    fn note_ticket(&mut self) {
-        if self.ticket.is_none() {
-            self.ticket = self.machine.power.ticket();
+    fn note_power(&mut self) {
+        if self.tickets.is_empty() {
+            self.tickets.extend(self.machine.power.ticket());
         }
     }
 }
@@ -198,8 +213,9 @@ impl Ports for VcpuBus {
     }
 
     fn write_port(&mut self, port: u16, data: &[u8]) {
-        self.pio().write(u64::from(port), data);
-        self.note_ticket();
+        let Self { machine, tickets } = self;
+        machine.pio.write(u64::from(port), data, |ticket| tickets.push(ticket));
+        self.note_power();
     }
 
     fn read_memory(&self, address: u64, data: &mut [u8]) {
@@ -207,7 +223,8 @@ impl Ports for VcpuBus {
     }
 
     fn write_memory(&mut self, address: u64, data: &[u8]) {
-        self.mmio().write(address, data);
-        self.note_ticket();
+        let Self { machine, tickets } = self;
+        machine.mmio.write(address, data, |ticket| tickets.push(ticket));
+        self.note_power();
     }
 }

@@ -32,7 +32,7 @@ pub struct SpawnError {
 /// it still has to wait for before it may enter the guest.
 pub struct Vcpu {
     fd: VcpuFd,
-    ticket: Option<Ticket>,
+    tickets: Vec<Ticket>,
     identity: Option<Identity>,
 }
 
@@ -40,7 +40,7 @@ impl Vcpu {
     /// One that has not run yet, with what its thread still has to tell KVM of it.
     #[must_use]
     pub fn new(fd: VcpuFd, identity: Option<Identity>) -> Self {
-        Self { fd, ticket: None, identity }
+        Self { fd, tickets: Vec::new(), identity }
     }
 }
 
@@ -87,17 +87,17 @@ pub fn spawn(
 
 /// The whole life of the thread.
 fn run(parts: VcpuParts, begin: impl FnOnce() -> bool, ended: impl FnOnce(usize, End)) -> Vcpu {
-    let VcpuParts { member, vcpu: Vcpu { mut fd, ticket, identity }, machine, kick } = parts;
+    let VcpuParts { member, vcpu: Vcpu { mut fd, tickets, identity }, machine, kick } = parts;
     let index = member.index();
     kick.announce(index);
     if !begin() {
-        return Vcpu { fd, ticket, identity };
+        return Vcpu { fd, tickets, identity };
     }
     let run = RunPage::of(&mut fd);
     // SAFETY: dropped below, on this thread, before the file descriptor that moves into `vcpu`;
     // moving it does not move the mapping.
     let kickable = unsafe { run.kickable() };
-    let bus = VcpuBus { machine, ticket };
+    let bus = VcpuBus::new(machine, tickets);
     let mut vcpu = RunLoop { member, run, fd, bus, completion_owed: false, identity };
     let end = panic::catch_unwind(AssertUnwindSafe(|| vcpu.run()))
         .unwrap_or_else(|payload| End::Panicked(message(payload.as_ref())));
@@ -106,7 +106,7 @@ fn run(parts: VcpuParts, begin: impl FnOnce() -> bool, ended: impl FnOnce(usize,
     // DEAD first: whoever hears of the end may look at the word.
     drop(member);
     ended(index, end);
-    Vcpu { fd, ticket: bus.ticket, identity }
+    Vcpu { fd, tickets: bus.tickets, identity }
 }
 
 fn message(payload: &(dyn Any + Send)) -> String {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use devices::bus::{AddressRange, BusDevice, Pio};
+use devices::bus::{AddressRange, BusDevice, Pio, Written};
 use devices::debug_port::DebugPort;
 use devices::serial::Serial;
 use stillpoint_guest::layout::{UART, UART_SCRATCH};
@@ -31,11 +31,11 @@ impl BusDevice for Counting {
         self.inner.read(offset, data);
     }
 
-    fn write(&self, offset: u64, data: &[u8]) {
+    fn write(&self, offset: u64, data: &[u8]) -> Written {
         if offset == self.offset {
             self.writes.fetch_add(1, Ordering::SeqCst);
         }
-        self.inner.write(offset, data);
+        self.inner.write(offset, data)
     }
 }
 
@@ -86,10 +86,10 @@ impl<F: Fn() -> bool + Send + Sync> BusDevice for Held<F> {
         self.inner.read(offset, data);
     }
 
-    fn write(&self, offset: u64, data: &[u8]) {
+    fn write(&self, offset: u64, data: &[u8]) -> Written {
         self.arrived.store(true, Ordering::SeqCst);
         super::until("what holds a register write", &self.so, String::new);
-        self.inner.write(offset, data);
+        self.inner.write(offset, data)
     }
 }
 

@@ -66,8 +66,8 @@ fn wide_accesses_touch_consecutive_registers() {
     use crate::bus::BusDevice;
     let (serial, _out) = recorded();
     // LCR and MCR, then SCR alone.
-    serial.write(3, &[0x1B, 0x0F]);
-    serial.write(7, &[0x5A]);
+    let _ = serial.write(3, &[0x1B, 0x0F]);
+    let _ = serial.write(7, &[0x5A]);
     let mut data = [0; 2];
     serial.read(3, &mut data);
     assert_eq!(data, [0x1B, 0x0F]);
