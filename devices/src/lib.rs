@@ -11,12 +11,15 @@ pub mod bus;
 pub mod console;
 pub mod counters;
 pub mod debug_port;
+pub mod event;
 pub mod i8042;
 pub mod interrupt;
+pub mod memory;
 pub mod power;
 pub mod rtc;
 pub mod serial;
 mod sync;
+pub mod virtio;
 
 pub use bus::{AddressRange, Bus, BusDevice, BusError, Mmio, Pio};
 pub use counters::CounterSource;
