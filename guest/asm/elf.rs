@@ -1,17 +1,27 @@
-//! The ELF64 container (System V gABI, chapters 4 and 5): one header, one loadable segment.
+//! The ELF64 container (System V gABI, chapters 4 and 5): one header, one or two loadable segments.
 //!
-//! The segment's memory size covers everything the guest uses, not only the file part, so that a
+//! A segment's memory size covers everything the guest uses, not only the file part, so that a
 //! loader knows to put nothing else there.
 
-use crate::layout::{ENTRY, IMAGE_BASE, MEMORY_END};
+use crate::layout::ENTRY;
 
 const EHDR_SIZE: u16 = 64;
 const PHDR_SIZE: u16 = 56;
-/// The segment starts on a page of the file, congruent to its address.
-const SEGMENT_OFFSET: u64 = 0x1000;
+/// Segments start on pages of the file, congruent to their addresses.
+const PAGE: u64 = 0x1000;
 
-/// Wraps the segment's bytes.
-pub fn file(segment: &[u8]) -> Vec<u8> {
+/// What is loaded, and where.
+pub struct Segment {
+    /// The file part.
+    pub bytes: Vec<u8>,
+    /// The guest-physical address of its first byte.
+    pub address: u64,
+    /// End (exclusive) of the memory that belongs to it.
+    pub end: u64,
+}
+
+/// Wraps the segments, of which there are few.
+pub fn file(segments: &[Segment]) -> Vec<u8> {
     let mut out = Vec::new();
     out.extend(*b"\x7fELF"); // e_ident: magic,
     out.extend([2, 1, 1, 0]); // 64-bit, little-endian, version 1, System V ABI,
@@ -23,20 +33,27 @@ pub fn file(segment: &[u8]) -> Vec<u8> {
     out.extend(u64::from(EHDR_SIZE).to_le_bytes()); // e_phoff
     out.extend(0u64.to_le_bytes()); // e_shoff: no sections
     out.extend(0u32.to_le_bytes()); // e_flags
-    for half in [EHDR_SIZE, PHDR_SIZE, 1, 0, 0, 0] {
+    // A handful fits.
+    let count = u16::try_from(segments.len()).unwrap_or(u16::MAX);
+    for half in [EHDR_SIZE, PHDR_SIZE, count, 0, 0, 0] {
         out.extend(half.to_le_bytes()); // e_ehsize, e_phentsize, e_phnum, e_sh*
     }
-    out.extend(1u32.to_le_bytes()); // p_type: PT_LOAD
-    out.extend(7u32.to_le_bytes()); // p_flags: RWX; the guest's own page tables are stricter
-    out.extend(SEGMENT_OFFSET.to_le_bytes()); // p_offset
-    out.extend(IMAGE_BASE.to_le_bytes()); // p_vaddr
-    out.extend(IMAGE_BASE.to_le_bytes()); // p_paddr
-    out.extend((segment.len() as u64).to_le_bytes()); // p_filesz
-    out.extend((MEMORY_END - IMAGE_BASE).to_le_bytes()); // p_memsz
-    out.extend(0x1000u64.to_le_bytes()); // p_align
-    while (out.len() as u64) < SEGMENT_OFFSET {
-        out.push(0);
+    let mut offset = PAGE;
+    for segment in segments {
+        let size = segment.bytes.len() as u64;
+        out.extend(1u32.to_le_bytes()); // p_type: PT_LOAD
+        out.extend(7u32.to_le_bytes()); // p_flags: RWX; the guest's own page tables are stricter
+        out.extend(offset.to_le_bytes()); // p_offset
+        out.extend(segment.address.to_le_bytes()); // p_vaddr
+        out.extend(segment.address.to_le_bytes()); // p_paddr
+        out.extend(size.to_le_bytes()); // p_filesz
+        out.extend((segment.end - segment.address).to_le_bytes()); // p_memsz
+        out.extend(PAGE.to_le_bytes()); // p_align
+        offset += size.next_multiple_of(PAGE);
     }
-    out.extend_from_slice(segment);
+    for segment in segments {
+        out.resize(out.len().next_multiple_of(0x1000), 0);
+        out.extend_from_slice(&segment.bytes);
+    }
     out
 }

@@ -11,20 +11,47 @@ mod pages;
 mod trampoline;
 mod user;
 
-use crate::layout::{ENTRY, IDT, IMAGE_BASE, IMAGE_LIMIT, TRAMPOLINE_IMAGE, USER_CODE};
+use crate::driver;
+use crate::layout::{
+    ENTRY, IDT, IMAGE_BASE, IMAGE_LIMIT, MEMORY_END, TRAMPOLINE_IMAGE, USER_CODE,
+};
 use std::error::Error;
+
+/// What vCPUs do in the mode that is called halt.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Idle {
+    /// They halt.
+    Halt,
+    /// They run the driver program, for good.
+    Driver,
+}
 
 /// Builds the complete ELF file.
 pub fn image() -> Result<Vec<u8>, Box<dyn Error>> {
+    Ok(elf::file(&[guest(Idle::Halt)?]))
+}
+
+/// Builds the ELF file of the driver guest, around the compiled program.
+pub fn driver_image(program: Vec<u8>) -> Result<Vec<u8>, Box<dyn Error>> {
+    let room = driver::CODE_LIMIT - driver::CODE;
+    if program.len() as u64 > room {
+        return Err(format!("the driver has {} bytes, room for {room}", program.len()).into());
+    }
+    let program =
+        elf::Segment { bytes: program, address: driver::CODE, end: driver::MEMORY_END };
+    Ok(elf::file(&[guest(Idle::Driver)?, program]))
+}
+
+fn guest(idle: Idle) -> Result<elf::Segment, Box<dyn Error>> {
     let user = user::assemble()?;
-    let kernel = kernel::assemble(&user)?;
+    let kernel = kernel::assemble(&user, idle)?;
     let mut image = Image::default();
-    image.put(IMAGE_BASE, &pages::tables(), USER_CODE)?;
+    image.put(IMAGE_BASE, &pages::tables(idle), USER_CODE)?;
     image.put(USER_CODE, &user.code, TRAMPOLINE_IMAGE)?;
     image.put(TRAMPOLINE_IMAGE, &trampoline::assemble(kernel.ap_entry)?, IDT)?;
     image.put(IDT, &idt::table(&kernel.gates), ENTRY)?;
     image.put(ENTRY, &kernel.code, IMAGE_LIMIT)?;
-    Ok(elf::file(&image.bytes))
+    Ok(elf::Segment { bytes: image.bytes, address: IMAGE_BASE, end: MEMORY_END })
 }
 
 /// The bytes from `IMAGE_BASE` on.

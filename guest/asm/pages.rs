@@ -2,6 +2,8 @@
 //!
 //! The accessed and dirty bits are set from the start, so the processor has no reason to write here.
 
+use super::Idle;
+use crate::driver;
 use crate::layout::{
     IDT, IMAGE_BASE, IMAGE_LIMIT, IO_APIC, LINE_SIZE, LINES, MAX_VCPUS, MEMORY_END, MMIO_HOLE,
     PD_LOW, PD_MMIO, PDPT, PML4, PT_LOW, TRAMPOLINE_IMAGE, USER_CODE,
@@ -23,8 +25,9 @@ const GIB: u64 = 1 << 30;
 const TABLE: u64 = PRESENT | WRITABLE | USER | ACCESSED;
 const LEAF: u64 = PRESENT | ACCESSED | DIRTY;
 
-/// The five tables, in the order of their addresses.
-pub fn tables() -> Vec<u8> {
+/// The five tables, in the order of their addresses. The driver program reaches its own memory and all of PCI.
+pub fn tables(idle: Idle) -> Vec<u8> {
+    let driver = idle == Idle::Driver;
     let pml4 = table(|index| if index == 0 { PDPT | TABLE } else { 0 });
     let pdpt = table(|index| match index * GIB {
         0 => PD_LOW | TABLE,
@@ -34,10 +37,16 @@ pub fn tables() -> Vec<u8> {
     let pd_low = table(|index| match index * LARGE_PAGE {
         0 => PT_LOW | TABLE,
         page if page < MEMORY_END => page | LEAF | LARGE | WRITABLE,
+        page if driver && (driver::CODE..driver::MEMORY_END).contains(&page) => {
+            page | LEAF | LARGE | WRITABLE | USER
+        }
         _ => 0,
     });
     let pd_mmio = table(|index| match MMIO_GIB + index * LARGE_PAGE {
         MMIO_HOLE => MMIO_HOLE | LEAF | LARGE | WRITABLE | UNCACHED | USER,
+        page if driver && (driver::PCI_START..driver::PCI_END).contains(&page) => {
+            page | LEAF | LARGE | WRITABLE | UNCACHED | USER
+        }
         IO_APIC => IO_APIC | LEAF | LARGE | WRITABLE | UNCACHED,
         _ => 0,
     });
@@ -48,6 +57,8 @@ pub fn tables() -> Vec<u8> {
 const MMIO_GIB: u64 = MMIO_HOLE / GIB * GIB;
 const _: () = assert!(IO_APIC / GIB * GIB == MMIO_GIB);
 const _: () = assert!(MMIO_HOLE.is_multiple_of(LARGE_PAGE) && IO_APIC.is_multiple_of(LARGE_PAGE));
+const _: () = assert!(driver::CODE.is_multiple_of(LARGE_PAGE) && driver::CODE >= MEMORY_END);
+const _: () = assert!(driver::PCI_START / GIB * GIB == MMIO_GIB);
 const _: () = assert!(PML4 == IMAGE_BASE && PT_LOW + SMALL_PAGE == USER_CODE);
 const _: () = assert!(TRAMPOLINE_IMAGE < IDT);
 

@@ -86,6 +86,7 @@
 //! [`layout::MMIO_HOLE`], which reads as all ones. While a storm runs, at most one access a vCPU is done but
 //! not yet counted.
 
+pub mod driver;
 pub mod layout;
 mod mode;
 mod observe;
@@ -96,6 +97,9 @@ pub use mode::Mode;
 pub use observe::{Control, ControlBytes, Crash, Line, LineBytes, ModeWord, line_address};
 pub use options::Options;
 pub use phase::Phase;
+
+/// The guest with the driver program: vCPUs that would halt run it instead ([`driver`]).
+pub const DRIVER_IMAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/driver-guest.elf"));
 
 /// The guest: an ELF64 executable with one loadable segment, entry point [`layout::ENTRY`].
 pub const IMAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/guest.elf"));

@@ -20,6 +20,7 @@ mod power;
 mod print;
 mod status;
 
+use super::Idle;
 use super::idt::{Gate, Stack};
 use super::user::User;
 use crate::layout::{CONTROL, ENTRY, IDT_VECTORS};
@@ -103,12 +104,12 @@ impl Labels {
 }
 
 /// Assembles the CPL 0 part. The entry point comes first.
-pub fn assemble(user: &User) -> Result<Kernel, IcedError> {
+pub fn assemble(user: &User, idle: Idle) -> Result<Kernel, IcedError> {
     let mut a = CodeAssembler::new(64)?;
     let mut l = Labels::new(&mut a);
     boot::emit(&mut a, &mut l)?;
     bring_up::emit_ap_entry(&mut a, &mut l)?;
-    dispatch::emit(&mut a, &mut l, user)?;
+    dispatch::emit(&mut a, &mut l, user, idle)?;
     interrupts::emit(&mut a, &mut l, user)?;
     keys::emit(&mut a, &mut l)?;
     status::emit(&mut a, &mut l)?;

@@ -1,0 +1,72 @@
+//! The driver program: carries out the host's commands at CPL 3, on as many vCPUs as there are.
+//!
+//! It is compiled by the build script without the standard library, for the host's own target, at a fixed address.
+//! Interrupts are off: it polls. Every access to a device is one plain `mov`, which every KVM's emulator knows.
+#![no_std]
+#![no_main]
+
+mod arena;
+mod block;
+mod io;
+mod pci;
+mod registers;
+#[path = "../src/driver.rs"]
+#[expect(dead_code, reason = "some of it is the host's part")]
+mod shared;
+mod storm;
+mod virtio;
+
+use io::Line;
+use shared::{Command, OUTCOME_PANIC, OUTCOME_UNKNOWN};
+
+/// Entered by each vCPU on its own stack.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".text.driver")]
+pub extern "C" fn driver(vcpu: u64) -> ! {
+    let line = Line::of(vcpu);
+    let mut done = line.done();
+    loop {
+        let (command, sequence) = line.command();
+        if sequence == done {
+            core::hint::spin_loop();
+            continue;
+        }
+        line.clear_results();
+        let outcome = carry_out(&line, vcpu, command);
+        line.result(0, outcome);
+        done = sequence;
+        line.finish(sequence);
+    }
+}
+
+fn carry_out(line: &Line, vcpu: u64, command: u32) -> u64 {
+    const PROBE: u32 = Command::Probe as u32;
+    const BLOCK: u32 = Command::Block as u32;
+    const STORM: u32 = Command::Storm as u32;
+    const READ_LOOP: u32 = Command::ReadLoop as u32;
+    let end = match command {
+        PROBE => pci::probe(line),
+        BLOCK => block::run(line, vcpu),
+        STORM => storm::run(line, vcpu),
+        READ_LOOP => io::read_loop(line),
+        _ => return OUTCOME_UNKNOWN,
+    };
+    end.err().unwrap_or(shared::OUTCOME_DONE)
+}
+
+/// The core library was compiled for unwinding and names this; nothing here unwinds.
+#[unsafe(no_mangle)]
+pub extern "C" fn rust_eh_personality() {}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // Whose panic it is, the stack tells.
+    let here = 0_u8;
+    let stack = (&raw const here).addr() as u64;
+    let line = Line::of((stack - shared::STACKS) / shared::STACK_SIZE);
+    line.result(0, OUTCOME_PANIC);
+    line.finish(line.command().1);
+    loop {
+        core::hint::spin_loop();
+    }
+}

@@ -1,0 +1,116 @@
+//! The driver guest's shared memory: where the host writes commands, and where each vCPU answers.
+//!
+//! ```text
+//!   host:   arguments, then COMMAND = number of the command | sequence << 32
+//!   vCPU:   sees a new sequence ─▶ carries it out ─▶ results, then DONE = sequence
+//! ```
+//!
+//! One file for both sides, as with [`crate::layout`].
+
+/// Where the driver program is loaded and entered at CPL 3: rdi = the vCPU's index, rsp = its stack.
+pub const CODE: u64 = 0x80_0000;
+/// End (exclusive) of the program.
+pub const CODE_LIMIT: u64 = 0x90_0000;
+/// vCPUs that can run it at once.
+pub const MAX_VCPUS: u64 = 8;
+/// The lowest stack; each vCPU's grows down from the end of its own.
+pub const STACKS: u64 = 0x90_0000;
+/// Bytes of one stack.
+pub const STACK_SIZE: u64 = 0x2_0000;
+/// The lines of commands, one a vCPU.
+pub const LINES: u64 = 0xA0_0000;
+/// Bytes of one line.
+pub const LINE_SIZE: u64 = 256;
+/// Rings and buffers: an area for each vCPU.
+pub const ARENAS: u64 = 0x100_0000;
+/// Bytes of one area.
+pub const ARENA_SIZE: u64 = 0x80_0000;
+/// End (exclusive) of all memory that the driver guest uses.
+pub const MEMORY_END: u64 = ARENAS + ARENA_SIZE * MAX_VCPUS;
+
+/// First address of PCI functions' registers that the driver can reach.
+pub const PCI_START: u64 = 0xC000_0000;
+/// PCI configuration space of bus 0 (ECAM), where the VMM has it.
+pub const ECAM: u64 = 0xF000_0000;
+/// End (exclusive) of what is mapped of it.
+pub const PCI_END: u64 = 0xF020_0000;
+
+/// Line, u64: the command: its number, and its sequence in the upper half.
+pub const COMMAND: u64 = 0;
+/// Line, u64: the sequence of the command that was carried out last.
+pub const DONE: u64 = 8;
+/// Line, u64: not zero: a command that goes on until it is told to stop stops.
+pub const STOP: u64 = 16;
+/// Line, u64: rounds of the command so far.
+pub const PROGRESS: u64 = 24;
+/// Line, u64s: arguments.
+pub const ARGUMENTS: u64 = 64;
+/// Line, u64s: results.
+pub const RESULTS: u64 = 128;
+
+/// A command's number, in the lower half of [`COMMAND`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Command {
+    /// Looks for virtio functions. Result 1: how many; then from 2 on slot << 16 | device id.
+    Probe = 1,
+    /// Block requests of a device.
+    /// Arguments: slot, requests, bytes of each, depth, sectors of the disk, pattern ([`Pattern`]), seed.
+    /// Results: outcome, requests done, TSC ticks, bad data.
+    Block = 2,
+    /// Sends packets. Arguments: slot, packets, bytes of each, batch. Results: outcome, packets, TSC ticks.
+    Transmit = 3,
+    /// Receives packets until so many came. Arguments: slot, packets. Results: outcome, packets, TSC ticks.
+    Receive = 4,
+    /// Resets, negotiates, activates and uses a device over and over, until stopped.
+    /// Arguments: slot, what is done besides ([`storm`]), seed.
+    /// Results: outcome, activations, requests, moves of BARs, refusals.
+    Storm = 5,
+    /// Reads an MMIO register over and over. Arguments: address, rounds. Results: outcome, TSC ticks.
+    ReadLoop = 6,
+}
+
+/// How a command's requests go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Pattern {
+    /// Reads at random places.
+    RandomRead = 0,
+    /// Writes at random places.
+    RandomWrite = 1,
+    /// Reads one after the other.
+    SequentialRead = 2,
+    /// Writes one after the other.
+    SequentialWrite = 3,
+    /// Writes what depends on place and seed, reads it back and compares.
+    Verify = 4,
+}
+
+/// What a storm does besides: a union.
+pub mod storm {
+    /// Uses the `PCI_CFG` window instead of the BAR for some of the accesses.
+    pub const WINDOW: u64 = 1;
+    /// Moves the BAR between activations.
+    pub const MOVE_BAR: u64 = 2;
+    /// Block requests between activation and reset.
+    pub const REQUESTS: u64 = 4;
+}
+
+/// Result 0 of most commands: went well.
+pub const OUTCOME_DONE: u64 = 0;
+/// No virtio function in the slot, or not of the type.
+pub const OUTCOME_NO_DEVICE: u64 = 1;
+/// The device does not take the features.
+pub const OUTCOME_FEATURES: u64 = 2;
+/// The device asked to be reset.
+pub const OUTCOME_NEEDS_RESET: u64 = 3;
+/// A request failed by its status.
+pub const OUTCOME_REQUEST: u64 = 4;
+/// A request of which the device gave back something else than was asked.
+pub const OUTCOME_DATA: u64 = 5;
+/// A register has not the value that it must have: result 1 says where, result 2 what.
+pub const OUTCOME_REGISTER: u64 = 6;
+/// The program panicked.
+pub const OUTCOME_PANIC: u64 = 7;
+/// There is no such command.
+pub const OUTCOME_UNKNOWN: u64 = 8;
