@@ -12,9 +12,7 @@ mod trampoline;
 mod user;
 
 use crate::driver;
-use crate::layout::{
-    ENTRY, IDT, IMAGE_BASE, IMAGE_LIMIT, MEMORY_END, TRAMPOLINE_IMAGE, USER_CODE,
-};
+use crate::layout::{ENTRY, IDT, IMAGE_BASE, IMAGE_LIMIT, MEMORY_END, TRAMPOLINE_IMAGE, USER_CODE};
 use std::error::Error;
 
 /// What vCPUs do in the mode that is called halt.
@@ -37,8 +35,7 @@ pub fn driver_image(program: Vec<u8>) -> Result<Vec<u8>, Box<dyn Error>> {
     if program.len() as u64 > room {
         return Err(format!("the driver has {} bytes, room for {room}", program.len()).into());
     }
-    let program =
-        elf::Segment { bytes: program, address: driver::CODE, end: driver::MEMORY_END };
+    let program = elf::Segment { bytes: program, address: driver::CODE, end: driver::MEMORY_END };
     Ok(elf::file(&[guest(Idle::Driver)?, program]))
 }
 

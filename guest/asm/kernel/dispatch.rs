@@ -5,9 +5,7 @@ use crate::asm::Idle;
 use crate::asm::trampoline::CR4;
 use crate::asm::user::User;
 use crate::driver;
-use crate::layout::{
-    CONTROL_MODE, LINE_ACK, LINE_HEARTBEAT, LINE_SIZE, LINES, USER_CS, USER_DS,
-};
+use crate::layout::{CONTROL_MODE, LINE_ACK, LINE_HEARTBEAT, LINE_SIZE, LINES, USER_CS, USER_DS};
 use crate::mode::Mode;
 use iced_x86::code_asm::*;
 

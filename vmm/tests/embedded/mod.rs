@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(unused_imports, reason = "each test file uses a part of it")]
 
+pub mod driver;
 pub mod probe;
 pub mod scheduled;
 pub mod screen;

@@ -1,0 +1,108 @@
+//! The driver guest: a VM whose vCPUs drive virtio devices as the test tells them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use stillpoint_guest::driver::{self, Command};
+use vm_memory::{Bytes, GuestAddress};
+use vmm::config::{ConsoleConfig, ConsoleMode, VmConfig};
+use vmm::vm::Machine;
+
+use super::TestVm;
+
+/// Bytes of RAM that the driver guest needs.
+const RAM: u64 = driver::MEMORY_END;
+
+/// A VM with the driver guest.
+pub struct DriverVm {
+    pub vm: TestVm,
+    sequences: Vec<u64>,
+}
+
+/// What a command came to: result 0 is the outcome.
+pub type Results = [u64; 16];
+
+impl DriverVm {
+    /// Boots it with whatever `devices` puts into the configuration.
+    pub fn boot(vcpus: u32, devices: impl FnOnce(&mut VmConfig)) -> Self {
+        let mut config = super::config(vcpus, &format!("vcpus={vcpus} quiet"));
+        config.memory.size = RAM;
+        devices(&mut config);
+        let image = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(image.path(), stillpoint_guest::DRIVER_IMAGE).unwrap();
+        config.payload.kernel = Some(image.path().to_owned());
+        let vm = TestVm::with(config, |_| ConsoleConfig::of_mode(ConsoleMode::Null));
+        vm.start();
+        Self { vm, sequences: vec![0; vcpus as usize] }
+    }
+
+    fn machine(&self) -> Arc<Machine> {
+        self.vm.machine()
+    }
+
+    fn place(vcpu: usize, offset: u64) -> GuestAddress {
+        GuestAddress(driver::LINES + driver::LINE_SIZE * vcpu as u64 + offset)
+    }
+
+    fn load(&self, vcpu: usize, offset: u64) -> u64 {
+        let place = Self::place(vcpu, offset);
+        self.machine().ram.memory().load(place, Ordering::Acquire).unwrap()
+    }
+
+    fn store(&self, vcpu: usize, offset: u64, value: u64) {
+        let place = Self::place(vcpu, offset);
+        self.machine().ram.memory().store(value, place, Ordering::Release).unwrap();
+    }
+
+    /// Gives a vCPU something to do.
+    pub fn begin(&mut self, vcpu: usize, command: Command, arguments: &[u64]) {
+        for (index, argument) in (0..).zip(arguments) {
+            self.store(vcpu, driver::ARGUMENTS + 8 * index, *argument);
+        }
+        self.store(vcpu, driver::STOP, 0);
+        self.sequences[vcpu] += 1;
+        self.store(vcpu, driver::COMMAND, self.sequences[vcpu] << 32 | command as u64);
+    }
+
+    /// Tells a vCPU to come to an end.
+    pub fn stop(&self, vcpu: usize) {
+        self.store(vcpu, driver::STOP, 1);
+    }
+
+    /// Whether a vCPU has done what it was told.
+    pub fn is_done(&self, vcpu: usize) -> bool {
+        self.load(vcpu, driver::DONE) == self.sequences[vcpu]
+    }
+
+    /// Rounds of a command that goes on.
+    pub fn progress(&self, vcpu: usize) -> u64 {
+        self.load(vcpu, driver::PROGRESS)
+    }
+
+    /// The results so far.
+    pub fn results(&self, vcpu: usize) -> Results {
+        std::array::from_fn(|index| self.load(vcpu, driver::RESULTS + 8 * index as u64))
+    }
+
+    /// Waits for the end of what a vCPU does.
+    pub fn end(&self, vcpu: usize) -> Results {
+        super::until(
+            "the driver",
+            || self.is_done(vcpu),
+            || {
+                format!(
+                    "{:?}\n{:?}",
+                    self.results(vcpu),
+                    vmm::control::VmmControl::info(&*self.vm.vmm)
+                )
+            },
+        );
+        self.results(vcpu)
+    }
+
+    /// Has a vCPU do something, and waits for it.
+    pub fn run(&mut self, vcpu: usize, command: Command, arguments: &[u64]) -> Results {
+        self.begin(vcpu, command, arguments);
+        self.end(vcpu)
+    }
+}
