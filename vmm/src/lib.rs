@@ -6,6 +6,7 @@ pub mod config;
 pub mod consoles;
 pub mod control;
 pub mod cpuid;
+pub mod host_devices;
 pub mod memory;
 pub mod process;
 pub mod sched;

@@ -1,4 +1,4 @@
-//! The AML name space: processors, legacy devices, and the soft-off state.
+//! The AML name space: processors, legacy devices, PCI with its hotplug, and the soft-off state.
 
 use acpi_tables::Aml;
 use acpi_tables::aml::{
@@ -7,7 +7,7 @@ use acpi_tables::aml::{
 use acpi_tables::sdt::Sdt;
 
 use super::registers::SLEEP_TYPE_S5;
-use super::{LegacyDevice, OEM_ID, OEM_REVISION, OEM_TABLE_ID};
+use super::{LegacyDevice, OEM_ID, OEM_REVISION, OEM_TABLE_ID, Platform, ged, pci};
 
 /// 64-bit integers in AML need revision 2.
 const REVISION: u8 = 2;
@@ -15,14 +15,16 @@ const REVISION: u8 = 2;
 /// `_STA`: present, enabled, shown, working (ACPI 6.5, 6.3.7).
 const PRESENT: u8 = 0xF;
 
-pub(super) fn build(boot_vcpus: u32, devices: &[LegacyDevice]) -> Vec<u8> {
+pub(super) fn build(platform: &Platform<'_>) -> Vec<u8> {
     let mut system_bus = Vec::new();
-    for vcpu in 0..boot_vcpus {
+    for vcpu in 0..platform.boot_vcpus {
         processor(&mut system_bus, vcpu);
     }
-    for device in devices {
+    for device in platform.devices {
         legacy(&mut system_bus, *device);
     }
+    pci::build(&mut system_bus, platform.pci);
+    ged::build(&mut system_bus);
     let mut aml = Scope::raw(Path::new("\\_SB_"), system_bus);
     let off = Package::new(vec![&SLEEP_TYPE_S5, &0u8]);
     Name::new(Path::new("\\_S5_"), &off).to_aml_bytes(&mut aml);

@@ -2,8 +2,9 @@
 //! switch itself off.
 //!
 //! ```text
-//!  RSDP ──> XSDT ─┬─> FADT ──> DSDT   (AML: processors, COM1, COM2, RTC, \_S5)
-//!                 └─> MADT            (local APICs, I/O APIC, NMI wiring)
+//!  RSDP ──> XSDT ─┬─> FADT ──> DSDT   (AML: processors, COM1, COM2, RTC, PCI, hotplug, \_S5)
+//!                 ├─> MADT            (local APICs, I/O APIC, NMI wiring)
+//!                 └─> MCFG            (PCI configuration space)
 //! ```
 //!
 //! The platform is *hardware-reduced* (ACPI 6.5, 3.11.1): no PM timer, no PM1 registers, no SCI,
@@ -18,7 +19,9 @@
 //! - all tables lie in the area that the memory map calls ACPI.
 mod dsdt;
 mod fadt;
+mod ged;
 mod madt;
+mod pci;
 mod registers;
 mod tables;
 

@@ -6,8 +6,9 @@ use acpi_tables::xsdt::XSDT;
 use thiserror::Error;
 use vm_memory::{Bytes, GuestAddress};
 
-use super::{OEM_ID, OEM_REVISION, OEM_TABLE_ID, dsdt, fadt, madt};
+use super::{OEM_ID, OEM_REVISION, OEM_TABLE_ID, dsdt, fadt, madt, pci};
 use crate::cpuid::{Topology, TopologyError};
+use crate::memory::layout::PciWindows;
 use crate::memory::{GuestRam, layout};
 
 /// What the tables describe.
@@ -19,6 +20,8 @@ pub struct Platform<'a> {
     pub boot_vcpus: u32,
     /// Legacy devices that exist.
     pub devices: &'a [LegacyDevice],
+    /// Where PCI functions' registers may go.
+    pub pci: PciWindows,
 }
 
 /// A device at its customary ports, which no bus discovers.
@@ -78,13 +81,15 @@ pub fn build(platform: &Platform<'_>) -> Result<Vec<Table>, AcpiError> {
     if platform.boot_vcpus > MAX_PROCESSORS {
         return Err(AcpiError::TooMany { vcpus: platform.boot_vcpus });
     }
-    let mut placer = Placer { next: layout::ACPI_TABLES.0, tables: Vec::with_capacity(5) };
-    let dsdt = placer.place(*b"DSDT", dsdt::build(platform.boot_vcpus, platform.devices));
+    let mut placer = Placer { next: layout::ACPI_TABLES.0, tables: Vec::with_capacity(6) };
+    let dsdt = placer.place(*b"DSDT", dsdt::build(platform));
     let fadt = placer.place(*b"FACP", fadt::build(dsdt, platform.devices));
     let madt = placer.place(*b"APIC", madt::build(platform.topology, platform.boot_vcpus)?);
+    let mcfg = placer.place(*b"MCFG", pci::mcfg());
     let mut xsdt = XSDT::new(OEM_ID, OEM_TABLE_ID, OEM_REVISION);
     xsdt.add_entry(fadt);
     xsdt.add_entry(madt);
+    xsdt.add_entry(mcfg);
     let xsdt = placer.place(*b"XSDT", bytes_of(&xsdt));
     let Placer { next: end, mut tables } = placer;
     if end > layout::RSDP.0 {

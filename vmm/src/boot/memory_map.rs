@@ -23,7 +23,10 @@ pub(super) struct Range {
 /// The ranges of a VM with this RAM, by ascending address. What is in none of them is free for
 /// devices: the 32-bit hole below the platform's own part.
 pub(super) fn ranges(ram: &GuestRam) -> Vec<Range> {
-    use layout::{ACPI_TABLES, EBDA_START, FIRMWARE, HIGH_MEMORY, HOLE_END, PLATFORM_START};
+    use layout::{
+        ACPI_TABLES, EBDA_START, ECAM, FIRMWARE, HIGH_MEMORY, HOLE_END, PLATFORM_START,
+        REGISTERS_END,
+    };
     let span = |start: u64, end: u64, kind| Range { start, size: end - start, kind };
     let [(_, low), (high_start, high)] = layout::split(ram.size());
     let mut ranges = vec![
@@ -32,6 +35,8 @@ pub(super) fn ranges(ram: &GuestRam) -> Vec<Range> {
         span(ACPI_TABLES.0, FIRMWARE.0, Kind::Acpi),
         span(FIRMWARE.0, HIGH_MEMORY.0, Kind::Reserved),
         span(HIGH_MEMORY.0, low, Kind::Ram),
+        // Linux trusts the ECAM of the tables only where this map reserves it.
+        span(ECAM.0, REGISTERS_END.0, Kind::Reserved),
         span(PLATFORM_START.0, HOLE_END.0, Kind::Reserved),
     ];
     if high > 0 {

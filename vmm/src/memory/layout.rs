@@ -11,6 +11,27 @@ pub const HOLE_START: GuestAddress = GuestAddress(3 << 30);
 /// First address after the 32-bit hole (4 GiB), where RAM goes on.
 pub const HOLE_END: GuestAddress = GuestAddress(4 << 30);
 
+/// The end of the part of the hole that is PCI's, where functions' registers go (0xC000_0000 to 0xEFFF_FFFF).
+pub const PCI_END: GuestAddress = GuestAddress(0xF000_0000);
+
+/// PCI configuration space as memory (ECAM): one bus, 32 devices of 8 functions with 4 KiB each.
+pub const ECAM: GuestAddress = GuestAddress(0xF000_0000);
+
+/// Bytes of it.
+pub const ECAM_SIZE: u64 = 1 << 20;
+
+/// The registers through which PCI devices come and go.
+pub const PCI_HOTPLUG: GuestAddress = GuestAddress(0xF010_0000);
+
+/// The register that says what the guest is to look at.
+pub const GED: GuestAddress = GuestAddress(0xF010_1000);
+
+/// The end of these registers, a page each.
+pub const REGISTERS_END: GuestAddress = GuestAddress(0xF010_2000);
+
+/// The interrupt line of [`GED`]: the one that a PC has for its power management events.
+pub const GED_GSI: u32 = 9;
+
 /// The upper part of the hole that belongs to the platform itself: I/O APIC, local APICs, and
 /// the pages that KVM wants for itself. The memory map calls it reserved.
 pub const PLATFORM_START: GuestAddress = GuestAddress(0xFEC0_0000);
@@ -62,6 +83,26 @@ pub fn end_of_ram(size: u64) -> Option<u64> {
     }
 }
 
+/// Where PCI functions' registers may go: first address and the one past the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PciWindows {
+    /// Below 4 GiB.
+    pub low: (u64, u64),
+    /// Above RAM, if there is room.
+    pub high: Option<(u64, u64)>,
+}
+
+/// The windows of a guest with `size` bytes of RAM, whose processors have `address_bits` bits of physical address.
+/// The high one is the upper half of the address space, or what RAM leaves of it, in whole GiB.
+pub fn pci_windows(size: u64, address_bits: u8) -> PciWindows {
+    let low = (HOLE_START.0, PCI_END.0);
+    let end = 1_u64.checked_shl(address_bits.into()).unwrap_or(u64::MAX);
+    let above_ram = end_of_ram(size).map(|end| end.max(HOLE_END.0).next_multiple_of(1 << 30));
+    let start = above_ram.map(|start| start.max(end / 2));
+    let high = start.filter(|start| *start < end).map(|start| (start, end));
+    PciWindows { low, high }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,6 +123,16 @@ mod tests {
     fn the_rest_goes_on_at_four_gibibytes() {
         assert_eq!(split(5 << 30), [(GuestAddress(0), 3 << 30), (HOLE_END, 2 << 30)]);
         assert_eq!(end_of_ram(5 << 30), Some(6 << 30));
+    }
+
+    #[test]
+    fn pci_has_its_windows_beside_ram() {
+        let low = (3 << 30, 0xF000_0000);
+        let small = PciWindows { low, high: Some((32 << 30, 64 << 30)) };
+        assert_eq!(pci_windows(512 << 20, 36), small);
+        let large = PciWindows { low, high: Some((51 << 30, 64 << 30)) };
+        assert_eq!(pci_windows(50 << 30, 36), large);
+        assert_eq!(pci_windows(63 << 30, 36), PciWindows { low, high: None });
     }
 
     #[test]

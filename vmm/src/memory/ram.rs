@@ -123,11 +123,36 @@ impl GuestRam {
     /// may or may not survive.
     pub fn discard(&self) -> Result<(), MemoryError> {
         let size = self.inner.size;
-        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        rustix::fs::fallocate(&*self.inner.memfd, flags, 0, size)
+        rustix::fs::fallocate(&*self.inner.memfd, PUNCH, 0, size)
             .map_err(|errno| host("discard", size, errno))
     }
+
+    /// Gives whole pages back to the host; they read as zeros from now on. The range may run over regions that
+    /// adjoin.
+    ///
+    /// # Errors
+    /// A part of it is no RAM; what comes before that part is given back. Or the host refuses.
+    pub fn discard_range(&self, gpa: GuestAddress, len: u64) -> io::Result<()> {
+        let (mut start, mut left) = (gpa.0, len);
+        while left > 0 {
+            let inside = |region: &RamRegion| {
+                start >= region.gpa.0 && start - region.gpa.0 < region.size
+            };
+            let region = self.regions().find(inside);
+            let region = region.ok_or_else(|| {
+                io::Error::new(io::ErrorKind::InvalidInput, format!("{start:#x} is no RAM"))
+            })?;
+            let offset = start - region.gpa.0;
+            let part = left.min(region.size - offset);
+            rustix::fs::fallocate(&*self.inner.memfd, PUNCH, region.memfd_offset + offset, part)?;
+            (start, left) = (start + part, left - part);
+        }
+        Ok(())
+    }
 }
+
+/// The memfd keeps its size; the pages go.
+const PUNCH: FallocateFlags = FallocateFlags::PUNCH_HOLE.union(FallocateFlags::KEEP_SIZE);
 
 /// Checks everything that can be checked before the host is asked. Returns the huge page size.
 fn check(config: &MemoryConfig, address_bits: u8) -> Result<Option<u64>, MemoryError> {

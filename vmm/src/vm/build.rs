@@ -16,11 +16,11 @@ use kvm_bindings::{
 };
 use kvm_ioctls::{Cap, VmFd};
 use vcpu_state::sync::Arc;
-use vcpu_state::{Deadline, Group, PauseError, Ticket};
+use vcpu_state::{Deadline, Group, Ticket};
 
 use super::kvm::{KvmError, KvmHost};
 use super::threads::Threads;
-use super::{Machine, OnVcpuEnd, PowerRequests, Vm};
+use super::{Machine, OnVcpuEnd, PowerRequests, Still, StillError, Vm};
 use crate::acpi::{self, AcpiError, Platform};
 use crate::boot::{self, BootError, EntryPreference, KernelSource, Payload};
 use crate::config::VmConfig;
@@ -87,7 +87,7 @@ pub enum BuildError {
     Spawn(#[from] SpawnError),
     /// The hold that vCPU threads start under.
     #[error(transparent)]
-    Hold(#[from] PauseError),
+    Hold(#[from] StillError),
 }
 
 /// What a VM is built from.

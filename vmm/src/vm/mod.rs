@@ -12,7 +12,9 @@
 mod build;
 mod kvm;
 mod machine;
+mod pci;
 mod power;
+mod still;
 mod threads;
 mod throttle;
 
@@ -20,7 +22,7 @@ use std::time::Duration;
 
 use kvm_ioctls::VmFd;
 use vcpu_state::sync::Arc;
-use vcpu_state::{Completer, Deadline, Group, OneShot, PauseError, PauseParts, Quiesced, Resumed};
+use vcpu_state::{Completer, Deadline, Group, OneShot, PauseParts, Resumed};
 
 use crate::control::Inbox;
 
@@ -28,6 +30,8 @@ pub use build::{BuildError, Builder, make_room_for_files};
 pub use kvm::{KvmError, KvmHost};
 pub use machine::Machine;
 pub use power::PowerRequests;
+use still::Still;
+pub use still::StillError;
 use threads::{Home, Threads};
 pub use threads::{OnVcpuEnd, SeatError};
 pub use throttle::throttle;
@@ -40,14 +44,16 @@ const PAUSE_DEADLINE: Deadline = Deadline::After(Duration::from_secs(30));
 pub struct Vm {
     machine: Arc<Machine>,
     group: Arc<Group>,
+    /// The words of its devices' workers.
+    workers: Arc<Group>,
     threads: Threads,
     /// The operator's hold: there from the build to the start, and from a pause to its resume.
-    held: Option<Quiesced>,
+    held: Option<Still>,
     inbox: Arc<Inbox>,
     /// What vCPUs wait for that asked for power-off or reset; done when the VM goes away.
     #[expect(dead_code, reason = "its drop is what it is for")]
     power_taken: Completer,
-    kvm: VmFd,
+    kvm: Arc<VmFd>,
 }
 
 /// A resume that is done but for waking the threads, which its drop has the control thread do.
@@ -94,20 +100,20 @@ impl Vm {
         &self.group
     }
 
-    /// Stops every vCPU at a consistent point. Pausing what is paused is done already.
+    /// Stops every vCPU and device worker at a consistent point. Pausing what is paused is done already.
     ///
     /// # Errors
-    /// The vCPUs that did not stop; all run again.
-    pub fn pause(&mut self) -> Result<Duration, PauseError> {
+    /// What did not stop; all run again.
+    pub fn pause(&mut self) -> Result<Duration, StillError> {
         if self.held.is_none() {
-            self.held = Some(self.group.pause(PAUSE_DEADLINE)?);
+            self.held = Some(Still::reach(&self.group, &self.workers, PAUSE_DEADLINE)?);
         }
-        Ok(self.held.as_ref().map_or(Duration::ZERO, Quiesced::latency))
+        Ok(self.held.as_ref().map_or(Duration::ZERO, Still::latency))
     }
 
     /// Where the time of the pause went that is in force, if one is.
     pub fn pause_parts(&self) -> Option<PauseParts> {
-        self.held.as_ref().map(Quiesced::parts)
+        self.held.as_ref().map(Still::parts)
     }
 
     /// Lets the vCPUs go on (or, after the build, begin). Their threads wake when the answer is dropped.

@@ -1,0 +1,41 @@
+//! The Generic Event Device (ACPI 6.5, 5.6.9): the one interrupt that tells the guest to look at a controller.
+
+use acpi_tables::Aml;
+use acpi_tables::aml::{
+    And, Device, Field, FieldAccessType, FieldEntry, FieldLockRule, FieldUpdateRule, If, Interrupt,
+    Local, Memory32Fixed, Method, MethodCall, Name, OpRegion, OpRegionSpace, Path, ResourceTemplate,
+    Store,
+};
+use devices::ged::GedEvent;
+
+use crate::memory::layout;
+
+/// Builds it. Reading the register clears it.
+pub(super) fn build(aml: &mut Vec<u8>) {
+    // The layout keeps it below 4 GiB.
+    let base = u32::try_from(layout::GED.0).unwrap_or(u32::MAX);
+    let hid = Name::new("_HID".into(), &"ACPI0013");
+    let uid = Name::new("_UID".into(), &0_u8);
+    let memory = Memory32Fixed::new(true, base, 4);
+    // Consumer, edge-triggered, active high, not shared.
+    let interrupt = Interrupt::new(true, true, false, false, layout::GED_GSI);
+    let resources = ResourceTemplate::new(vec![&memory, &interrupt]);
+    let resources = Name::new("_CRS".into(), &resources);
+    let region = OpRegion::new("GRGN".into(), OpRegionSpace::SystemMemory, &base, &4_u8);
+    let fields = Field::new(
+        "GRGN".into(),
+        FieldAccessType::DWord,
+        FieldLockRule::NoLock,
+        FieldUpdateRule::WriteAsZeroes,
+        vec![FieldEntry::Named(*b"GEVT", 32)],
+    );
+    let register = Path::new("GEVT");
+    let read = Store::new(&Local(0), &register);
+    let pci_bit = GedEvent::PciHotplug.bit();
+    let is_pci = And::new(&Local(1), &Local(0), &pci_bit);
+    let scan = MethodCall::new("\\_SB_.PHPR.PSCN".into(), vec![]);
+    let pci = If::new(&is_pci, vec![&scan]);
+    let event = Method::new("_EVT".into(), 1, true, vec![&read, &pci]);
+    Device::new("GED0".into(), vec![&hid, &uid, &resources, &region, &fields, &event])
+        .to_aml_bytes(aml);
+}

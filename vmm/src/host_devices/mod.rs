@@ -1,0 +1,238 @@
+//! The host's ends of a VM's devices: open images, taps, sockets, with the virtio devices around them.
+//!
+//! ```text
+//!   VmConfig ──open──▶ HostDevice ──plug──▶ a card in the VM ──(reboot: unplugged and plugged again)──▶ …
+//!                          └── dropped with the last of: its card, the list here
+//! ```
+//!
+//! They are opened at the first boot, or when they are added, and outlive reboots: an image stays locked and a tap keeps its
+//! packets while the guest restarts.
+
+mod convert;
+mod ram;
+
+use std::path::PathBuf;
+
+use devices::CounterSource;
+use devices::virtio::VirtioDevice;
+use devices::virtio::balloon::{Balloon, BalloonError};
+use devices::virtio::block::{BlockDevice, BlockError};
+use devices::virtio::console::{ConsoleSize, VirtioConsole};
+use devices::virtio::net::{Net, NetError};
+use devices::virtio::rng::{Rng, RngError};
+use devices::virtio::vsock::{Vsock, VsockError};
+use vcpu_state::sync::Arc;
+
+use crate::config::VmConfig;
+use crate::consoles::Consoles;
+use crate::memory::GuestRam;
+use ram::BalloonRam;
+
+/// A device's host side could not be opened. None of it is left open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenDeviceError {
+    /// A disk's image.
+    #[error("disk {id}: {source}")]
+    Disk {
+        /// The disk.
+        id: String,
+        /// Why.
+        source: BlockError,
+    },
+    /// A network card's tap.
+    #[error("network device {id}: {source}")]
+    Net {
+        /// The card.
+        id: String,
+        /// Why.
+        source: NetError,
+    },
+    /// The source of entropy.
+    #[error("rng: {0}")]
+    Rng(#[from] RngError),
+    /// The socket of a socket device.
+    #[error("vsock {id}: {source}")]
+    Vsock {
+        /// The device.
+        id: String,
+        /// Why.
+        source: VsockError,
+    },
+    /// The balloon's size.
+    #[error("balloon: {0}")]
+    Balloon(#[from] BalloonError),
+    /// The console's events.
+    #[error("console: {0}")]
+    Console(std::io::Error),
+    /// An open tap that was named by its number.
+    #[error("network device {id}: {source}")]
+    Descriptor {
+        /// The card.
+        id: String,
+        /// Why it cannot be used.
+        source: std::io::Error,
+    },
+    /// A device of the configuration has no id: it was not checked.
+    #[error("a device of the configuration has no id")]
+    NoId,
+}
+
+/// What kind of device it is, with what is only that kind's.
+enum Kind {
+    Disk(Arc<BlockDevice>),
+    Net(Arc<Net>),
+    Rng(Arc<Rng>),
+    Console(Arc<VirtioConsole>),
+    Vsock(Arc<Vsock>),
+    Balloon(Arc<Balloon>, Arc<BalloonRam>),
+}
+
+/// One device.
+pub struct HostDevice {
+    id: String,
+    kind: Kind,
+}
+
+impl HostDevice {
+    /// What it is called.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// As the guest's transport sees it.
+    pub fn virtio(&self) -> Arc<dyn VirtioDevice> {
+        match &self.kind {
+            Kind::Disk(disk) => Arc::clone(disk) as _,
+            Kind::Net(net) => Arc::clone(net) as _,
+            Kind::Rng(rng) => Arc::clone(rng) as _,
+            Kind::Console(console) => Arc::clone(console) as _,
+            Kind::Vsock(vsock) => Arc::clone(vsock) as _,
+            Kind::Balloon(balloon, _) => Arc::clone(balloon) as _,
+        }
+    }
+
+    /// Its disk, if it is one.
+    pub fn disk(&self) -> Option<&BlockDevice> {
+        if let Kind::Disk(disk) = &self.kind { Some(disk) } else { None }
+    }
+
+    /// Its balloon, if it is one.
+    pub fn balloon(&self) -> Option<&Balloon> {
+        if let Kind::Balloon(balloon, _) = &self.kind { Some(balloon) } else { None }
+    }
+
+    /// The RAM of the VM that it is plugged into next.
+    pub fn meet(&self, ram: &GuestRam) {
+        if let Kind::Balloon(_, of) = &self.kind {
+            of.meet(ram);
+        }
+    }
+}
+
+impl CounterSource for HostDevice {
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        match &self.kind {
+            Kind::Disk(disk) => disk.counters(),
+            Kind::Net(net) => net.counters(),
+            Kind::Rng(rng) => rng.counters(),
+            Kind::Console(console) => console.counters(),
+            Kind::Vsock(vsock) => vsock.counters(),
+            Kind::Balloon(balloon, _) => balloon.counters(),
+        }
+    }
+}
+
+/// The devices of a VM, in the order in which they get their slots.
+#[derive(Default)]
+pub struct HostDevices {
+    devices: Vec<Arc<HostDevice>>,
+}
+
+impl HostDevices {
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<HostDevice>> {
+        self.devices.iter()
+    }
+
+    /// Opens what the configuration has and is not open yet.
+    ///
+    /// # Errors
+    /// The first that cannot be opened. Those opened before stay as they are, so that another try finds them.
+    pub fn open(&mut self, config: &VmConfig, consoles: &Consoles) -> Result<(), OpenDeviceError> {
+        for disk in &config.disks {
+            self.open_one(disk.id.as_ref(), |id| {
+                let options = convert::disk(id, disk);
+                let failed = |source| OpenDeviceError::Disk { id: id.to_owned(), source };
+                Ok(Kind::Disk(Arc::new(BlockDevice::open(options).map_err(failed)?)))
+            })?;
+        }
+        for net in &config.net {
+            self.open_one(net.id.as_ref(), |id| {
+                let options = convert::net(id, net)?;
+                let failed = |source| OpenDeviceError::Net { id: id.to_owned(), source };
+                Ok(Kind::Net(Arc::new(Net::new(id.to_owned(), options).map_err(failed)?)))
+            })?;
+        }
+        self.open_one(config.rng.id.as_ref(), |id| {
+            Ok(Kind::Rng(Arc::new(Rng::open(id, &config.rng.src)?)))
+        })?;
+        if let Some(host) = &consoles.console {
+            self.open_one(Some(&CONSOLE.to_owned()), |id| {
+                let output = Arc::clone(host.port()) as _;
+                let console = VirtioConsole::new(id, output, ConsoleSize::default());
+                let console = Arc::new(console.map_err(OpenDeviceError::Console)?);
+                // Last: input finds a device that can take it.
+                host.port().attach(&console);
+                Ok(Kind::Console(console))
+            })?;
+        }
+        if let Some(vsock) = &config.vsock {
+            self.open_one(vsock.id.as_ref(), |id| open_vsock(id, vsock.cid, vsock.socket.clone()))?;
+        }
+        if let Some(balloon) = &config.balloon {
+            self.open_one(balloon.id.as_ref(), |id| {
+                let ram = Arc::new(BalloonRam::default());
+                let options = convert::balloon(balloon);
+                let balloon = Balloon::new(id.to_owned(), options, Arc::clone(&ram) as _)?;
+                Ok(Kind::Balloon(Arc::new(balloon), ram))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The one with this id.
+    pub fn find(&self, id: &str) -> Option<&Arc<HostDevice>> {
+        self.devices.iter().find(|device| device.id == id)
+    }
+
+    /// Lets go of one; its host side closes with its card, if it has one.
+    pub fn forget(&mut self, id: &str) {
+        self.devices.retain(|device| device.id != id);
+    }
+
+    /// Lets go of all.
+    pub fn clear(&mut self) {
+        self.devices.clear();
+    }
+
+    fn open_one(
+        &mut self,
+        id: Option<&String>,
+        open: impl FnOnce(&str) -> Result<Kind, OpenDeviceError>,
+    ) -> Result<(), OpenDeviceError> {
+        let id = id.ok_or(OpenDeviceError::NoId)?;
+        if self.find(id).is_none() {
+            let kind = open(id)?;
+            self.devices.push(Arc::new(HostDevice { id: id.clone(), kind }));
+        }
+        Ok(())
+    }
+}
+
+/// The id of the virtio console, which the configuration does not name.
+const CONSOLE: &str = "__console";
+
+fn open_vsock(id: &str, cid: u64, socket: PathBuf) -> Result<Kind, OpenDeviceError> {
+    let failed = |source| OpenDeviceError::Vsock { id: id.to_owned(), source };
+    Ok(Kind::Vsock(Arc::new(Vsock::open(id, cid, &socket).map_err(failed)?)))
+}
