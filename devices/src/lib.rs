@@ -15,6 +15,7 @@ pub mod event;
 pub mod i8042;
 pub mod interrupt;
 pub mod memory;
+pub mod pci;
 pub mod power;
 pub mod rtc;
 pub mod serial;
