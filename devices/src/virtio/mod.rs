@@ -10,6 +10,7 @@
 //! A [`VirtioDevice`] is a register block; a [`Worker`] owns queues and the host's side, on a thread that the lifecycle groups
 //! govern. No register waits for a worker: what the driver must see completed is a ticket.
 
+pub mod block;
 mod chain;
 mod device;
 mod interrupt;
