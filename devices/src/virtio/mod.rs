@@ -17,6 +17,7 @@ mod malformed;
 mod queue;
 #[cfg(test)]
 mod queue_tests;
+pub mod rng;
 mod sources;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
