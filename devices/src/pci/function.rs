@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::config::ConfigSpace;
+use super::msix::Msix;
 use crate::bus::Written;
 use crate::event::Event;
 
@@ -30,15 +31,23 @@ pub trait PciFunction: Send + Sync {
     /// Its configuration space: header, BARs, capabilities.
     fn config(&self) -> &ConfigSpace;
 
-    /// Called before a read of the configuration space, with what is read: for windows whose contents are
-    /// made when they are read. What it fills in is taken in place of the space's; true if it did.
+    /// Its vectors, if its configuration space has the MSI-X capability (`ConfigBuilder::add_msix`). Writes of the message
+    /// control register reach them by themselves, and the attendant routes them; the function serves table and
+    /// pending bits in its BARs, and raises.
+    fn msix(&self) -> Option<&Msix> {
+        None
+    }
+
+    /// Called before a read of the configuration space, with a place for what is read: for windows whose
+    /// contents are made when they are read. What it fills in is taken in place of the space's; true if it did.
     fn read_config_window(&self, offset: u16, data: &mut [u8]) -> bool {
         let _ = (offset, data);
         false
     }
 
     /// Called after a write of the configuration space has been taken: for windows that are more than memory, and for
-    /// control registers of capabilities.
+    /// control registers of capabilities. Where the write is also one of a BAR or the command register, it is
+    /// not this ticket that is waited for, but a round, and thus [`reconcile`](Self::reconcile).
     fn config_written(&self, offset: u16, data: &[u8]) -> Written {
         let _ = (offset, data);
         Written::Done

@@ -10,6 +10,7 @@
 //! A [`VirtioDevice`] is a register block; a [`Worker`] owns queues and the host's side, on a thread that the lifecycle groups
 //! govern. No register waits for a worker: what the driver must see completed is a ticket.
 
+pub mod block;
 mod chain;
 mod device;
 mod interrupt;
@@ -17,6 +18,7 @@ mod malformed;
 mod queue;
 #[cfg(test)]
 mod queue_tests;
+pub mod rng;
 mod sources;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -1,0 +1,3 @@
+mod device;
+mod threads;
+mod transition;

@@ -1,0 +1,251 @@
+//! A disk as the transport and the VM see it.
+
+use std::sync::Arc;
+
+use super::backend;
+use super::config::{self, Layout, feature};
+use super::counters::{Counters, count};
+use super::error::BlockError;
+use super::image::{Image, Opened, open_image};
+use super::limiter::Limiter;
+use super::options::{Access, BlockOptions, Engine, TokenBucket};
+use super::reach::Reach;
+use super::request::{Request, SECTOR, SERIAL, Status};
+use super::slot::{Durability, Rules};
+use super::worker::BlockWorker;
+use crate::counters::CounterSource;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::virtio::{
+    Activation, ActivationError, DeviceType, Features, VirtioDevice, Virtqueue, Worker,
+};
+
+/// A block device (virtio 1.2, 5.2). Its image is opened and locked once and stays so, over any number of resets.
+pub struct BlockDevice {
+    options: BlockOptions,
+    image: Image,
+    layout: Layout,
+    queue_sizes: Vec<u16>,
+    serial: [u8; SERIAL],
+    shared: Arc<Shared>,
+}
+
+/// What the registers and all workers of a disk share.
+pub(super) struct Shared {
+    /// Sectors.
+    capacity: AtomicU64,
+    pub access: Access,
+    pub counters: Counters,
+    pub limiter: Limiter,
+}
+
+impl Shared {
+    pub fn capacity(&self) -> u64 {
+        // Acquire: pairs with the store in `resize`, so that a worker that sees a larger disk finds a larger image.
+        self.capacity.load(Ordering::Acquire)
+    }
+
+    /// Counts a request that has ended.
+    pub fn account(&self, request: Option<Request>, status: Status) {
+        let counters = &self.counters;
+        if status != Status::Ok {
+            return count(&counters.errors, 1);
+        }
+        match request {
+            Some(Request::Read { len, .. }) => {
+                count(&counters.read_ops, 1);
+                count(&counters.read_bytes, len.into());
+            }
+            Some(Request::Write { len, .. }) => {
+                count(&counters.write_ops, 1);
+                count(&counters.write_bytes, len.into());
+            }
+            Some(Request::Flush) => count(&counters.flush_ops, 1),
+            Some(Request::Discard | Request::WriteZeroes) => count(&counters.discard_ops, 1),
+            Some(Request::Identify) | None => {}
+        }
+    }
+}
+
+impl BlockDevice {
+    /// Opens and locks the image, and makes the device for it.
+    ///
+    /// # Errors
+    /// The image cannot be had, or the options contradict themselves; the message says which and what would be right.
+    pub fn open(options: BlockOptions) -> Result<Self, BlockError> {
+        check(&options)?;
+        let serial = serial(&options)?;
+        let mut options = options;
+        if options.engine == Engine::IoUring && !io_uring_is_available() {
+            options.engine = Engine::Blocking;
+        }
+        let Opened { image, len } = open_image(&options)?;
+        let capacity = len / u64::from(SECTOR);
+        if capacity == 0 {
+            return Err(BlockError::Empty { path: options.path });
+        }
+        let block_size = match image.reach() {
+            Reach::Aligned { offset, .. } => offset.clamp(SECTOR, 4096),
+            Reach::Anywhere | Reach::Private => SECTOR,
+        };
+        let layout =
+            Layout { queue_size: options.queue_size, num_queues: options.num_queues, block_size };
+        let shared = Shared {
+            capacity: AtomicU64::new(capacity),
+            access: options.access,
+            counters: Counters::default(),
+            limiter: Limiter::new(&options.limits),
+        };
+        let queue_sizes = vec![options.queue_size; options.num_queues.into()];
+        Ok(Self { options, image, layout, queue_sizes, serial, shared: Arc::new(shared) })
+    }
+
+    /// The size of the disk in bytes: whole sectors.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.shared.capacity() * u64::from(SECTOR)
+    }
+
+    /// Whether the disk has no sector: never.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Resizes the image and the disk. The caller announces the change of the configuration. It may block; no vCPU may call
+    /// it.
+    ///
+    /// # Errors
+    /// The size is none for a disk, or the host or the format refuses it; then nothing has changed.
+    pub fn resize(&self, new_len: u64) -> Result<(), BlockError> {
+        if new_len == 0 || !new_len.is_multiple_of(SECTOR.into()) {
+            return Err(BlockError::Size(new_len));
+        }
+        let fail =
+            |source| BlockError::Resize { path: self.options.path.clone(), len: new_len, source };
+        if self.options.access == Access::ReadOnly {
+            return Err(fail(std::io::Error::other("the disk is read-only")));
+        }
+        let old_len = self.len();
+        if new_len < old_len {
+            // First, so that no new request goes beyond the end.
+            self.shared.capacity.store(new_len / u64::from(SECTOR), Ordering::Release);
+        }
+        self.image.resize(new_len).map_err(|source| {
+            self.shared.capacity.store(old_len / u64::from(SECTOR), Ordering::Release);
+            fail(source)
+        })?;
+        // Release: pairs with the load of the capacity.
+        self.shared.capacity.store(new_len / u64::from(SECTOR), Ordering::Release);
+        Ok(())
+    }
+
+    fn worker(&self, queue: Virtqueue, features: Features) -> Result<BlockWorker, ActivationError> {
+        let host = |what| move |source| ActivationError::Host { what, source };
+        let durability = if features.has(feature::FLUSH) {
+            Durability::WriteBack
+        } else {
+            Durability::WriteThrough
+        };
+        let rules = Rules {
+            reach: self.image.reach(),
+            guard: self.image.guard(),
+            durability,
+            serial: self.serial,
+        };
+        let backend = self.image.backend(self.options.engine, queue.size());
+        let backend = backend.map_err(host("prepare disk I/O"))?;
+        BlockWorker::new(queue, backend, rules, Arc::clone(&self.shared))
+            .map_err(host("make a disk's timer"))
+    }
+}
+
+impl VirtioDevice for BlockDevice {
+    fn name(&self) -> &str {
+        &self.options.id
+    }
+
+    fn device_type(&self) -> DeviceType {
+        DeviceType::Block
+    }
+
+    fn features(&self) -> u64 {
+        let always = feature::SEG_MAX | feature::BLK_SIZE | feature::FLUSH | feature::TOPOLOGY;
+        let access = match self.options.access {
+            Access::ReadOnly => feature::RO,
+            Access::ReadWrite => feature::DISCARD | feature::WRITE_ZEROES,
+        };
+        let queues = if self.options.num_queues > 1 { feature::MQ } else { 0 };
+        always | access | queues
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        &self.queue_sizes
+    }
+
+    fn read_config(&self, offset: u64, data: &mut [u8]) {
+        config::read(&self.layout.bytes(self.shared.capacity()), offset, data);
+    }
+
+    fn activate(&self, activation: Activation) -> Result<Vec<Box<dyn Worker>>, ActivationError> {
+        let Activation { features, queues, .. } = activation;
+        if !queues.iter().any(|queue| queue.index() == 0) {
+            return Err(ActivationError::MissingQueue(0));
+        }
+        let worker = |queue| Ok(Box::new(self.worker(queue, features)?) as Box<dyn Worker>);
+        queues.into_iter().map(worker).collect()
+    }
+}
+
+impl CounterSource for BlockDevice {
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.shared.counters.list()
+    }
+}
+
+fn check(options: &BlockOptions) -> Result<(), BlockError> {
+    let BlockOptions { num_queues, queue_size, limits, .. } = options;
+    if !(1..=BlockOptions::MAX_QUEUES).contains(num_queues) {
+        return Err(BlockError::QueueCount(*num_queues));
+    }
+    let sizes = 4..=BlockOptions::MAX_QUEUE_SIZE;
+    if !queue_size.is_power_of_two() || !sizes.contains(queue_size) {
+        return Err(BlockError::QueueSize(*queue_size));
+    }
+    let idle = |bucket: &Option<TokenBucket>| {
+        bucket.is_some_and(|bucket| bucket.size == 0 || bucket.refill_time.is_zero())
+    };
+    if idle(&limits.bandwidth) {
+        return Err(BlockError::Limit { what: "bytes" });
+    }
+    if idle(&limits.operations) {
+        return Err(BlockError::Limit { what: "requests" });
+    }
+    Ok(())
+}
+
+/// The serial number, filled up with zeros.
+fn serial(options: &BlockOptions) -> Result<[u8; SERIAL], BlockError> {
+    let mut serial = [0; SERIAL];
+    let text = match &options.serial {
+        Some(text) if text.len() > SERIAL => return Err(BlockError::Serial(text.clone())),
+        Some(text) => text.as_bytes(),
+        None => &options.id.as_bytes()[..options.id.len().min(SERIAL)],
+    };
+    serial[..text.len()].copy_from_slice(text);
+    Ok(serial)
+}
+
+/// Asks the host, and says once that it has none.
+fn io_uring_is_available() -> bool {
+    static SAID: AtomicBool = AtomicBool::new(false);
+    match backend::is_available() {
+        Ok(()) => true,
+        Err(error) => {
+            // Relaxed: it decides about nothing but this line.
+            if !SAID.swap(true, Ordering::Relaxed) {
+                tracing::warn!(%error, "this host has no io_uring: disks use blocking calls");
+            }
+            false
+        }
+    }
+}

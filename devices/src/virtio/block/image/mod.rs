@@ -1,0 +1,245 @@
+//! A disk's image: opened, locked and understood once, and kept over reboots.
+//!
+//! **Which format it is.** An explicit `image_type` is believed. Without one, an image that begins with the qcow2
+//! magic is qcow2, all else is raw. A raw image whose guest writes a qcow2 header into its first sector must
+//! never be taken for one afterwards, since that header could name any file of the host as its backing file. So a raw
+//! image whose format was *told by its bytes* refuses writes that would make it begin with that magic
+//! (`Guard::FirstBytes`); with `image_type=raw` the guest may write whatever it wants, and the image stays raw as long as
+//! it is opened like that.
+
+mod header;
+mod lock;
+mod qcow2;
+
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, StatxFlags, fstat, ioctl_blksszget, open, statx,
+};
+use rustix::io::Errno;
+
+use super::backend::{Backend, Blocking, Service, Uring};
+use super::error::BlockError;
+use super::options::{Access, BlockOptions, Caching, Engine, ImageType};
+use super::reach::{Reach, Via};
+
+pub(super) use header::MAGIC;
+
+/// What must not be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Guard {
+    /// Everything may be.
+    None,
+    /// Nothing that makes the image look like another format.
+    FirstBytes,
+}
+
+/// An open image.
+pub(super) enum Image {
+    /// The bytes of the disk.
+    Raw(Arc<RawImage>, Guard),
+    /// Read and written by a thread of its own.
+    Qcow2(Arc<Service>),
+}
+
+/// The file of a raw image, locked.
+pub(super) struct RawImage {
+    /// Goes through the page cache, and holds the lock.
+    cached: File,
+    /// Passes it by.
+    direct: Option<File>,
+    /// What `direct` asks for.
+    reach: Reach,
+    kind: FileType,
+}
+
+/// An opened image and how long its disk is, in bytes.
+pub(super) struct Opened {
+    pub image: Image,
+    pub len: u64,
+}
+
+/// Opens and locks an image.
+///
+/// # Errors
+/// See [`BlockError`].
+pub(super) fn open_image(options: &BlockOptions) -> Result<Opened, BlockError> {
+    let path = &options.path;
+    let fail = |source| BlockError::Open { path: path.clone(), source };
+    let file = open_file(path, options.access)?;
+    lock::lock(&file, options.access).map_err(|source| match source.kind() {
+        io::ErrorKind::WouldBlock => BlockError::Locked { path: path.clone() },
+        _ => BlockError::Lock { path: path.clone(), source },
+    })?;
+    let kind =
+        FileType::from_raw_mode(fstat(&file).map_err(io::Error::from).map_err(fail)?.st_mode);
+    let len = (&file).seek(SeekFrom::End(0)).map_err(fail)?;
+    let (image_type, guard) = match options.image_type {
+        Some(image_type) => (image_type, Guard::None),
+        None if has_magic(&file).map_err(fail)? => (ImageType::Qcow2, Guard::None),
+        None => (ImageType::Raw, Guard::FirstBytes),
+    };
+    match image_type {
+        ImageType::Raw => {
+            let raw = RawImage::new(file, kind, options)?;
+            Ok(Opened { image: Image::Raw(Arc::new(raw), guard), len })
+        }
+        ImageType::Qcow2 => {
+            let opened = qcow2::open(file, options)?;
+            let service = Service::start(&options.id, Box::new(opened.image))
+                .map_err(|source| BlockError::Thread { path: path.clone(), source })?;
+            Ok(Opened { image: Image::Qcow2(Arc::new(service)), len: opened.len })
+        }
+    }
+}
+
+/// Opens a file or block device, and nothing else.
+fn open_file(path: &Path, access: Access) -> Result<File, BlockError> {
+    let fail = |errno: Errno| BlockError::Open { path: path.to_owned(), source: errno.into() };
+    let mode = match access {
+        Access::ReadWrite => OFlags::RDWR,
+        Access::ReadOnly => OFlags::RDONLY,
+    };
+    // Non-blocking, for a pipe's sake; it means nothing for files.
+    let flags = mode | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let fd = match open(path, flags, Mode::empty()) {
+        Err(Errno::ISDIR) => return Err(BlockError::NoImage { path: path.to_owned() }),
+        opened => opened.map_err(fail)?,
+    };
+    let stat = fstat(&fd).map_err(fail)?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile | FileType::BlockDevice => Ok(File::from(fd)),
+        _ => Err(BlockError::NoImage { path: path.to_owned() }),
+    }
+}
+
+fn has_magic(file: &File) -> io::Result<bool> {
+    let mut first = [0; MAGIC.len()];
+    match file.read_exact_at(&mut first, 0) {
+        Ok(()) => Ok(first == MAGIC),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+impl RawImage {
+    fn new(cached: File, kind: FileType, options: &BlockOptions) -> Result<Self, BlockError> {
+        let (direct, reach) = match options.caching {
+            Caching::Buffered => (None, Reach::Anywhere),
+            Caching::Direct => {
+                let direct = open_again_direct(&cached, options.access);
+                let direct = direct.map_err(|errno| BlockError::Direct {
+                    path: options.path.clone(),
+                    source: errno.into(),
+                })?;
+                let reach = alignment(&direct, kind);
+                (Some(direct), reach)
+            }
+        };
+        Ok(Self { cached, direct, reach, kind })
+    }
+
+    /// The file for operations of this kind.
+    pub fn file(&self, via: Via) -> BorrowedFd<'_> {
+        match (via, &self.direct) {
+            (Via::Direct, Some(direct)) => direct.as_fd(),
+            _ => self.cached.as_fd(),
+        }
+    }
+
+    fn resize(&self, len: u64) -> io::Result<()> {
+        if self.kind == FileType::RegularFile {
+            return self.cached.set_len(len);
+        }
+        if len > (&self.cached).seek(SeekFrom::End(0))? {
+            return Err(io::Error::other("the block device is smaller"));
+        }
+        Ok(())
+    }
+}
+
+/// The same file, through a description of its own.
+fn open_again_direct(file: &File, access: Access) -> Result<File, Errno> {
+    let mode = match access {
+        Access::ReadWrite => OFlags::RDWR,
+        Access::ReadOnly => OFlags::RDONLY,
+    };
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    open(path, mode | OFlags::DIRECT | OFlags::CLOEXEC, Mode::empty()).map(File::from)
+}
+
+/// What direct I/O asks for: as the kernel says, or what suffices everywhere.
+fn alignment(file: &File, kind: FileType) -> Reach {
+    let told = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN);
+    if let Ok(told) = told
+        && told.stx_dio_mem_align.is_power_of_two()
+        && told.stx_dio_offset_align.is_power_of_two()
+    {
+        return Reach::Aligned {
+            memory: told.stx_dio_mem_align,
+            offset: told.stx_dio_offset_align,
+        };
+    }
+    let sector = (kind == FileType::BlockDevice).then(|| ioctl_blksszget(file).ok()).flatten();
+    let offset = sector.filter(|sector| sector.is_power_of_two()).unwrap_or(4096);
+    Reach::Aligned { memory: 4096, offset }
+}
+
+impl Image {
+    /// What it asks of memory and offsets.
+    pub fn reach(&self) -> Reach {
+        match self {
+            Self::Raw(raw, _) => raw.reach,
+            Self::Qcow2(_) => Reach::Private,
+        }
+    }
+
+    /// What must not be written to it.
+    pub fn guard(&self) -> Guard {
+        match self {
+            Self::Raw(_, guard) => *guard,
+            Self::Qcow2(_) => Guard::None,
+        }
+    }
+
+    /// What carries operations out for a worker.
+    ///
+    /// # Errors
+    /// The host has no descriptor left.
+    pub fn backend(&self, engine: Engine, depth: u16) -> io::Result<Box<dyn Backend>> {
+        let raw = match self {
+            Self::Qcow2(service) => return Ok(Box::new(service.client(depth)?)),
+            Self::Raw(raw, _) => raw,
+        };
+        if engine == Engine::IoUring {
+            match Uring::new(Arc::clone(raw), depth) {
+                Ok(ring) => return Ok(Box::new(ring)),
+                Err(error) => {
+                    tracing::warn!(%error, "no io_uring for a disk; it uses blocking calls")
+                }
+            }
+        }
+        Ok(Box::new(Blocking::new(Arc::clone(raw))))
+    }
+
+    /// Changes the length of the image.
+    ///
+    /// # Errors
+    /// The host, or the format, refuses it.
+    pub fn resize(&self, len: u64) -> io::Result<()> {
+        match self {
+            Self::Raw(raw, _) => raw.resize(len),
+            Self::Qcow2(service) => service.resize(len),
+        }
+    }
+}
+
+/// A format error of an image.
+fn unusable(path: &Path, problem: impl Into<String>) -> BlockError {
+    BlockError::Format { path: PathBuf::from(path), problem: problem.into() }
+}

@@ -1,0 +1,127 @@
+//! A qcow2 image, through the library imago.
+
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use imago::file::File as Storage;
+use imago::format::PreallocateMode;
+use imago::format::gate::ImplicitOpenGate;
+use imago::qcow2::Qcow2;
+use imago::{FormatAccess, FormatDriverBuilder, StorageOpenOptions};
+
+use super::header::{self, Header};
+use super::{lock, open_file, unusable};
+use crate::virtio::block::backend::Image;
+use crate::virtio::block::error::BlockError;
+use crate::virtio::block::options::{Access, BackingFiles, BlockOptions, Caching};
+
+/// Backing files of backing files, at most.
+const MAX_CHAIN: u32 = 16;
+
+/// An opened image and the length of its disk.
+pub(super) struct Opened {
+    pub image: Qcow2Image,
+    pub len: u64,
+}
+
+/// An image that imago reads and writes.
+pub(super) struct Qcow2Image {
+    format: FormatAccess<Storage>,
+}
+
+/// Opens an image in a file that is locked already.
+pub(super) fn open(file: File, options: &BlockOptions) -> Result<Opened, BlockError> {
+    let path = &options.path;
+    let Header { size, backing } = checked(&file).map_err(|problem| unusable(path, problem))?;
+    if let (Some(backing), BackingFiles::Refused) = (backing, options.backing_files) {
+        return Err(BlockError::BackingFile { path: path.clone(), backing });
+    }
+    let writable = options.access == Access::ReadWrite;
+    let direct = options.caching == Caching::Direct;
+    if direct {
+        let flags = rustix::fs::fcntl_getfl(&file)
+            .and_then(|flags| rustix::fs::fcntl_setfl(&file, flags | rustix::fs::OFlags::DIRECT));
+        flags.map_err(|errno| BlockError::Direct { path: path.clone(), source: errno.into() })?;
+    }
+    let build = || {
+        let settings =
+            StorageOpenOptions::new().filename(absolute(path)?).write(writable).direct(direct);
+        let storage = Storage::from_open_file(file, settings)?;
+        let gate = Gate { depth: MAX_CHAIN };
+        Qcow2::<Storage>::builder(storage).write(writable).open(gate)
+    };
+    // What the library does with bytes that it did not write must not end the VMM.
+    let built = std::panic::catch_unwind(std::panic::AssertUnwindSafe(build));
+    let built = built.unwrap_or_else(|_| Err(io::Error::other("the image's library has panicked")));
+    let format = FormatAccess::new(built.map_err(|error| unusable(path, error.to_string()))?);
+    Ok(Opened { image: Qcow2Image { format }, len: size })
+}
+
+fn checked(mut file: &File) -> Result<Header, String> {
+    let len = file.seek(SeekFrom::End(0)).map_err(|error| error.to_string())?;
+    header::check(file, len)
+}
+
+fn absolute(path: &Path) -> io::Result<PathBuf> {
+    // Backing files are looked for beside the image that a link leads to, as QEMU does.
+    std::path::absolute(path)
+}
+
+/// Opens what an image refers to: files of this host, for reading, shared, and checked as the image was.
+#[derive(Clone, Copy)]
+struct Gate {
+    depth: u32,
+}
+
+impl ImplicitOpenGate<Storage> for Gate {
+    fn open_format<F: FormatDriverBuilder<Storage>>(
+        &mut self,
+        builder: F,
+    ) -> io::Result<FormatAccess<Storage>> {
+        let depth = self.depth.checked_sub(1);
+        let depth = depth.ok_or_else(|| io::Error::other("too many backing files"))?;
+        Ok(FormatAccess::new(builder.open(Self { depth })?))
+    }
+
+    fn open_storage(&mut self, settings: StorageOpenOptions) -> io::Result<Storage> {
+        let denied = |why: &str| io::Error::new(io::ErrorKind::PermissionDenied, why);
+        if settings.get_writable() {
+            return Err(denied("an image that is written in another file"));
+        }
+        let path = settings.get_filename().ok_or_else(|| denied("it has no name"))?;
+        let file = open_file(path, Access::ReadOnly).map_err(io::Error::other)?;
+        lock::lock(&file, Access::ReadOnly)?;
+        if super::has_magic(&file)? {
+            checked(&file).map_err(io::Error::other)?;
+        }
+        Storage::from_open_file(file, settings.direct(false))
+    }
+}
+
+impl Image for Qcow2Image {
+    fn read(&mut self, data: &mut [u8], offset: u64) -> io::Result<()> {
+        self.format.read(data, offset)
+    }
+
+    fn write(&mut self, data: &[u8], offset: u64) -> io::Result<()> {
+        self.format.write(data, offset)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.format.flush()?;
+        self.format.sync()
+    }
+
+    fn deallocate(&mut self, offset: u64, len: u64) -> io::Result<()> {
+        self.format.discard_to_zero(offset, len)
+    }
+
+    fn zero(&mut self, offset: u64, len: u64) -> io::Result<()> {
+        self.format.write_zeroes(offset, len)
+    }
+
+    fn resize(&mut self, len: u64) -> io::Result<()> {
+        self.format.resize(len, PreallocateMode::Zero)
+    }
+}
