@@ -9,6 +9,7 @@ mod vcpus;
 pub use limits::make_room_for_files;
 
 pub(super) use affinity::pin;
+pub(super) use irq::IrqLine;
 
 use kvm_bindings::{
     KVM_CAP_X2APIC_API, KVM_PIT_SPEAKER_DUMMY, Msrs, kvm_enable_cap, kvm_pit_config,
@@ -20,6 +21,7 @@ use vcpu_state::{Deadline, Group, Ticket};
 
 use super::kvm::{KvmError, KvmHost};
 use super::threads::Threads;
+use super::pci::{Cards, PciRoot, PlugError};
 use super::{Machine, OnVcpuEnd, PowerRequests, Still, StillError, Vm};
 use crate::acpi::{self, AcpiError, Platform};
 use crate::boot::{self, BootError, EntryPreference, KernelSource, Payload};
@@ -29,6 +31,7 @@ use crate::control::Inbox;
 use crate::cpuid::{
     self, CpuidError, MsiDestination, Template, Topology, TopologyError, TscDeadline,
 };
+use crate::host_devices::HostDevices;
 use crate::memory::{GuestRam, MemoryError, layout};
 use crate::vcpu::{ExitCounters, GroupKick, KickError, SignalKick, SpawnError};
 
@@ -79,6 +82,9 @@ pub enum BuildError {
         /// The vCPU.
         vcpu: u32,
     },
+    /// A virtio device.
+    #[error(transparent)]
+    Plug(#[from] PlugError),
     /// The kick's signal handler.
     #[error(transparent)]
     Kick(#[from] KickError),
@@ -96,6 +102,8 @@ pub struct Builder<'a> {
     pub config: &'a VmConfig,
     /// The host's ends of its consoles.
     pub consoles: &'a Consoles,
+    /// The host's ends of its devices.
+    pub devices: &'a HostDevices,
     /// Woken when the guest asks for something.
     pub inbox: &'a Arc<Inbox>,
 }
@@ -113,7 +121,7 @@ impl Builder<'_> {
         let topology = Topology::new(cpus)?;
         let address_bits = address_bits_for(self.config.memory.size, &host)?;
         let ram = GuestRam::new(&self.config.memory, address_bits)?;
-        let vm = make_vm(&host, &ram)?;
+        let vm = Arc::new(make_vm(&host, &ram)?);
         // Not earlier: another thread has been asking since the process was started.
         let supported = host.supported_cpuid()?;
         let wide_ids = enable_wide_apic_ids(&vm);
@@ -126,18 +134,28 @@ impl Builder<'_> {
         let (ticket, power_taken) = Ticket::new(&group);
         let machine = Arc::new(Machine {
             ram,
-            pio: ::devices::bus::Bus::new(),
-            mmio: ::devices::bus::Bus::new(),
+            pio: Arc::default(),
+            mmio: Arc::default(),
             exits: ExitCounters::new(slots),
             power: Arc::new(PowerRequests::new(ticket, Arc::clone(self.inbox))),
             devices: arc_swap::ArcSwap::default(),
         });
         let legacy = devices::attach(&vm, &machine, self.consoles)?;
-        let platform =
-            Platform { topology: &topology, boot_vcpus: cpus.boot_vcpus, devices: &legacy };
+        let windows = layout::pci_windows(machine.ram.size(), address_bits);
+        let platform = Platform {
+            topology: &topology,
+            boot_vcpus: cpus.boot_vcpus,
+            devices: &legacy,
+            pci: windows,
+        };
         acpi::write(&machine.ram, &platform)?;
+        let root = PciRoot::new(&vm, &machine, &group, windows, self.inbox)?;
+        let mut cards = Cards::new(&group, self.inbox).map_err(PlugError::Thread)?;
+        for host in self.devices.iter() {
+            cards.plug(&root, &machine.ram, host)?;
+        }
 
-        let held = group.pause(Deadline::Never)?;
+        let held = Still::reach(&group, cards.workers(), Deadline::Never)?;
         let mut built = Vm {
             machine,
             group,
@@ -145,8 +163,11 @@ impl Builder<'_> {
             held: Some(held),
             inbox: Arc::clone(self.inbox),
             power_taken,
+            cards,
+            root,
             kvm: vm,
         };
+        built.count_devices();
         let msrs = Msrs::from_entries(&boot::msrs()).map_err(|_| KvmError::Msr { index: 0 })?;
         let plan = vcpus::Plan {
             template,

@@ -10,16 +10,16 @@ use crate::memory::GuestRam;
 use crate::vcpu::ExitCounters;
 
 /// A device's name in `vm.counters`, and the device.
-pub type Counted = (&'static str, Arc<dyn CounterSource>);
+pub type Counted = (String, Arc<dyn CounterSource>);
 
 /// The machine as its vCPUs reach it from an exit.
 pub struct Machine {
     /// Guest RAM.
     pub ram: GuestRam,
     /// I/O ports.
-    pub pio: Bus<Pio>,
+    pub pio: Arc<Bus<Pio>>,
     /// Guest-physical addresses without RAM.
-    pub mmio: Bus<Mmio>,
+    pub mmio: Arc<Bus<Mmio>>,
     /// Exits by kind.
     pub exits: ExitCounters,
     /// Power-off and reset, as asked by the guest.

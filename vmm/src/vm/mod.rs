@@ -20,15 +20,19 @@ mod throttle;
 
 use std::time::Duration;
 
+use devices::pci::Slot;
 use kvm_ioctls::VmFd;
 use vcpu_state::sync::Arc;
 use vcpu_state::{Completer, Deadline, Group, OneShot, PauseParts, Resumed};
 
 use crate::control::Inbox;
+use crate::host_devices::HostDevice;
 
 pub use build::{BuildError, Builder, make_room_for_files};
 pub use kvm::{KvmError, KvmHost};
-pub use machine::Machine;
+pub use machine::{Counted, Machine};
+use pci::{Cards, PciRoot};
+pub use pci::{PlugError, UnplugError};
 pub use power::PowerRequests;
 use still::Still;
 pub use still::StillError;
@@ -40,12 +44,13 @@ pub use throttle::throttle;
 /// depend on it, and a loaded host may need a second for hundreds of vCPUs.
 const PAUSE_DEADLINE: Deadline = Deadline::After(Duration::from_secs(30));
 
+/// Devices that are there from the build on, by their names in `vm.counters`.
+const FIXED: [&str; 3] = ["com1", "com2", "pvpanic"];
+
 /// A virtual machine with its vCPU threads, running or held.
 pub struct Vm {
     machine: Arc<Machine>,
     group: Arc<Group>,
-    /// The words of its devices' workers.
-    workers: Arc<Group>,
     threads: Threads,
     /// The operator's hold: there from the build to the start, and from a pause to its resume.
     held: Option<Still>,
@@ -53,6 +58,9 @@ pub struct Vm {
     /// What vCPUs wait for that asked for power-off or reset; done when the VM goes away.
     #[expect(dead_code, reason = "its drop is what it is for")]
     power_taken: Completer,
+    /// Before the bus that they are in.
+    cards: Cards,
+    root: PciRoot,
     kvm: Arc<VmFd>,
 }
 
@@ -106,7 +114,7 @@ impl Vm {
     /// What did not stop; all run again.
     pub fn pause(&mut self) -> Result<Duration, StillError> {
         if self.held.is_none() {
-            self.held = Some(Still::reach(&self.group, &self.workers, PAUSE_DEADLINE)?);
+            self.held = Some(Still::reach(&self.group, self.cards.workers(), PAUSE_DEADLINE)?);
         }
         Ok(self.held.as_ref().map_or(Duration::ZERO, Still::latency))
     }
@@ -147,6 +155,57 @@ impl Vm {
     /// It is not one that was removed, or the host has no thread left; it stays removed then.
     pub fn add_vcpu(&mut self, vcpu: u32) -> Result<(), SeatError> {
         self.threads.add(Home { group: &self.group, machine: &self.machine }, vcpu)
+    }
+
+    /// Plugs a device in and has the guest look at it.
+    ///
+    /// # Errors
+    /// There is no room; nothing is left of it then.
+    pub fn plug(&mut self, device: &Arc<HostDevice>) -> Result<Slot, PlugError> {
+        let slot = self.cards.plug(&self.root, &self.machine.ram, device)?;
+        self.count_devices();
+        self.root.announce(slot);
+        Ok(slot)
+    }
+
+    /// Asks the guest to let go of a device. It goes when the guest has ejected it.
+    ///
+    /// # Errors
+    /// There is none with this id.
+    pub fn ask_removal(&mut self, id: &str) -> Result<(), UnplugError> {
+        self.cards.ask_removal(&self.root, id)
+    }
+
+    /// Takes devices apart that the guest has ejected. Gives the ids of those that it was not asked for.
+    pub fn collect_ejected(&mut self) -> Vec<String> {
+        let unasked = self.cards.collect(&self.root);
+        self.count_devices();
+        unasked
+    }
+
+    /// Ids of devices that are leaving: they are not free yet.
+    pub fn leaving(&self) -> impl Iterator<Item = &str> {
+        self.cards.leaving()
+    }
+
+    /// Id and slot of every device that the guest has.
+    pub fn slots(&self) -> impl Iterator<Item = (&str, Slot)> {
+        self.cards.slots()
+    }
+
+    /// A device that the guest has, and a way to tell it that the device's configuration has changed.
+    pub fn device(&self, id: &str) -> Option<(&HostDevice, impl Fn())> {
+        self.cards.find(id)
+    }
+
+    /// Publishes what counts in devices that come and go, beside the others.
+    fn count_devices(&self) {
+        let devices = &self.machine.devices;
+        let coming = self.root.counted().into_iter().chain(self.cards.counted());
+        let coming: Vec<Counted> = coming.collect();
+        let fixed = devices.load();
+        let fixed = fixed.iter().filter(|(name, _)| FIXED.contains(&name.as_str()));
+        devices.store(Arc::new(fixed.cloned().chain(coming).collect()));
     }
 
     /// Ends every vCPU and waits for its thread.

@@ -40,7 +40,7 @@ pub(super) fn attach(
     for (port, host) in [(&COM1, &consoles.serial), (&COM2, &consoles.console)] {
         if let Some(host) = host {
             let serial = attach_serial(vm, machine, port, host)?;
-            counted.push((port.counters, serial));
+            counted.push((port.counters.to_owned(), serial));
             present.push(port.device);
         }
     }
