@@ -46,8 +46,8 @@ mod work;
 
 pub use event::{Event, Illegal, OneShot, transition};
 pub use group::{
-    Awaited, Deadline, Group, Kick, PauseError, PauseParts, Pending, PendingRange, Quiesced,
-    QuiescedRange, Released, Resumed, Stuck, StuckMember, TooManyHolders,
+    Awaited, Deadline, Group, Kick, NotDone, PauseError, PauseParts, Pending, PendingRange,
+    Quiesced, QuiescedRange, Released, Resumed, Stuck, StuckMember, TooManyHolders,
 };
 pub use member::{Member, Parked, Step, Waited};
 pub use ticket::{Completer, Outcome, Ticket};

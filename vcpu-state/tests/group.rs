@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use vcpu_state::{
-    Deadline, Group, Illegal, Kick, Member, OneShot, Outcome, Parked, PauseError, Released, Step,
-    Ticket, Waited, Word,
+    Deadline, Group, Illegal, Kick, Member, NotDone, OneShot, Outcome, Parked, PauseError,
+    Released, Step, Ticket, Waited, Word,
 };
 
 struct NoKick;
@@ -398,4 +398,19 @@ fn the_parts_of_a_pause_add_up_to_its_latency() {
     }
     group.kill_all();
     join(threads);
+}
+
+#[test]
+fn a_thread_that_is_no_member_waits_for_a_ticket_until_it_is_done_or_the_deadline() {
+    let group = group(0);
+    let (ticket, completer) = Ticket::new(&group);
+    let limit = Deadline::After(Duration::from_millis(1));
+    assert_eq!(group.wait_ticket(&ticket, limit), Err(NotDone));
+    let waiter = {
+        let (group, ticket) = (Arc::clone(&group), ticket.clone());
+        thread::spawn(move || group.wait_ticket(&ticket, Deadline::Never))
+    };
+    completer.complete(Outcome::Failed);
+    assert_eq!(waiter.join().unwrap(), Ok(Outcome::Failed));
+    assert_eq!(group.wait_ticket(&ticket, limit), Ok(Outcome::Failed));
 }

@@ -7,4 +7,8 @@ pub trait VirtioInterrupt: Send + Sync {
 
     /// The device's configuration, or its status by DEVICE_NEEDS_RESET, has changed.
     fn config(&self);
+
+    /// The device has been reset: the driver that chose vectors and had causes to read is gone. Called by the
+    /// activator's thread.
+    fn reset(&self) {}
 }

@@ -11,23 +11,39 @@
 //! govern. No register waits for a worker: what the driver must see completed is a ticket.
 
 pub mod block;
+mod activator;
+#[cfg(test)]
+mod activator_tests;
 mod chain;
+mod counts;
 mod device;
 mod interrupt;
+pub mod lifecycle;
+#[cfg(test)]
+mod lifecycle_tests;
 mod malformed;
 mod queue;
+mod queue_registers;
 #[cfg(test)]
 mod queue_tests;
 pub mod rng;
+mod registers;
+mod run_loop;
 mod sources;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod transport;
 mod worker;
 
+pub use activator::{Activator, ActivatorThread};
 pub use chain::{Chain, Segment};
+pub use counts::{Count, Counts};
 pub use device::{Activation, ActivationError, DeviceType, Features, VirtioDevice};
 pub use interrupt::VirtioInterrupt;
 pub use malformed::Malformed;
 pub use queue::{QueueParts, Virtqueue};
+pub use queue_registers::{Area, Half, QueueFault, QueueRegisters};
+pub use registers::{RegisterParts, Registers};
 pub use sources::{Interest, Sources};
+pub use transport::{VirtioPci, VirtioPciError};
 pub use worker::{Listening, Progress, Token, Wakeup, Worker, WorkerError};

@@ -24,7 +24,7 @@ mod watch;
 pub use parts::PauseParts;
 pub use pause::{PauseError, Pending, Quiesced, Released, Resumed, TooManyHolders};
 pub use range::{PendingRange, QuiescedRange};
-pub use wait::{Awaited, Deadline, Stuck, StuckMember};
+pub use wait::{Awaited, Deadline, NotDone, Stuck, StuckMember};
 
 use crossbeam_utils::CachePadded;
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Group;
 use crate::sync::FutexWord;
+use crate::ticket::{Outcome, Ticket};
 use crate::word::Word;
 
 /// How long to wait before giving up and saying who is stuck.
@@ -127,6 +128,33 @@ impl Clock {
             .map(|member| StuckMember { member, word: group.load(member), since })
             .filter(|member| stuck(member.word))
             .collect()
+    }
+}
+
+/// A ticket was not done by the deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the work is not done yet")]
+pub struct NotDone;
+
+impl Group {
+    /// Waits for a ticket of this group's, on a thread that is none of its members. (A member waits in its own word, with
+    /// [`crate::Member::wait_ticket`], so that a pause or kill ends its wait.)
+    ///
+    /// # Errors
+    /// The work was not done by the deadline. It goes on, and can be waited for again.
+    pub fn wait_ticket(&self, ticket: &Ticket, deadline: Deadline) -> Result<Outcome, NotDone> {
+        let clock = Clock::start(deadline);
+        loop {
+            // The generation first, then the ticket: its end moves the generation.
+            let seen = self.ticketing.load();
+            if let Some(outcome) = ticket.outcome() {
+                return Ok(outcome);
+            }
+            match clock.left() {
+                Ok(left) => self.ticketing.wait(seen, left),
+                Err(()) => return ticket.outcome().ok_or(NotDone),
+            }
+        }
     }
 }
 

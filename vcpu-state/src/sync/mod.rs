@@ -7,7 +7,7 @@ mod futex;
 mod read;
 
 pub use futex::FutexWord;
-pub(crate) use read::read;
+pub use read::read;
 #[cfg(loom)]
 pub use read::{Reads, set_reads};
 pub use std::sync::Arc;

@@ -8,13 +8,13 @@ use super::atomic::{AtomicU64, Ordering};
 
 /// The word's value, by a load with acquire ordering.
 #[cfg(not(loom))]
-pub(crate) fn read(word: &AtomicU64) -> u64 {
+pub fn read(word: &AtomicU64) -> u64 {
     word.load(Ordering::Acquire)
 }
 
 /// The word's value, as the model wants it read.
 #[cfg(loom)]
-pub(crate) fn read(word: &AtomicU64) -> u64 {
+pub fn read(word: &AtomicU64) -> u64 {
     if !NEWEST.load(std::sync::atomic::Ordering::Relaxed) {
         return word.load(Ordering::Acquire);
     }

@@ -1,7 +1,11 @@
 //! The driver's side, for tests and fuzzers: rings in a small guest memory, and a worker run step by step.
 
+mod device;
 mod driver;
+mod platform;
 mod runner;
 
+pub use device::{Activating, Seen, TestDevice, Working};
 pub use driver::{Buffers, Driver, Interrupts, Sent, activation};
+pub use platform::TestPlatform;
 pub use runner::Runner;

@@ -1,0 +1,176 @@
+//! What the activator does for one device: a round looks at the word once, and does what it owes.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use vcpu_state::{Attendant, Outcome};
+
+use super::seats::{NoSeat, Running, Seats};
+use crate::virtio::device::{Activation, ActivationError, Features};
+use crate::virtio::lifecycle::{Cause, Event, Negotiation, State};
+use crate::virtio::queue::{QueueParts, Virtqueue};
+use crate::virtio::queue_registers::QueueFault;
+use crate::virtio::registers::Registers;
+use crate::virtio::run_loop::{Seated, message};
+use crate::virtio::worker::Worker;
+
+/// A device, as the activator serves it.
+pub(super) struct Served {
+    registers: Arc<Registers>,
+    attendant: Attendant,
+    workers: Vec<Running>,
+}
+
+/// Why there are no workers.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("the features were changed after they had been agreed on")]
+    Features,
+    #[error("queue {queue}: {fault}")]
+    Queue { queue: u16, fault: QueueFault },
+    #[error(transparent)]
+    Device(#[from] ActivationError),
+    #[error(transparent)]
+    Seat(#[from] NoSeat),
+    #[error("the device's code panicked: {0}")]
+    Panic(String),
+}
+
+impl Failure {
+    const fn cause(&self) -> Cause {
+        match self {
+            Self::Features => Cause::Features,
+            Self::Queue { .. } => Cause::Queue,
+            Self::Device(_) | Self::Seat(_) => Cause::Activation,
+            Self::Panic(_) => Cause::Panic,
+        }
+    }
+}
+
+impl Served {
+    pub(super) fn new(registers: Arc<Registers>, attendant: Attendant) -> Self {
+        Self { registers, attendant, workers: Vec::new() }
+    }
+
+    /// Does what was asked for, if something was.
+    pub(super) fn round(&mut self, seats: &mut Seats) -> bool {
+        let Some(round) = self.attendant.begin() else { return false };
+        // One look: what is asked for while this goes on is another round's.
+        let word = self.registers.word();
+        let outcome = match word.state() {
+            State::Activating => self.activate(word.generation(), seats),
+            State::Resetting => {
+                self.reset(seats);
+                Outcome::Done
+            }
+            State::Inactive | State::Active | State::Failed => Outcome::Done,
+        };
+        round.complete(outcome);
+        true
+    }
+
+    /// Whether it need not be served any longer.
+    pub(super) fn is_gone(&self) -> bool {
+        self.workers.is_empty() && self.registers.is_gone()
+    }
+
+    /// Ends every worker that there is.
+    pub(super) fn end_workers(&mut self, seats: &mut Seats) {
+        seats.end(&mut self.workers);
+    }
+
+    fn activate(&mut self, generation: u32, seats: &mut Seats) -> Outcome {
+        let failure = match self.make_workers(generation, seats) {
+            Ok(()) => {
+                // Overtaken by a reset, it changes nothing; the next round ends the workers.
+                let _ = self.registers.apply(Event::Activated { generation });
+                self.registers.counts().activations.one();
+                return Outcome::Done;
+            }
+            Err(failure) => failure,
+        };
+        self.end_workers(seats);
+        let name = self.registers.device().name();
+        tracing::warn!(device = name, %failure, "an activation failed, the device needs a reset");
+        self.registers.fail(Event::ActivationFailed { generation, cause: failure.cause() });
+        Outcome::Failed
+    }
+
+    fn make_workers(&mut self, generation: u32, seats: &mut Seats) -> Result<(), Failure> {
+        let activation = self.activation()?;
+        let device = self.registers.device();
+        for worker in guarded(|| Ok(device.activate(activation)?))? {
+            let running = self.seat(worker, generation, seats)?;
+            self.workers.push(running);
+        }
+        Ok(())
+    }
+
+    /// What the registers say, checked.
+    fn activation(&self) -> Result<Activation, Failure> {
+        let registers = &self.registers;
+        // Once more: a vCPU may have changed them while another one wrote the status.
+        if registers.negotiation() == Negotiation::Unacceptable {
+            return Err(Failure::Features);
+        }
+        let features = registers.accepted();
+        let mut queues = Vec::new();
+        for (index, queue) in (0..).zip(registers.queues()).filter(|(_, queue)| queue.is_enabled())
+        {
+            let memory = registers.memory().clone();
+            let ring = queue
+                .ring(&memory, features.has(Features::EVENT_IDX))
+                .map_err(|fault| Failure::Queue { queue: index, fault })?;
+            queues.push(Virtqueue::new(QueueParts {
+                index,
+                queue: ring,
+                memory,
+                interrupt: Arc::clone(registers.interrupt()),
+                doorbell: Arc::clone(queue.doorbell()),
+            }));
+        }
+        let memory = registers.memory().clone();
+        Ok(Activation { memory, features, queues, interrupt: Arc::clone(registers.interrupt()) })
+    }
+
+    fn seat(
+        &self,
+        worker: Box<dyn Worker>,
+        generation: u32,
+        seats: &mut Seats,
+    ) -> Result<Running, Failure> {
+        let registers = Arc::clone(&self.registers);
+        guarded(move || {
+            let name = thread_name(registers.device().name(), &worker.label());
+            let run = move |member, kick| {
+                Seated { member, kick, worker, registers, generation }.run();
+            };
+            Ok(seats.seat(&name, run)?)
+        })
+    }
+
+    fn reset(&mut self, seats: &mut Seats) {
+        self.end_workers(seats);
+        let device = self.registers.device();
+        if let Err(panic) = guarded(|| {
+            device.reset();
+            Ok(())
+        }) {
+            // The workers are gone, which is what a reset has to tell the driver; what the device makes of its next
+            // activation is that one's outcome.
+            tracing::warn!(device = device.name(), %panic, "a device's reset failed");
+        }
+        self.registers.clear();
+    }
+}
+
+/// Calls the device's code; its panic is an error like others.
+fn guarded<T>(call: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    catch_unwind(AssertUnwindSafe(call))
+        .unwrap_or_else(|panic| Err(Failure::Panic(message(&*panic))))
+}
+
+/// `disk0-q0`, without what a thread's name cannot have. The kernel shows its first 15 bytes.
+fn thread_name(device: &str, worker: &str) -> String {
+    format!("{device}-{worker}").replace('\0', "")
+}

@@ -1,0 +1,215 @@
+//! The registers of one queue, and the ring that they describe.
+//!
+//! Invariant: what a driver has written into them is checked before a ring is made of it: the ring that a worker
+//! gets lies in RAM, aligned, with a size that is a power of two and not above what the device offers.
+
+use std::io;
+use std::sync::Arc;
+
+use virtio_queue::{Queue, QueueT};
+use vm_memory::{GuestAddress, GuestMemory as _, Permissions};
+
+use crate::event::Event;
+use crate::memory::GuestMemory;
+use crate::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
+
+/// A part of a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Area {
+    /// The descriptor table (virtio 1.2, 2.7.5).
+    Descriptors,
+    /// The available ring, which the driver writes (2.7.6).
+    Driver,
+    /// The used ring, which the device writes (2.7.8).
+    Device,
+}
+
+impl Area {
+    const ALL: [Self; 3] = [Self::Descriptors, Self::Driver, Self::Device];
+
+    const fn place(self) -> usize {
+        self as usize
+    }
+
+    /// Alignment and bytes in a ring of this size (2.7).
+    const fn shape(self, size: u16) -> (u64, usize) {
+        let size = size as usize;
+        match self {
+            Self::Descriptors => (16, 16 * size),
+            Self::Driver => (2, 6 + 2 * size),
+            Self::Device => (4, 6 + 8 * size),
+        }
+    }
+}
+
+/// Half of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// Bits 0 to 31.
+    Low,
+    /// Bits 32 to 63.
+    High,
+}
+
+/// What is wrong with a queue that a driver has enabled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QueueFault {
+    /// The size is 0, above the maximum, or no power of two.
+    #[error("a ring cannot have {0} descriptors")]
+    Size(u16),
+    /// An area is not aligned.
+    #[error("{area:?} at {address:#x} is not aligned")]
+    Alignment {
+        /// Which.
+        area: Area,
+        /// Where it is.
+        address: u64,
+    },
+    /// An area is not in RAM.
+    #[error("{area:?} at {address:#x} is not in RAM")]
+    NotInRam {
+        /// Which.
+        area: Area,
+        /// Where it is.
+        address: u64,
+    },
+}
+
+/// The registers of one queue (virtio 1.2, 4.1.4.3). All relaxed: they are published to the activator by the
+/// device's word.
+pub struct QueueRegisters {
+    max: u16,
+    size: AtomicU16,
+    enabled: AtomicBool,
+    areas: [[AtomicU32; 2]; 3],
+    /// Where the device stood in the ring when it was still: next available, next used.
+    position: [AtomicU16; 2],
+    doorbell: Arc<Event>,
+}
+
+impl QueueRegisters {
+    pub(super) fn new(max: u16) -> io::Result<Self> {
+        let address = || [AtomicU32::new(0), AtomicU32::new(0)];
+        Ok(Self {
+            max,
+            size: AtomicU16::new(max),
+            enabled: AtomicBool::new(false),
+            areas: [address(), address(), address()],
+            position: [AtomicU16::new(0), AtomicU16::new(0)],
+            doorbell: Arc::new(Event::new()?),
+        })
+    }
+
+    /// Descriptors of the ring.
+    #[must_use]
+    pub fn size(&self) -> u16 {
+        self.size.load(Ordering::Relaxed)
+    }
+
+    /// Whether the driver has enabled it.
+    #[must_use]
+    pub fn is_enabled(&self) -> bool {
+        self.enabled.load(Ordering::Relaxed)
+    }
+
+    /// Half of the address of an area.
+    #[must_use]
+    pub fn address_half(&self, area: Area, half: Half) -> u32 {
+        self.areas[area.place()][half as usize].load(Ordering::Relaxed)
+    }
+
+    /// Where an area is.
+    #[must_use]
+    pub fn address(&self, area: Area) -> u64 {
+        let half = |half| u64::from(self.address_half(area, half));
+        half(Half::Low) | half(Half::High) << 32
+    }
+
+    /// Where the device stood in the ring when it was still: the next available and the next used index.
+    #[must_use]
+    pub fn position(&self) -> (u16, u16) {
+        let [available, used] = &self.position;
+        (available.load(Ordering::Relaxed), used.load(Ordering::Relaxed))
+    }
+
+    /// Notified when the driver has made buffers available.
+    #[must_use]
+    pub fn doorbell(&self) -> &Arc<Event> {
+        &self.doorbell
+    }
+
+    /// Takes a size, unless the queue is enabled. The caller has seen that the device is Inactive; this goes
+    /// for the other setters, too.
+    pub fn set_size(&self, size: u16) {
+        if !self.is_enabled() {
+            self.size.store(size, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes half of an address, unless the queue is enabled.
+    pub fn set_address_half(&self, area: Area, half: Half, value: u32) {
+        if !self.is_enabled() {
+            self.areas[area.place()][half as usize].store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// Enables it; only a reset disables it.
+    pub fn enable(&self) {
+        self.enabled.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_position(&self, (available, used): (u16, u16)) {
+        self.position[0].store(available, Ordering::Relaxed);
+        self.position[1].store(used, Ordering::Relaxed);
+    }
+
+    /// As new. What was rung before is forgotten: the driver is gone that meant it.
+    pub(super) fn clear(&self) {
+        self.enabled.store(false, Ordering::Relaxed);
+        self.size.store(self.max, Ordering::Relaxed);
+        for half in self.areas.iter().flatten() {
+            half.store(0, Ordering::Relaxed);
+        }
+        self.set_position((0, 0));
+        self.doorbell.clear();
+    }
+
+    /// The ring that they describe, checked.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn ring(
+        &self,
+        memory: &GuestMemory,
+        event_index: bool,
+    ) -> Result<Queue, QueueFault> {
+        let size = self.size();
+        let wrong_size = QueueFault::Size(size);
+        if !size.is_power_of_two() || size > self.max {
+            return Err(wrong_size);
+        }
+        // Each register is read once: another vCPU may be writing it.
+        let addresses = Area::ALL.map(|area| (area, self.address(area)));
+        for (area, address) in addresses {
+            let (alignment, len) = area.shape(size);
+            if !address.is_multiple_of(alignment) {
+                return Err(QueueFault::Alignment { area, address });
+            }
+            if !memory.check_range(GuestAddress(address), len, Permissions::ReadWrite) {
+                return Err(QueueFault::NotInRam { area, address });
+            }
+        }
+        let [descriptors, driver, device] = addresses.map(|(_, address)| GuestAddress(address));
+        let mut queue = Queue::new(self.max).map_err(|_| wrong_size)?;
+        queue.set_size(size);
+        queue.try_set_desc_table_address(descriptors).map_err(|_| wrong_size)?;
+        queue.try_set_avail_ring_address(driver).map_err(|_| wrong_size)?;
+        queue.try_set_used_ring_address(device).map_err(|_| wrong_size)?;
+        queue.set_event_idx(event_index);
+        let (available, used) = self.position();
+        queue.set_next_avail(available);
+        queue.set_next_used(used);
+        queue.set_ready(true);
+        Ok(queue)
+    }
+}
