@@ -10,10 +10,12 @@
 //! A [`VirtioDevice`] is a register block; a [`Worker`] owns queues and the host's side, on a thread that the lifecycle groups
 //! govern. No register waits for a worker: what the driver must see completed is a ticket.
 
+pub mod balloon;
 mod chain;
 mod device;
 mod interrupt;
 mod malformed;
+pub mod net;
 mod queue;
 #[cfg(test)]
 mod queue_tests;
