@@ -14,6 +14,7 @@ mod packages;
 mod paths;
 mod progress;
 mod suites;
+mod taps;
 mod terminal;
 mod tool;
 

@@ -14,6 +14,7 @@ pub mod block;
 mod activator;
 #[cfg(test)]
 mod activator_tests;
+pub mod balloon;
 mod chain;
 mod counts;
 mod device;
@@ -22,6 +23,7 @@ pub mod lifecycle;
 #[cfg(test)]
 mod lifecycle_tests;
 mod malformed;
+pub mod net;
 mod queue;
 mod queue_registers;
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub struct Suite {
 }
 
 /// All of them, the quickest answers first.
-pub const SUITES: [Suite; 10] = [
+pub const SUITES: [Suite; 11] = [
     Suite { name: "fmt", about: "formatting", run: static_checks::fmt },
     Suite { name: "clippy", about: "lints, warnings as errors", run: static_checks::clippy },
     Suite {
@@ -54,6 +54,7 @@ pub const SUITES: [Suite; 10] = [
         about: "tests on this machine's /dev/kvm: files tests/kvm_*.rs",
         run: tests::kvm,
     },
+    Suite { name: "tap", about: "tests on real taps: files tests/tap_*.rs", run: tests::tap },
     Suite { name: "loom", about: "models, every interleaving", run: models::loom },
     Suite { name: "shuttle", about: "models, random schedules", run: models::shuttle },
     Suite {

@@ -1,17 +1,20 @@
 //! Suites of Rust tests.
 //!
 //! Tests that need `/dev/kvm` are integration tests in files `kvm_*.rs`, a suite of their own. A unit test that needs it has a
-//! name that starts with `kvm_`. Without a usable `/dev/kvm` both are left out and counted.
+//! name that starts with `kvm_`. Without a usable `/dev/kvm` both are left out and counted. So are those on real taps, files
+//! `tap_*.rs`, where none can be made.
 use anyhow::Result;
 
 use super::cargo::{MODELS, Workspace, cargo};
 use super::tally::Outcome;
 use super::{libtest, log};
 use crate::kvm::{self, Kvm};
+use crate::taps;
 
 const PREFIX: &str = "kvm_";
+const TAP_PREFIX: &str = "tap_";
 
-/// Everything that needs no KVM: unit, property, integration and documentation tests.
+/// Everything that needs no KVM and no taps: unit, property, integration and documentation tests.
 pub fn unit() -> Result<Outcome> {
     let workspace = Workspace::load()?;
     let mut command =
@@ -19,7 +22,8 @@ pub fn unit() -> Result<Outcome> {
     if workspace.has(MODELS) {
         command.args(["--exclude", MODELS]);
     }
-    for name in workspace.integration_tests.iter().filter(|name| !name.starts_with(PREFIX)) {
+    let special = |name: &str| name.starts_with(PREFIX) || name.starts_with(TAP_PREFIX);
+    for name in workspace.integration_tests.iter().filter(|name| !special(name)) {
         command.args(["--test", name]);
     }
     let mut reason = String::new();
@@ -38,9 +42,23 @@ pub fn unit() -> Result<Outcome> {
 
 /// Tests on this machine's KVM.
 pub fn kvm() -> Result<Outcome> {
+    let missing = match kvm::detect() {
+        Kvm::Unusable(why) => Some(why),
+        Kvm::Hardware | Kvm::Software => None,
+    };
+    integration("kvm", PREFIX, missing)
+}
+
+/// Tests on real taps.
+pub fn tap() -> Result<Outcome> {
+    integration("tap", TAP_PREFIX, taps::missing())
+}
+
+/// The integration tests in files that begin so, or how many they are if something is missing for them.
+fn integration(suite: &str, prefix: &str, missing: Option<String>) -> Result<Outcome> {
     let workspace = Workspace::load()?;
     let names: Vec<_> =
-        workspace.integration_tests.iter().filter(|name| name.starts_with(PREFIX)).collect();
+        workspace.integration_tests.iter().filter(|name| name.starts_with(prefix)).collect();
     if names.is_empty() {
         return Ok(Outcome::absent());
     }
@@ -48,10 +66,10 @@ pub fn kvm() -> Result<Outcome> {
     for name in names {
         command.args(["--test", name]);
     }
-    let Kvm::Unusable(reason) = kvm::detect() else {
-        return Ok(libtest::outcome(log::run("kvm", &mut command)?, ""));
+    let Some(reason) = missing else {
+        return Ok(libtest::outcome(log::run(suite, &mut command)?, ""));
     };
-    let ran = log::run("kvm", command.args(["--", "--list"]))?;
+    let ran = log::run(suite, command.args(["--", "--list"]))?;
     if ran.success {
         Ok(Outcome::skipped(libtest::listed(&ran.text), reason))
     } else {

@@ -1,0 +1,223 @@
+//! The card as the transport sees it: its registers, and how it is activated.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use super::backend::Backend;
+use super::control::ControlWorker;
+use super::error::NetError;
+use super::features;
+use super::mac::MacAddress;
+use super::offloads::Offloads;
+use super::options::NetOptions;
+use super::pair::{PairParts, PairWorker};
+use super::receive::Receiver;
+use super::shared::Shared;
+use super::tap::Tap;
+use super::transmit::Transmitter;
+use crate::counters::CounterSource;
+use crate::event::Event;
+use crate::virtio::{
+    Activation, ActivationError, Chain, DeviceType, VirtioDevice, Virtqueue, Worker,
+};
+
+/// Packets from before the activation that are thrown away at most: more than a tap holds by default (1000).
+const STALE: usize = 4096;
+
+/// A virtio network card.
+pub struct Net {
+    name: String,
+    mac: MacAddress,
+    mtu: u16,
+    pairs: u16,
+    queue_sizes: Vec<u16>,
+    features: u64,
+    backend: Arc<dyn Backend>,
+    shared: Arc<Shared>,
+}
+
+impl Net {
+    /// A card on a tap, which is made or opened and brought up. `name` is its id.
+    ///
+    /// # Errors
+    /// The options are none that a card can have, or the host has no such tap for it: see [`NetError`].
+    pub fn new(name: String, mut options: NetOptions) -> Result<Self, NetError> {
+        options.check()?;
+        let tap = Tap::open(&mut options)?;
+        options.mtu = Some(tap.mtu());
+        Self::with_backend(name, &options, Arc::new(tap))
+    }
+
+    /// A card on something else. Of the options only those matter that the guest sees.
+    ///
+    /// # Errors
+    /// The options are none that a card can have, or the host has no randomness.
+    pub fn with_backend(
+        name: String,
+        options: &NetOptions,
+        backend: Arc<dyn Backend>,
+    ) -> Result<Self, NetError> {
+        options.check()?;
+        let pairs = options.pairs();
+        if backend.queues().len() != usize::from(pairs) {
+            return Err(NetError::Descriptors { fds: backend.queues().len(), pairs });
+        }
+        let mac = match options.mac {
+            Some(mac) => mac,
+            None => MacAddress::local(random()?),
+        };
+        let features = features::offered(options.offloads & backend.offloads(), pairs);
+        let control = u16::from(pairs > 1);
+        let queues = usize::from(2 * pairs + control);
+        Ok(Self {
+            name,
+            mac,
+            mtu: options.mtu.unwrap_or(1500),
+            pairs,
+            queue_sizes: vec![options.queue_size; queues],
+            features,
+            backend,
+            shared: Arc::new(Shared::new()),
+        })
+    }
+
+    /// The guest's address.
+    #[must_use]
+    pub fn mac(&self) -> MacAddress {
+        self.mac
+    }
+
+    /// The name of the tap, also if the kernel has chosen it.
+    #[must_use]
+    pub fn tap(&self) -> &str {
+        self.backend.name()
+    }
+
+    /// Lets the first pair only take packets, which may use these offloads.
+    fn prepare(&self, offloads: Offloads) -> std::io::Result<()> {
+        self.shared.set_active(1);
+        self.backend.set_active(1)?;
+        self.backend.set_offloads(offloads)
+    }
+
+    /// Throws away what came before the driver was there: such packets may use what it does not take.
+    fn discard_stale(&self) {
+        let mut packet = [0; 64];
+        for _ in 0..STALE {
+            // A read takes a packet off, however little of it is asked for.
+            if rustix::io::read(self.backend.queues()[0].as_fd(), &mut packet).is_err() {
+                break;
+            }
+            self.shared.counters.received.drop_one();
+        }
+    }
+}
+
+impl VirtioDevice for Net {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn device_type(&self) -> DeviceType {
+        DeviceType::Net
+    }
+
+    fn features(&self) -> u64 {
+        self.features
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        &self.queue_sizes
+    }
+
+    fn read_config(&self, offset: u64, data: &mut [u8]) {
+        // struct virtio_net_config (virtio 1.2, 5.1.4).
+        let mut config = [0; 12];
+        config[..6].copy_from_slice(&self.mac.0);
+        config[6..8].copy_from_slice(&self.shared.status().to_le_bytes());
+        config[8..10].copy_from_slice(&self.pairs.to_le_bytes());
+        config[10..].copy_from_slice(&self.mtu.to_le_bytes());
+        let rest = usize::try_from(offset).ok().and_then(|offset| config.get(offset..));
+        let rest = rest.unwrap_or_default();
+        let len = rest.len().min(data.len());
+        data.fill(0);
+        data[..len].copy_from_slice(&rest[..len]);
+    }
+
+    fn activate(
+        &self,
+        mut activation: Activation,
+    ) -> Result<Vec<Box<dyn Worker>>, ActivationError> {
+        let host = |what| move |source| ActivationError::Host { what, source };
+        let negotiated = activation.features;
+        self.prepare(features::taken(negotiated)).map_err(host("set up the tap's queues"))?;
+        self.discard_stale();
+        // Without the feature one pair is used, and the control queue would be the third (virtio 1.2, 5.1.2).
+        let several = negotiated.has(features::MQ | features::CTRL_VQ);
+        let pairs = if several { self.pairs } else { 1 };
+        let mut workers: Vec<Box<dyn Worker>> = Vec::new();
+        let mut events = Vec::new();
+        for index in 0..pairs {
+            let Some((receive, transmit)) = take_pair(&mut activation, index) else { break };
+            let changed = Event::new().map_err(host("make an event"))?;
+            let changed = Arc::new(changed);
+            events.push(Arc::clone(&changed));
+            let parts = PairParts {
+                index,
+                backend: Arc::clone(&self.backend),
+                shared: Arc::clone(&self.shared),
+                interrupt: Arc::clone(&activation.interrupt),
+                changed,
+            };
+            let receiver = Receiver::new(receive, negotiated);
+            let worker = PairWorker::new(parts, receiver, Transmitter::new(transmit));
+            workers.push(Box::new(worker));
+        }
+        if workers.is_empty() {
+            let missing = u16::from(activation.take_queue(0).is_some());
+            return Err(ActivationError::MissingQueue(missing));
+        }
+        let control = if negotiated.has(features::CTRL_VQ) { 2 * pairs } else { u16::MAX };
+        if let Some(queue) = activation.take_queue(control) {
+            workers.push(Box::new(ControlWorker {
+                queue,
+                chain: Chain::new(),
+                backend: Arc::clone(&self.backend),
+                shared: Arc::clone(&self.shared),
+                changed: events,
+            }));
+        }
+        Ok(workers)
+    }
+
+    fn reset(&self) {
+        if let Err(error) = self.prepare(Offloads::NONE) {
+            // The next activation tries again, and fails if it cannot be done.
+            tracing::warn!(tap = self.tap(), %error, "the tap could not be reset");
+        }
+    }
+}
+
+impl CounterSource for Net {
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.shared.counters.list()
+    }
+}
+
+/// Both queues of a pair, if the driver has enabled them both.
+fn take_pair(activation: &mut Activation, index: u16) -> Option<(Virtqueue, Virtqueue)> {
+    let [receive, transmit] = [2 * index, 2 * index + 1];
+    let has = |wanted| activation.queues.iter().any(|queue| queue.index() == wanted);
+    if !has(receive) || !has(transmit) {
+        return None;
+    }
+    Some((activation.take_queue(receive)?, activation.take_queue(transmit)?))
+}
+
+fn random() -> Result<[u8; 6], NetError> {
+    let mut bytes = [0; 6];
+    let host = |source: std::io::Error| NetError::Host { what: "draw a MAC address", source };
+    let len = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|errno| host(errno.into()))?;
+    if len == bytes.len() { Ok(bytes) } else { Err(host(std::io::Error::other("too few bytes"))) }
+}

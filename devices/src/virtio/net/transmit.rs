@@ -1,0 +1,136 @@
+//! Packets of the guest: from the transmit queue to the tap.
+//!
+//! ```text
+//!            packets came                  the ring is empty
+//!   Waiting ─────────────▶ Working ───────────────────────────▶ Waiting
+//!                          ▲    │ the tap is full
+//!             it has room  │    ▼
+//!                          Blocked
+//! ```
+//!
+//! Invariant: a packet that the tap has no room for stays in the ring; nothing is held between two calls.
+
+use std::os::fd::BorrowedFd;
+
+use rustix::io::Errno;
+
+use super::counters::add;
+use super::receive::{BATCH, HEADER};
+use super::shared::Shared;
+use super::vectors::{Failure, Vectors};
+use crate::virtio::{Chain, Malformed, Virtqueue, WorkerError};
+
+/// What the transmitting half waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Transmitting {
+    /// Nothing: there is or may be work.
+    Working,
+    /// A packet.
+    Waiting,
+    /// Room in the tap.
+    Blocked,
+}
+
+/// Where packets go.
+pub(super) struct Wire<'a> {
+    /// The tap's queue of this pair.
+    pub(super) own: BorrowedFd<'a>,
+    /// The queue that is never off.
+    pub(super) first: BorrowedFd<'a>,
+}
+
+/// What became of a packet.
+enum Fate {
+    Sent(usize),
+    Dropped,
+    NoRoom,
+    /// Dropped, since there is no tap any more.
+    Gone,
+}
+
+/// The transmitting half of a queue pair.
+pub(super) struct Transmitter {
+    pub(super) queue: Virtqueue,
+    chain: Chain,
+    vectors: Vectors,
+}
+
+impl Transmitter {
+    pub(super) fn new(queue: Virtqueue) -> Self {
+        Self { queue, chain: Chain::new(), vectors: Vectors::new(0) }
+    }
+
+    /// Sends packets as long as there are packets and room, but no more than a batch; and whether the tap has gone.
+    pub(super) fn work(
+        &mut self,
+        wire: &Wire<'_>,
+        shared: &Shared,
+    ) -> Result<(Transmitting, bool), WorkerError> {
+        let mut state = Transmitting::Working;
+        let mut gone = false;
+        let counters = &shared.counters;
+        for _ in 0..BATCH {
+            if !self.queue.pop(&mut self.chain)? {
+                if self.queue.enable_notifications()? {
+                    self.queue.disable_notifications()?;
+                    continue;
+                }
+                state = Transmitting::Waiting;
+                break;
+            }
+            if self.chain.readable_len() < HEADER {
+                return Err(Malformed::Shape("a header at least").into());
+            }
+            match self.send(wire, shared)? {
+                Fate::Sent(len) => counters.sent.packet(len.saturating_sub(HEADER as usize)),
+                Fate::NoRoom => {
+                    self.queue.unpop();
+                    state = Transmitting::Blocked;
+                    break;
+                }
+                fate @ (Fate::Dropped | Fate::Gone) => {
+                    gone |= matches!(fate, Fate::Gone);
+                    counters.sent.drop_one();
+                }
+            }
+            self.queue.push(self.chain.head(), 0)?;
+        }
+        self.queue.flush()?;
+        Ok((state, gone))
+    }
+
+    /// Begins to look for packets without being told of new ones.
+    pub(super) fn wake(&mut self) -> Result<(), WorkerError> {
+        Ok(self.queue.disable_notifications()?)
+    }
+
+    fn send(&mut self, wire: &Wire<'_>, shared: &Shared) -> Result<Fate, WorkerError> {
+        let mut sent = self.try_send(wire.own);
+        if sent == Err(Failure::Host(Errno::BADFD)) {
+            // The pair is off. What the driver gave it before it knew goes the other way.
+            sent = self.try_send(wire.first);
+        }
+        Ok(match sent {
+            Ok(len) => Fate::Sent(len),
+            Err(Failure::Host(Errno::AGAIN)) => Fate::NoRoom,
+            Err(Failure::Host(Errno::BADFD)) => Fate::Gone,
+            // The kernel takes no packet with such a header, or no packet at all now: the interface is down.
+            Err(Failure::Host(Errno::INVAL | Errno::IO)) => Fate::Dropped,
+            Err(Failure::Host(_)) => {
+                add(&shared.counters.errors, 1);
+                Fate::Dropped
+            }
+            Err(Failure::Chain(malformed)) => return Err(malformed.into()),
+        })
+    }
+
+    fn try_send(&mut self, fd: BorrowedFd<'_>) -> Result<usize, Failure> {
+        loop {
+            let sent = self.vectors.send(fd, self.queue.memory(), &self.chain);
+            // A descriptor that does not block is hardly ever interrupted, and not twice without a signal.
+            if sent != Err(Failure::Host(Errno::INTR)) {
+                return sent;
+            }
+        }
+    }
+}
