@@ -72,6 +72,7 @@ impl TestVm {
             mode: ConsoleMode::File,
             file: Some(dir.join("serial")),
             socket: None,
+            id: None,
         };
         Self::with(config(vcpus, cmdline), serial)
     }
@@ -82,6 +83,7 @@ impl TestVm {
             mode: ConsoleMode::Socket,
             file: None,
             socket: Some(dir.join("serial")),
+            id: None,
         };
         Self::with(config(vcpus, cmdline), serial)
     }
@@ -92,6 +94,7 @@ impl TestVm {
             mode: ConsoleMode::File,
             file: Some(dir.join("serial")),
             socket: None,
+            id: None,
         };
         let dir = tempfile::tempdir().unwrap();
         let kernel = dir.path().join("kernel");
