@@ -66,6 +66,35 @@ pub enum Command {
     /// Reset a VM and boot it again, in place
     #[command(after_help = "Example:\n  stillpoint reboot web")]
     Reboot(Target),
+    /// Add a disk to a VM: to its bus while it runs, else to its configuration
+    #[command(allow_missing_positional = true, after_help = "Examples:
+  stillpoint add-disk web path=/images/data.qcow2
+  stillpoint add-disk web path=/dev/vg0/data,direct=on,id=data,bw_size=100M,bw_refill_time=1000")]
+    AddDisk(AddDisk),
+    /// Add a network device to a VM
+    #[command(allow_missing_positional = true, after_help = "Examples:
+  stillpoint add-net web tap=tap1
+  stillpoint add-net web tap=tap1,mac=52:54:00:12:34:56,num_queues=4,id=lan")]
+    AddNet(AddNet),
+    /// Add a vsock to a VM, which can have one
+    #[command(allow_missing_positional = true, after_help = "Example:
+  stillpoint add-vsock web cid=3,socket=/run/web.vsock")]
+    AddVsock(AddVsock),
+    /// Remove a disk, a network device or the vsock; a guest that has it is asked to let go of it
+    #[command(allow_missing_positional = true, after_help = "Examples:
+  stillpoint remove-device web data
+  stillpoint remove-device _disk1             of the only VM that runs")]
+    RemoveDevice(RemoveDevice),
+    /// Tell a VM that a disk has another size, and make its image that large
+    #[command(after_help = "Examples:
+  stillpoint resize-disk web data 20G
+  stillpoint resize-disk _disk0 20G           of the only VM that runs")]
+    ResizeDisk(ResizeDisk),
+    /// Change how much memory a guest gives back through its balloon
+    #[command(after_help = "Examples:
+  stillpoint resize web --balloon 256M
+  stillpoint resize web --balloon 0           the guest gets all back")]
+    Resize(Resize),
     /// Shut a VM down, end its VMM and wait until it is gone
     #[command(after_help = "Example:\n  stillpoint stop web")]
     Stop(Target),
@@ -87,6 +116,8 @@ Examples:
   stillpoint run
   stillpoint run --kernel vmlinuz --initramfs initrd --cmdline \"console=ttyS0\" \\
       --cpus boot=4,max=8,topology=2:4:1:1 --memory size=1G,hugepages=on --name web
+  stillpoint run --kernel vmlinuz --cmdline \"console=hvc0 root=/dev/vda\" --console tty --serial null \\
+      --disk path=root.qcow2 path=data.raw,readonly=on --net tap=tap0 --vsock cid=3,socket=web.vsock
   stillpoint run --cpus boot=2,affinity=[0@[0-1],1@[2,3]] --serial file=/tmp/out.log --detach";
 
 #[derive(Args, Debug)]
@@ -106,10 +137,32 @@ pub struct Run {
     /// Guest RAM: size=SIZE,shared=,hugepages=,hugepage_size=SIZE,prefault=,thp= [default: size=512M]
     #[arg(long, value_name = "OPTIONS")]
     pub memory: Option<String>,
-    /// COM1 (ttyS0): off, null, tty, pty, file=PATH or socket=PATH [default: tty; null with --detach]
+    /// Disks: path=PATH,readonly=,direct=,num_queues=N,queue_size=N,image_type=raw|qcow2,serial=TEXT,id=ID,
+    /// backing_files=,disable_io_uring=,bw_size=SIZE,bw_one_time_burst=SIZE,bw_refill_time=MS,
+    /// ops_size=N,ops_one_time_burst=N,ops_refill_time=MS
+    #[arg(long, value_name = "OPTIONS", num_args = 1..)]
+    pub disk: Vec<String>,
+    /// Network devices: tap=NAME,ip=,mask=,mac=,host_mac=,mtu=N,num_queues=N,queue_size=N,id=ID,fd=[N,…],
+    /// offload_tso=,offload_ufo=,offload_csum=, and limits as for --disk
+    #[arg(long, value_name = "OPTIONS", num_args = 1..)]
+    pub net: Vec<String>,
+    /// Entropy for the guest: src=PATH,id=ID, usually src=/dev/urandom
+    #[arg(long, value_name = "OPTIONS")]
+    pub rng: Option<String>,
+    /// Sockets between guest and host: cid=N,socket=PATH,id=ID
+    #[arg(long, value_name = "OPTIONS")]
+    pub vsock: Option<String>,
+    /// Memory that the guest gives back: size=SIZE,deflate_on_oom=,free_page_reporting=,id=ID
+    #[arg(long, value_name = "OPTIONS")]
+    pub balloon: Option<String>,
+    /// A device by which the guest tells that its kernel panicked
+    #[arg(long)]
+    pub pvpanic: bool,
+    /// COM1 (ttyS0): off, null, tty, pty, file=PATH or socket=PATH
+    /// [default: tty; null with --detach or --console tty]
     #[arg(long, value_name = "WHERE")]
     pub serial: Option<String>,
-    /// Second console, for now COM2 (ttyS1): the same values [default: off]
+    /// Virtio console (hvc0): the same values, and id=ID [default: off]
     #[arg(long, value_name = "WHERE")]
     pub console: Option<String>,
     /// Name for the other commands to find the VM by [default: vm-1, vm-2, …]
@@ -150,6 +203,60 @@ pub struct Info {
     /// What vm.info answers, as it is
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct AddDisk {
+    #[command(flatten)]
+    pub target: Target,
+    /// The disk, as after `run --disk`
+    #[arg(value_name = "OPTIONS")]
+    pub disk: String,
+}
+
+#[derive(Args, Debug)]
+pub struct AddNet {
+    #[command(flatten)]
+    pub target: Target,
+    /// The network device, as after `run --net`
+    #[arg(value_name = "OPTIONS")]
+    pub net: String,
+}
+
+#[derive(Args, Debug)]
+pub struct AddVsock {
+    #[command(flatten)]
+    pub target: Target,
+    /// The vsock, as after `run --vsock`
+    #[arg(value_name = "OPTIONS")]
+    pub vsock: String,
+}
+
+#[derive(Args, Debug)]
+pub struct RemoveDevice {
+    #[command(flatten)]
+    pub target: Target,
+    /// Id of the device, as `info` shows it
+    pub id: String,
+}
+
+#[derive(Args, Debug)]
+pub struct ResizeDisk {
+    /// The VM (may be left out if only one runs), the disk's id, and the size it is to have
+    #[arg(value_names = ["VM", "ID", "SIZE"], num_args = 2..=3, required = true)]
+    pub words: Vec<String>,
+    /// Socket of the VM's API, for a VM outside the runtime directory
+    #[arg(long, value_name = "PATH")]
+    pub api_socket: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub struct Resize {
+    #[command(flatten)]
+    pub target: Target,
+    /// Bytes that the guest is to give back
+    #[arg(long, value_name = "SIZE")]
+    pub balloon: String,
 }
 
 /// Which VM is meant.

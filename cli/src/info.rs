@@ -53,22 +53,44 @@ fn describe(name: &str, socket: &Path, info: &VmInfo) -> String {
     ]
     .into_iter()
     .filter_map(|(key, value)| Some([key.to_owned(), value?]))
+    .chain(devices(info))
     .chain(info.vcpus.iter().map(|vcpu| [format!("vcpu {}", vcpu.index), vcpu.state.clone()]))
     .collect();
     align(&lines)
 }
 
+/// One line a device: id, place on the bus, and what it is, as an option string.
+fn devices(info: &VmInfo) -> impl Iterator<Item = [String; 2]> {
+    let config = &info.config;
+    let disks = config.disks.iter().map(|disk| ("disk", disk.id.as_ref(), disk.to_string()));
+    let nets = config.net.iter().map(|net| ("net", net.id.as_ref(), net.to_string()));
+    let vsock = config.vsock.iter().map(|vsock| ("vsock", vsock.id.as_ref(), vsock.to_string()));
+    let rng = config.rng.iter().map(|rng| ("rng", rng.id.as_ref(), rng.to_string()));
+    let balloon = config.balloon.iter();
+    let balloon = balloon.map(|balloon| ("balloon", balloon.id.as_ref(), balloon.to_string()));
+    disks.chain(nets).chain(vsock).chain(rng).chain(balloon).map(|(kind, id, options)| {
+        let node = id.and_then(|id| info.device_tree.get(id));
+        let place = node.and_then(|node| node.pci_bdf).map(|bdf| format!("{bdf} "));
+        [kind.to_owned(), format!("{}{options}", place.unwrap_or_default())]
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use vmm::config::VmConfig;
-    use vmm::control::{VcpuInfo, VmState};
+    use vmm::config::{DiskConfig, VmConfig};
+    use vmm::control::{PciBdf, VcpuInfo, VmState, device_tree};
 
     use super::*;
 
     #[test]
     fn what_is_known_is_shown_and_nothing_else() {
+        let disks = vec![DiskConfig::of_path("/a"), DiskConfig::of_path("/b")];
+        let mut config = VmConfig { disks, ..VmConfig::default() };
+        config.name_devices();
+        let bdf = PciBdf { segment: 0, bus: 0, device: 3, function: 0 };
         let info = VmInfo {
-            config: VmConfig::default(),
+            device_tree: device_tree(&config, &[("_disk1".to_owned(), bdf)].into()),
+            config,
             state: VmState::Paused,
             memory_actual_size: 512 << 20,
             name: None,
@@ -89,6 +111,8 @@ mod tests {
             "kernel      embedded guest",
             "serial      null",
             "last pause  312 µs",
+            "disk        path=/a,id=_disk0",
+            "disk        0000:00:03.0 path=/b,id=_disk1",
             "vcpu 0      RUN|PAUSED epoch=2",
         ] {
             assert!(text.lines().any(|found| found == line), "{text} lacks {line}");

@@ -6,6 +6,7 @@ mod backend;
 mod client;
 mod commands;
 mod detach;
+mod devices;
 mod escape;
 mod failure;
 mod info;
@@ -61,6 +62,12 @@ fn execute(cli: &Cli, started: Instant) -> Result<(), Failure> {
         Command::Resume(target) => commands::put(target, "vm.resume"),
         Command::Nmi(target) => commands::put(target, "vm.nmi"),
         Command::Reboot(target) => commands::put(target, "vm.reboot"),
+        Command::AddDisk(options) => devices::add_disk(options),
+        Command::AddNet(options) => devices::add_net(options),
+        Command::AddVsock(options) => devices::add_vsock(options),
+        Command::RemoveDevice(options) => devices::remove(options),
+        Command::ResizeDisk(options) => devices::resize_disk(options),
+        Command::Resize(options) => devices::resize(options),
         Command::Stop(target) => commands::stop(target),
         Command::Kill(target) => commands::kill(target),
         Command::Top(target) => top::top(target),

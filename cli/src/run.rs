@@ -279,24 +279,34 @@ impl vmm::consoles::InputFilter for Keys {
 fn config_of(options: &Run) -> Result<VmConfig, Failure> {
     let usage = |error: vmm::config::ConfigError| Failure::Usage(error.to_string());
     let in_background = options.detach || options.detached;
-    let default_serial = if in_background { ConsoleMode::Null } else { ConsoleMode::Tty };
-    let mut config = VmConfig {
-        serial: ConsoleConfig::of_mode(default_serial),
-        memory: MemoryConfig::default(),
-        ..VmConfig::default()
-    };
+    let mut config = VmConfig { memory: MemoryConfig::default(), ..VmConfig::default() };
     if let Some(cpus) = &options.cpus {
         config.cpus = cpus.parse().map_err(usage)?;
     }
     if let Some(memory) = &options.memory {
         config.memory = memory.parse().map_err(usage)?;
     }
-    if let Some(serial) = &options.serial {
-        config.serial = ConsoleConfig::parse_serial(serial).map_err(usage)?;
-    }
     if let Some(console) = &options.console {
         config.console = ConsoleConfig::parse_console(console).map_err(usage)?;
     }
+    config.serial = match &options.serial {
+        Some(serial) => ConsoleConfig::parse_serial(serial).map_err(usage)?,
+        // The terminal is for one of them.
+        None if in_background || config.console.mode == ConsoleMode::Tty => {
+            ConsoleConfig::of_mode(ConsoleMode::Null)
+        }
+        None => ConsoleConfig::of_mode(ConsoleMode::Tty),
+    };
+    for disk in &options.disk {
+        config.disks.push(disk.parse().map_err(usage)?);
+    }
+    for net in &options.net {
+        config.net.push(net.parse().map_err(usage)?);
+    }
+    config.rng = parse_optional(options.rng.as_deref())?;
+    config.vsock = parse_optional(options.vsock.as_deref())?;
+    config.balloon = parse_optional(options.balloon.as_deref())?;
+    config.pvpanic = options.pvpanic;
     for (option, console) in [("--serial", &config.serial), ("--console", &config.console)] {
         if in_background && console.mode == ConsoleMode::Tty {
             return Err(Failure::Usage(format!(
@@ -309,4 +319,11 @@ fn config_of(options: &Run) -> Result<VmConfig, Failure> {
     config.payload.cmdline.clone_from(&options.cmdline);
     config.validate().map_err(|error| Failure::Failed(error.to_string()))?;
     Ok(config)
+}
+
+fn parse_optional<T>(text: Option<&str>) -> Result<Option<T>, Failure>
+where
+    T: std::str::FromStr<Err = vmm::config::ConfigError>,
+{
+    text.map(str::parse).transpose().map_err(|error| Failure::Usage(error.to_string()))
 }

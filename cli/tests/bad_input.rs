@@ -34,6 +34,18 @@ fn mistakes_in_options_are_usage_errors() {
         ),
         (&["--serial", "file="], "expected a path"),
         (&["--console", "nul"], "--console: unknown key \"nul\", did you mean \"null\"?"),
+        (&["--disk", "readonly=on"], "--disk: path= is missing; allowed: path=, readonly="),
+        (&["--disk", "path=a", "pth=b"], "--disk: unknown key \"pth\", did you mean \"path\"?"),
+        (&["--disk", "path=a,image_type=vdi"], "expected raw or qcow2"),
+        (&["--disk", "path=a,ops_size=1"], "--disk: ops_size= needs ops_refill_time= beside it"),
+        (&["--disk", "path=a,vhost_user=on"], "not supported"),
+        (&["--disk"], "a value is required for '--disk <OPTIONS>...'"),
+        (&["--net", "mac=1:2"], "--net: mac=\"1:2\" is not valid; expected six bytes"),
+        (&["--net", "fd=3"], "expected a list of descriptors"),
+        (&["--rng", ""], "--rng: empty value; allowed: src=, id="),
+        (&["--vsock", "cid=3"], "--vsock: socket= is missing"),
+        (&["--balloon", "size=all"], "--balloon: size=\"all\" is not valid; expected a size"),
+        (&["--console", "id=x"], "--console: empty mode"),
         (&["--name", "../x"], "--name \"../x\": a name has letters"),
         (&["--name", ""], "--name \"\": a name has 1 to 64 characters"),
         (&["--detach", "--serial", "tty"], "--serial tty: a VM in the background has no terminal"),
@@ -69,6 +81,14 @@ fn configurations_that_make_no_vm_fail() {
         (&["--kernel", "."], "payload: kernel .: is a directory"),
         (&["--kernel", "/dev/null"], "payload: kernel /dev/null: is not a regular file"),
         (&["--initramfs", "empty"], "payload: initramfs empty without a kernel"),
+        (&["--disk", "path=missing"], "disks[0]: missing: No such file"),
+        (&["--disk", "path=empty"], "disks[0]: empty: is empty; give the image a size"),
+        (&["--disk", "path=.", "--disk", "path=."], "disks[0]: .: is a directory"),
+        (&["--net", "num_queues=4"], "net[0]: 2 pairs of queues for 1 vCPUs"),
+        (&["--net", "tap=a", "tap=a"], "net[0] and net[1]: both want the interface \"a\""),
+        (&["--rng", "src=missing"], "rng: src missing: No such file"),
+        (&["--vsock", "cid=2,socket=s"], "vsock: cid 2: a guest has one from 3"),
+        (&["--balloon", "size=1G"], "balloon: 1GiB of 512MiB RAM"),
         (&["--serial", "tty", "--console", "tty"], "both want the terminal"),
         (&["--log-file", "missing/log"], "--log-file missing/log: No such file"),
         (
@@ -110,6 +130,27 @@ fn commands_without_a_vm_fail() {
         let expected = "error: no VMM listens on nowhere\n";
         assert_eq!((status, line.as_str()), (1, expected), "{command}");
     }
+    for command in [
+        &["add-disk", "path=x"][..],
+        &["add-net", "tap=x"],
+        &["add-vsock", "cid=3,socket=x"],
+        &["remove-device", "x"],
+        &["resize-disk", "x", "1G"],
+        &["resize", "--balloon", "0"],
+    ] {
+        let (status, line) = bed.fails(command);
+        assert_eq!((status, line.as_str()), (1, "error: no VM runs\n"), "{command:?}");
+        // The name comes before everything else, the socket's option anywhere.
+        let named: Vec<&str> = [command[0], "web"].iter().chain(&command[1..]).copied().collect();
+        let (status, line) = bed.fails(&named);
+        let expected = "error: no VM named \"web\" runs; none does\n";
+        assert_eq!((status, line.as_str()), (1, expected), "{named:?}");
+        let socket: Vec<&str> =
+            command.iter().chain(&["--api-socket", "nowhere"]).copied().collect();
+        let (status, line) = bed.fails(&socket);
+        let expected = "error: no VMM listens on nowhere\n";
+        assert_eq!((status, line.as_str()), (1, expected), "{socket:?}");
+    }
     assert_eq!(bed.ok(&["ls"]), "NAME  PID  STATE  VCPUS  MEMORY  UPTIME\n");
     assert_eq!(bed.ok(&["ls", "--json"]), "[]\n");
 }
@@ -122,14 +163,42 @@ fn the_command_line_itself() {
         (&["serve"], "required arguments were not provided"),
         (&["pause", "a", "b"], "unexpected argument 'b'"),
         (&["pause", "a", "--api-socket", "b"], "cannot be used with"),
+        (&["add-disk"], "required arguments were not provided"),
+        (&["add-disk", "web", "pth=x"], "--disk: unknown key \"pth\", did you mean \"path\"?"),
+        (&["add-disk", "pth=x"], "--disk: unknown key \"pth\""),
+        (&["add-net", "web", "fd=[3]"], "descriptors of this process mean nothing to the VM's"),
+        (&["add-vsock", "web", "cid=3"], "--vsock: socket= is missing"),
+        (&["remove-device"], "required arguments were not provided"),
+        (&["resize-disk", "web"], "resize-disk"),
+        (&["resize-disk", "web", "data", "much"], "\"much\" is no size; expected a number of bytes"),
+        (&["resize-disk", "data", "1000"], "a disk has a whole number of sectors"),
+        (&["resize-disk", "a", "b", "1G", "--api-socket", "s"], "exclude each other"),
+        (&["resize", "web"], "required arguments were not provided"),
+        (&["resize", "web", "--balloon", "1.5G"], "\"1.5G\" is no size"),
     ] {
         let (status, line) = bed.fails(args);
         assert_eq!(status, 2, "{args:?}: {line}");
         assert!(line.contains(expected), "{args:?}: {line} lacks {expected}");
     }
-    for command in
-        ["run", "serve", "ls", "info", "pause", "resume", "nmi", "reboot", "stop", "kill", "top"]
-    {
+    for command in [
+        "run",
+        "serve",
+        "ls",
+        "info",
+        "pause",
+        "resume",
+        "nmi",
+        "reboot",
+        "add-disk",
+        "add-net",
+        "add-vsock",
+        "remove-device",
+        "resize-disk",
+        "resize",
+        "stop",
+        "kill",
+        "top",
+    ] {
         let help = bed.ok(&[command, "--help"]);
         assert!(help.contains("Example"), "{command}: {help}");
         assert!(help.contains(&format!("stillpoint {command}")), "{command}: {help}");

@@ -56,6 +56,63 @@ fn cloud_hypervisors_client_drives_every_request() {
 }
 
 #[test]
+fn cloud_hypervisors_client_changes_devices() {
+    let bed = Bed::new();
+    let image = bed.directory.path().join("image");
+    std::fs::write(&image, "x").expect("written");
+    support::client::drive_devices(&bed.socket(), &image);
+}
+
+#[test]
+fn devices_of_a_vm_that_has_no_vcpus_are_configured() {
+    let bed = Bed::new();
+    let mut client = bed.client();
+    assert_eq!(client.request("PUT", "vm.create", "{}").status, 204);
+    let added = client.request("PUT", "vm.add-net", r#"{"tap":"tap-a"}"#);
+    assert_eq!((added.status, added.body.as_str()), (204, ""));
+    let info = client.request("GET", "vm.info", "");
+    let info: serde_json::Value = serde_json::from_str(&info.body).expect("JSON");
+    assert_eq!(info["config"]["net"][0]["id"], "_net0");
+    let node = &info["device_tree"]["_net0"];
+    assert_eq!((&node["type"], node.get("pci_bdf")), (&serde_json::json!("net"), None));
+    assert_eq!(client.request("PUT", "vm.remove-device", r#"{"id":"_net0"}"#).status, 204);
+}
+
+#[test]
+fn requests_about_devices_say_what_is_wrong() {
+    let bed = Bed::running();
+    let mut client = bed.client();
+    for (path, body, status, message) in [
+        ("vm.add-disk", "", 400, "vm.add-disk needs the configuration of the disk as its body"),
+        ("vm.add-disk", "{}", 400, "missing field `path`"),
+        ("vm.add-disk", r#"{"path":"/none/x"}"#, 400, "disk: /none/x: No such file"),
+        (
+            "vm.add-disk",
+            r#"{"path":"/x","vhost_user":true}"#,
+            400,
+            "asks for something that is not",
+        ),
+        ("vm.add-net", "[]", 400, "the body must be a JSON object, not an array"),
+        ("vm.add-net", r#"{"num_queues":3}"#, 400, "they come in pairs"),
+        ("vm.add-vsock", r#"{"cid":1,"socket":"/s"}"#, 400, "vsock: cid 1: a guest has one from 3"),
+        ("vm.remove-device", r#"{"id":"x"}"#, 404, "no device has the id \"x\"; there is none"),
+        ("vm.remove-device", r#"{"di":"x"}"#, 400, "unknown field \"di\""),
+        ("vm.resize-disk", r#"{"id":"x","desired_size":1}"#, 400, "whole number of sectors"),
+        ("vm.resize-disk", r#"{"id":"x","desired_size":512}"#, 404, "no device has the id"),
+        ("vm.resize", "{}", 400, "nothing is asked for"),
+        ("vm.resize", r#"{"desired_vcpus":2}"#, 400, "CPU hotplug is not supported"),
+        ("vm.resize", r#"{"desired_ram":4096}"#, 400, "memory hotplug is not supported"),
+        ("vm.resize", r#"{"desired_balloon":0}"#, 400, "the VM has no balloon"),
+    ] {
+        let answer = client.request("PUT", path, body);
+        assert_eq!(answer.status, status, "{path} {body}: {}", answer.body);
+        let chain: Vec<String> = serde_json::from_str(&answer.body).expect("array of strings");
+        assert!(chain.concat().contains(message), "{chain:?} lacks {message}");
+        assert_eq!(client.request("GET", path, "").status, 405);
+    }
+}
+
+#[test]
 fn answers_have_the_right_form() {
     let bed = Bed::running();
     let mut client = bed.client();
@@ -97,7 +154,7 @@ fn bad_requests_get_a_status_and_a_message_and_keep_the_connection() {
         ("PUT", "vm.create", "\u{0}", 400, "malformed JSON"),
         ("PUT", "vm.create", "[]", 400, "must be a JSON object"),
         ("PUT", "vm.create", r#"{"cpsu":{}}"#, 400, r#"did you mean \"cpus\"?"#),
-        ("PUT", "vm.create", r#"{"disks":[{}]}"#, 400, r#"field \"disks\" asks for"#),
+        ("PUT", "vm.create", r#"{"disks":[{}]}"#, 400, r#"field \"disks[0]\": missing field"#),
         ("PUT", "vm.create", r#"{"cpus":{"boot_vcpus":0}}"#, 400, "0 vCPUs at boot"),
         ("PUT", "vm.create", r#"{"cpus":{"boot_vcpus":1025}}"#, 400, "at most 1024"),
         ("PUT", "vm.create", r#"{"memory":{"size":4096}}"#, 400, "too little"),

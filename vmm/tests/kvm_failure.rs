@@ -92,7 +92,7 @@ fn a_vmm_that_panics_says_that_it_has_ended() {
     };
     let (vmm, thread) = Vmm::start(options).unwrap();
     let mut config = embedded::config(1, "");
-    config.serial = ConsoleConfig { mode: ConsoleMode::Tty, file: None, socket: None };
+    config.serial = ConsoleConfig { mode: ConsoleMode::Tty, file: None, socket: None, id: None };
     vmm.create(config).unwrap();
     let booting = Arc::clone(&vmm);
     let boot = std::thread::spawn(move || drop(booting.boot()));

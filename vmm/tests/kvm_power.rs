@@ -52,8 +52,12 @@ fn a_reboot_keeps_the_socket_of_the_serial_port() {
 
 #[test]
 fn a_reboot_keeps_the_pty_of_the_serial_port() {
-    let pty =
-        |_: &std::path::Path| ConsoleConfig { mode: ConsoleMode::Pty, file: None, socket: None };
+    let pty = |_: &std::path::Path| ConsoleConfig {
+        mode: ConsoleMode::Pty,
+        file: None,
+        socket: None,
+        id: None,
+    };
     let vm = TestVm::with(config(2, "mode=halt"), pty);
     vm.vmm.boot().unwrap();
     let path = || vm.vmm.info().unwrap().config.serial.file.unwrap();

@@ -123,6 +123,7 @@ pub(super) mod tests {
         Sample {
             at,
             info: VmInfo {
+                device_tree: vmm::control::DeviceTree::new(),
                 config: VmConfig::default(),
                 state: VmState::Running,
                 memory_actual_size: 512 << 20,

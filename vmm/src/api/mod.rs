@@ -16,6 +16,7 @@
 //! - [`ApiServer::stop`] lets requests under way finish and write their answer, and returns when no
 //!   worker is left. So the answer to `vmm.shutdown` arrives.
 //! - The socket belongs to its owner only (mode 0600), and a live VMM's socket is never taken over.
+mod bodies;
 mod chunked;
 mod connection;
 mod delivery;

@@ -2,8 +2,8 @@
 //! `vmm/src/api/openapi/cloud-hypervisor.yaml`.
 use serde::Serialize;
 
+use super::bodies;
 use super::response::{Response, Status};
-use crate::config::VmConfig;
 use crate::control::{ControlError, VmmControl};
 use crate::sched;
 
@@ -19,20 +19,20 @@ enum Action {
     Put(fn(&dyn VmmControl) -> Result<(), ControlError>),
     /// `vm.resume`: the vCPUs wake after the client has been told.
     Resume,
-    /// PUT with a configuration.
-    Create,
+    /// PUT with a JSON object.
+    Body(bodies::Endpoint),
 }
 
 impl Action {
     const fn method(&self) -> &'static str {
         match self {
             Self::Get(_) => "GET",
-            Self::Prompt(_) | Self::Put(_) | Self::Resume | Self::Create => "PUT",
+            Self::Prompt(_) | Self::Put(_) | Self::Resume | Self::Body(_) => "PUT",
         }
     }
 }
 
-const ENDPOINTS: [(&str, Action); 13] = [
+const ENDPOINTS: [(&str, Action); 19] = [
     ("vm.pause", Action::Prompt(|control| control.pause())),
     ("vm.resume", Action::Resume),
     ("vm.info", Action::Get(|control| control.info().map(|info| Response::json(&info)))),
@@ -40,7 +40,7 @@ const ENDPOINTS: [(&str, Action); 13] = [
         "vm.counters",
         Action::Get(|control| control.counters().map(|counters| Response::json(&counters))),
     ),
-    ("vm.create", Action::Create),
+    ("vm.create", Action::Body(bodies::CREATE)),
     ("vm.boot", Action::Put(|control| control.boot())),
     ("vm.shutdown", Action::Put(|control| control.shutdown())),
     ("vm.reboot", Action::Put(|control| control.reboot())),
@@ -49,6 +49,12 @@ const ENDPOINTS: [(&str, Action); 13] = [
     // Cloud Hypervisor serves `vm.nmi`, but versions of its OpenAPI description say `vmm.nmi`, and
     // so do the clients that are generated from those.
     ("vmm.nmi", Action::Put(|control| control.nmi())),
+    ("vm.add-disk", Action::Body(bodies::ADD_DISK)),
+    ("vm.add-net", Action::Body(bodies::ADD_NET)),
+    ("vm.add-vsock", Action::Body(bodies::ADD_VSOCK)),
+    ("vm.remove-device", Action::Body(bodies::REMOVE_DEVICE)),
+    ("vm.resize-disk", Action::Body(bodies::RESIZE_DISK)),
+    ("vm.resize", Action::Body(bodies::RESIZE)),
     ("vmm.ping", Action::Get(|_| Ok(Response::json(&Ping::of_this_process())))),
     ("vmm.shutdown", Action::Put(|control| control.vmm_shutdown())),
 ];
@@ -98,29 +104,19 @@ pub(super) fn dispatch(
         Action::Prompt(put) => put(control).map(|()| Response::done()),
         Action::Put(put) => sched::at_leisure(|| put(control)).map(|()| Response::done()),
         Action::Resume => control.resume().map(|wake| Response { wake, ..Response::done() }),
-        Action::Create => return sched::at_leisure(|| create(control, body)),
+        Action::Body(endpoint) => {
+            return sched::at_leisure(|| endpoint.serve(control, name, body));
+        }
     };
     result.unwrap_or_else(|error| refuse(&error, action.method()))
 }
 
-fn create(control: &dyn VmmControl, body: &[u8]) -> Response {
-    if body.is_empty() {
-        let message = "vm.create needs the configuration of the VM as its body, at least {}";
-        return Response::message(Status::BadRequest, message);
-    }
-    let config = VmConfig::from_json(body).and_then(|config| config.validate().map(|()| config));
-    match config {
-        Err(error) => Response::error(Status::BadRequest, &error),
-        Ok(config) => match control.create(config) {
-            Ok(()) => Response::done(),
-            Err(error) => refuse(&error, "PUT"),
-        },
-    }
-}
-
-fn refuse(error: &ControlError, method: &'static str) -> Response {
+pub(super) fn refuse(error: &ControlError, method: &'static str) -> Response {
     match error {
-        ControlError::NotCreated => Response::error(Status::NotFound, error),
+        ControlError::NotCreated | ControlError::NoSuchDevice { .. } => {
+            Response::error(Status::NotFound, error)
+        }
+        ControlError::IdTaken(_) => Response::error(Status::Conflict, error),
         ControlError::WrongPhase { .. } => {
             let response = Response::error(Status::MethodNotAllowed, error);
             Response { allow: Some(method), ..response }

@@ -1,4 +1,5 @@
-//! Consoles: `--serial off|null|tty|pty|file=PATH|socket=PATH`, and `--console` alike.
+//! Consoles: `--serial off|null|tty|pty|file=PATH|socket=PATH` (a 16550), and `--console` with the same
+//! values and `id=` (virtio-console).
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -39,42 +40,37 @@ pub struct ConsoleConfig {
     /// For `Socket`, the socket to listen on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub socket: Option<PathBuf>,
+    /// Name of the device in requests, only for the virtio console; made when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
 }
 
 impl ConsoleConfig {
     /// A console of a mode that needs no path.
     pub const fn of_mode(mode: ConsoleMode) -> Self {
-        Self { mode, file: None, socket: None }
+        Self { mode, file: None, socket: None, id: None }
     }
 
     /// What follows `--serial`.
     pub fn parse_serial(text: &str) -> Result<Self, ConfigError> {
-        Self::parse("--serial", text)
+        Self::parse(&SERIAL, text)
     }
 
     /// What follows `--console`.
     pub fn parse_console(text: &str) -> Result<Self, ConfigError> {
-        Self::parse("--console", text)
+        Self::parse(&CONSOLE, text)
     }
 
-    fn parse(option: &'static str, text: &str) -> Result<Self, ConfigError> {
-        let grammar = Grammar {
-            option,
-            allowed: Allowed { keys: &["file", "socket"], flags: &["off", "null", "tty", "pty"] },
-            section: Section::Console,
+    fn parse(grammar: &Grammar, text: &str) -> Result<Self, ConfigError> {
+        let options = Options::parse(grammar, text)?;
+        let mut modes = options.keys().filter(|key| *key != "id");
+        let Some(key) = modes.next() else {
+            return Err(options.error(options.empty("mode")).into());
         };
-        let options = Options::parse(&grammar, text)?;
-        let mut keys = options.keys();
-        let Some(key) = keys.next() else {
-            return Err(options.error(options.empty("value")).into());
-        };
-        if let Some(other) = keys.next() {
+        if let Some(other) = modes.next() {
             let conflict = OptionProblem::Conflict(key.to_owned(), other.to_owned());
             return Err(options.error(conflict).into());
         }
-        let path = |key| {
-            options.value(key, "a path", |path| (!path.is_empty()).then(|| PathBuf::from(path)))
-        };
         let mode = match key {
             "off" => ConsoleMode::Off,
             "null" => ConsoleMode::Null,
@@ -84,9 +80,24 @@ impl ConsoleConfig {
             // The grammar lets nothing else through.
             _ => ConsoleMode::Socket,
         };
-        Ok(Self { mode, file: path("file")?, socket: path("socket")? })
+        let (file, socket) = (options.path("file")?, options.path("socket")?);
+        Ok(Self { mode, file, socket, id: options.text("id")? })
     }
 }
+
+const FLAGS: &[&str] = &["off", "null", "tty", "pty"];
+
+const SERIAL: Grammar = Grammar {
+    option: "--serial",
+    allowed: Allowed { keys: &["file", "socket"], flags: FLAGS },
+    section: Section::Serial,
+};
+
+const CONSOLE: Grammar = Grammar {
+    option: "--console",
+    allowed: Allowed { keys: &["file", "socket", "id"], flags: FLAGS },
+    section: Section::Console,
+};
 
 impl FromStr for ConsoleConfig {
     type Err = ConfigError;
@@ -109,6 +120,7 @@ impl fmt::Display for ConsoleConfig {
             ConsoleMode::Pty => f.write_str("pty"),
             ConsoleMode::File => write!(f, "file={}", path(&self.file)),
             ConsoleMode::Socket => write!(f, "socket={}", path(&self.socket)),
-        }
+        }?;
+        self.id.as_deref().map_or(Ok(()), |id| write!(f, ",id={}", quote(id)))
     }
 }

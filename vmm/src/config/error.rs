@@ -13,6 +13,9 @@ pub enum ConfigError {
     /// It parses, but no VM can be made of it.
     #[error(transparent)]
     Invalid(#[from] Invalid),
+    /// Two devices with one id.
+    #[error("two devices have the id {0:?}; each needs its own")]
+    DuplicateId(String),
 }
 
 /// What is wrong with one option string.
@@ -63,6 +66,22 @@ pub enum OptionProblem {
         /// The form of its values.
         expected: &'static str,
     },
+    /// A key that must be there is not.
+    #[error("{key}= is missing; {allowed}")]
+    Missing {
+        /// The key.
+        key: &'static str,
+        /// The known keys.
+        allowed: Allowed,
+    },
+    /// A key that means something only beside another.
+    #[error("{key}= needs {needs}= beside it")]
+    Incomplete {
+        /// The key that is there.
+        key: &'static str,
+        /// The key that is not.
+        needs: &'static str,
+    },
     /// A word that stands alone has a value.
     #[error("{0:?} stands alone, without \"=\"")]
     UnexpectedValue(String),
@@ -112,11 +131,13 @@ pub enum JsonError {
     /// It is no JSON.
     #[error("malformed JSON: {0}")]
     Malformed(String),
-    /// It is JSON, but of no object.
-    #[error("{path} must be a JSON object, not {found}")]
-    NotAnObject {
+    /// It is JSON, but of another kind.
+    #[error("{path} must be a JSON {expected}, not {found}")]
+    WrongKind {
         /// Where.
         path: String,
+        /// `object` or `array`.
+        expected: &'static str,
         /// The kind of value that stands there.
         found: &'static str,
     },
@@ -150,8 +171,8 @@ pub enum JsonError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{section}: {problem}")]
 pub struct Invalid {
-    /// The part of the configuration: `cpus`, `memory`, …
-    pub section: &'static str,
+    /// The part of the configuration: `cpus`, `memory`, `disks[1]`, …
+    pub section: String,
     /// What is wrong and what would be right.
     pub problem: String,
 }

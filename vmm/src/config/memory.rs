@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{Allowed, ConfigError};
 use super::options::{Grammar, Options};
 use super::unsupported::Section;
-use super::values::{parse_size, parse_toggle, print_size, print_toggle};
+use super::values::{parse_size, print_size, print_toggle};
 
 /// Guest RAM; always a memfd mapping.
 #[expect(clippy::struct_excessive_bools, reason = "the JSON shape is Cloud Hypervisor's")]
@@ -57,17 +57,14 @@ impl FromStr for MemoryConfig {
     fn from_str(text: &str) -> Result<Self, ConfigError> {
         const SIZE: &str = "a size, such as 512M or 2G";
         let options = Options::parse(&GRAMMAR, text)?;
-        let toggle = |key, default| {
-            options.value(key, "on or off", parse_toggle).map(|on| on.unwrap_or(default))
-        };
         let default = Self::default();
         Ok(Self {
             size: options.value("size", SIZE, parse_size)?.unwrap_or(default.size),
-            shared: toggle("shared", default.shared)?,
-            hugepages: toggle("hugepages", default.hugepages)?,
+            shared: options.toggle("shared", default.shared)?,
+            hugepages: options.toggle("hugepages", default.hugepages)?,
             hugepage_size: options.value("hugepage_size", SIZE, parse_size)?,
-            prefault: toggle("prefault", default.prefault)?,
-            thp: toggle("thp", default.thp)?,
+            prefault: options.toggle("prefault", default.prefault)?,
+            thp: options.toggle("thp", default.thp)?,
         })
     }
 }

@@ -13,27 +13,45 @@
 //!   that does not exist here, are errors that name the key, unless the value asks for nothing.
 //! - [`VmConfig::validate`] needs no KVM: what it accepts can still fail for want of resources.
 mod affinity;
+mod balloon;
+mod change;
+mod check_devices;
 mod console;
 mod cpus;
+mod disk;
 mod error;
+mod ids;
 mod json;
+mod mac;
 mod memory;
 mod nearest;
+mod net;
 mod options;
 mod payload;
+mod rate_limit;
+mod rng;
 mod strict;
 mod unsupported;
 mod validate;
 mod values;
+mod vsock;
 
 pub use affinity::CpuAffinity;
+pub use balloon::BalloonConfig;
+pub use change::{Removal, RemoveDeviceConfig, ResizeConfig, ResizeDiskConfig};
 pub use console::{ConsoleConfig, ConsoleMode};
 pub use cpus::{CpuTopology, CpusConfig};
+pub use disk::{DiskConfig, ImageType};
 pub use error::{ConfigError, Invalid, JsonError, OptionError, OptionProblem};
+pub use mac::{MacAddr, NotAMacAddr};
 pub use memory::MemoryConfig;
+pub use net::NetConfig;
 pub use payload::PayloadConfig;
+pub use rate_limit::{RateLimiterConfig, TokenBucket};
+pub use rng::RngConfig;
 pub use validate::{MAX_HOST_CPU, MAX_MEMORY, MAX_VCPUS, MIN_MEMORY};
 pub use values::{parse_size, print_size};
+pub use vsock::VsockConfig;
 
 use serde::{Deserialize, Serialize};
 
@@ -50,11 +68,27 @@ pub struct VmConfig {
     pub memory: MemoryConfig,
     /// What to boot; without a kernel, the embedded guest.
     pub payload: PayloadConfig,
-    /// The first serial port (COM1, I/O port 0x3F8, `ttyS0` in Linux). `Null` when not given.
+    /// Disks, in the order in which the guest finds them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<DiskConfig>,
+    /// Network devices, in the order in which the guest finds them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub net: Vec<NetConfig>,
+    /// A source of entropy. None when not given: Linux seeds itself from the boot parameters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rng: Option<RngConfig>,
+    /// Sockets between guest and host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vsock: Option<VsockConfig>,
+    /// Memory that the guest gives back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub balloon: Option<BalloonConfig>,
+    /// The serial port (COM1, I/O port 0x3F8, `ttyS0` in Linux). `Null` when not given.
     pub serial: ConsoleConfig,
-    /// The second console: a second serial port (COM2, I/O port 0x2F8, `ttyS1` in Linux), until
-    /// there is a virtio console. `Off` when not given.
+    /// The virtio console (`hvc0` in Linux). `Off` when not given.
     pub console: ConsoleConfig,
+    /// The device by which a guest tells that its kernel panicked.
+    pub pvpanic: bool,
 }
 
 impl Default for VmConfig {
@@ -63,8 +97,14 @@ impl Default for VmConfig {
             cpus: CpusConfig::default(),
             memory: MemoryConfig::default(),
             payload: PayloadConfig::default(),
+            disks: Vec::new(),
+            net: Vec::new(),
+            rng: None,
+            vsock: None,
+            balloon: None,
             serial: ConsoleConfig::of_mode(ConsoleMode::Null),
             console: ConsoleConfig::of_mode(ConsoleMode::Off),
+            pvpanic: false,
         }
     }
 }

@@ -4,10 +4,14 @@
 //! options = item *( "," item )          item = key "=" value / word
 //! value   = anything without a comma, except in "quotes" and [brackets]
 //! ```
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
 use super::error::{Allowed, OptionError, OptionProblem};
 use super::nearest::nearest;
 use super::unsupported::{self, Section};
-use super::values::{Unbalanced, split, unquote};
+use super::values::{Unbalanced, parse_toggle, print_toggle, quote, split, unquote};
 
 /// What one option knows.
 #[derive(Clone, Copy, Debug)]
@@ -110,6 +114,38 @@ impl<'a> Options<'a> {
         convert(raw).map(Some).ok_or_else(|| self.invalid(key, raw, expected))
     }
 
+    /// A value that reads itself; none if it is empty.
+    pub fn parsed<T: FromStr>(
+        &self,
+        key: &str,
+        expected: &'static str,
+    ) -> Result<Option<T>, OptionError> {
+        let read =
+            |text: &str| if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) };
+        self.value(key, expected, read).map(Option::flatten)
+    }
+
+    /// Any text; none if it is empty.
+    pub fn text(&self, key: &str) -> Result<Option<String>, OptionError> {
+        self.parsed(key, "text")
+    }
+
+    /// A path, which is not empty.
+    pub fn path(&self, key: &str) -> Result<Option<PathBuf>, OptionError> {
+        self.value(key, "a path", |path| (!path.is_empty()).then(|| PathBuf::from(path)))
+    }
+
+    /// `on` or `off`.
+    pub fn toggle(&self, key: &str, default: bool) -> Result<bool, OptionError> {
+        self.value(key, "on or off", parse_toggle).map(|on| on.unwrap_or(default))
+    }
+
+    /// `value`, or an error that `key` is not there.
+    pub fn required<T>(&self, key: &'static str, value: Option<T>) -> Result<T, OptionError> {
+        let allowed = self.grammar.allowed;
+        value.ok_or_else(|| self.error(OptionProblem::Missing { key, allowed }))
+    }
+
     /// The keys that were given, in order.
     pub fn keys(&self) -> impl Iterator<Item = &'a str> {
         self.items.iter().map(|(key, _)| *key)
@@ -132,5 +168,51 @@ impl<'a> Options<'a> {
     fn invalid(&self, key: &str, value: &str, expected: &'static str) -> OptionError {
         let (key, value) = (key.to_owned(), value.to_owned());
         self.error(OptionProblem::InvalidValue { key, value, expected })
+    }
+}
+
+/// An option string in the making. What is as usual is left out.
+#[derive(Debug, Default)]
+pub(super) struct Printed(String);
+
+impl Printed {
+    /// A value that needs no quotes.
+    pub fn add(&mut self, key: &str, value: &str) {
+        if !self.0.is_empty() {
+            self.0.push(',');
+        }
+        self.0.extend([key, "=", value]);
+    }
+
+    /// A value that may need quotes.
+    pub fn text(&mut self, key: &str, value: &str) {
+        self.add(key, &quote(value));
+    }
+
+    /// The same, unless there is none.
+    pub fn optional_text(&mut self, key: &str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.text(key, value);
+        }
+    }
+
+    /// `on` or `off`, unless it is as usual.
+    pub fn toggle(&mut self, key: &str, on: bool, usual: bool) {
+        if on != usual {
+            self.add(key, print_toggle(on));
+        }
+    }
+
+    /// A number, unless it is as usual.
+    pub fn number<T: Copy + PartialEq + fmt::Display>(&mut self, key: &str, number: T, usual: T) {
+        if number != usual {
+            self.add(key, &number.to_string());
+        }
+    }
+}
+
+impl fmt::Display for Printed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }

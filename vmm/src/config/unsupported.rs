@@ -24,41 +24,94 @@ pub(super) enum Section {
     Cpus,
     Memory,
     Payload,
+    Serial,
     Console,
+    Disk,
+    Net,
+    Rng,
+    Vsock,
+    Balloon,
+    /// The body of `vm.resize`.
+    Resize,
+    /// The body of `vm.resize-disk`.
+    ResizeDisk,
+    /// The body of `vm.remove-device`.
+    RemoveDevice,
 }
 
 impl Section {
     /// The fields that exist here.
     pub fn supported(self) -> &'static [&'static str] {
         match self {
-            Self::Vm => &["cpus", "memory", "payload", "serial", "console"],
+            Self::Vm => &[
+                "cpus", "memory", "payload", "disks", "net", "rng", "vsock", "balloon", "serial",
+                "console", "pvpanic",
+            ],
             Self::Cpus => &["boot_vcpus", "max_vcpus", "topology", "affinity"],
             Self::Memory => &["size", "shared", "hugepages", "hugepage_size", "prefault", "thp"],
             Self::Payload => &["kernel", "initramfs", "cmdline"],
-            Self::Console => &["mode", "file", "socket"],
+            Self::Serial => &["mode", "file", "socket"],
+            Self::Console => &["mode", "file", "socket", "id"],
+            Self::Disk => &[
+                "path",
+                "readonly",
+                "direct",
+                "num_queues",
+                "queue_size",
+                "image_type",
+                "serial",
+                "id",
+                "backing_files",
+                "disable_io_uring",
+                "rate_limiter_config",
+            ],
+            Self::Net => &[
+                "tap",
+                "ip",
+                "mask",
+                "mac",
+                "host_mac",
+                "mtu",
+                "num_queues",
+                "queue_size",
+                "id",
+                "offload_tso",
+                "offload_ufo",
+                "offload_csum",
+                "rate_limiter_config",
+            ],
+            Self::Rng => &["src", "id"],
+            Self::Vsock => &["cid", "socket", "id"],
+            Self::Balloon => &["size", "deflate_on_oom", "free_page_reporting", "id"],
+            Self::Resize => &["desired_vcpus", "desired_ram", "desired_balloon"],
+            Self::ResizeDisk => &["id", "desired_size"],
+            Self::RemoveDevice => &["id"],
         }
     }
 
     /// How an unsupported field of this object asks for nothing; none for one that Cloud
     /// Hypervisor does not know either.
     pub fn unsupported_field(self, name: &str) -> Option<Idle> {
-        let table = match self {
-            Self::Vm => VM,
-            Self::Cpus => CPUS,
-            Self::Memory => MEMORY,
-            Self::Payload => PAYLOAD,
-            Self::Console => DEVICE,
+        let (table, common) = match self {
+            Self::Vm => (VM, NONE),
+            Self::Cpus => (CPUS, NONE),
+            Self::Memory => (MEMORY, NONE),
+            Self::Payload => (PAYLOAD, NONE),
+            Self::Serial => (SERIAL, PCI),
+            Self::Disk => (DISK, PCI),
+            Self::Net => (NET, PCI),
+            Self::Console | Self::Rng | Self::Vsock | Self::Balloon => (NONE, PCI),
+            Self::Resize | Self::ResizeDisk | Self::RemoveDevice => (NONE, NONE),
         };
-        table.iter().find(|(known, _)| *known == name).map(|(_, idle)| *idle)
+        let mut fields = table.iter().chain(common);
+        fields.find(|(known, _)| *known == name).map(|(_, idle)| *idle)
     }
 }
 
+const NONE: &[(&str, Idle)] = &[];
+
 const VM: &[(&str, Idle)] = &[
     ("rate_limit_groups", Idle::Empty),
-    ("disks", Idle::Empty),
-    ("net", Idle::Empty),
-    ("rng", Idle::Members(RNG)),
-    ("balloon", Idle::Empty),
     ("fs", Idle::Empty),
     ("generic-vhost-user", Idle::Empty),
     ("generic_vhost_user", Idle::Empty),
@@ -67,12 +120,10 @@ const VM: &[(&str, Idle)] = &[
     ("devices", Idle::Empty),
     ("user_devices", Idle::Empty),
     ("vdpa", Idle::Empty),
-    ("vsock", Idle::Empty),
     ("numa", Idle::Empty),
     ("iommu", Idle::Empty),
     ("watchdog", Idle::Empty),
     ("rtc", Idle::Empty),
-    ("pvpanic", Idle::Empty),
     ("pci_segments", Idle::Empty),
     ("platform", Idle::Members(PLATFORM)),
     ("tpm", Idle::Empty),
@@ -104,20 +155,31 @@ const MEMORY: &[(&str, Idle)] = &[
 const PAYLOAD: &[(&str, Idle)] =
     &[("firmware", Idle::Empty), ("igvm", Idle::Empty), ("host_data", Idle::Empty)];
 
-const DEVICE: &[(&str, Idle)] = &[
-    ("id", Idle::Empty),
-    ("iommu", Idle::Empty),
-    ("pci_segment", Idle::Empty),
-    ("pci_device_id", Idle::Empty),
+/// What every PCI device of Cloud Hypervisor has: here there is one segment, a guest sees real
+/// addresses, and slots are given out in order.
+const PCI: &[(&str, Idle)] =
+    &[("iommu", Idle::Empty), ("pci_segment", Idle::Empty), ("pci_device_id", Idle::Empty)];
+
+const SERIAL: &[(&str, Idle)] = &[("id", Idle::Empty)];
+
+const DISK: &[(&str, Idle)] = &[
+    ("vhost_user", Idle::Empty),
+    ("vhost_socket", Idle::Empty),
+    ("rate_limit_group", Idle::Empty),
+    ("queue_affinity", Idle::Empty),
+    ("disable_aio", Idle::Empty),
+    // Discarded blocks are given back to the host's file system.
+    ("sparse", Idle::Only(&["true"])),
+    // The image is locked either way; which lock it is shows only to other programs.
+    ("lock_granularity", Idle::Only(&["\"ByteRange\"", "\"Full\""])),
 ];
 
-// There is no virtio-rng; Linux seeds itself from the boot parameters.
-const RNG: &[(&str, Idle)] = &[
-    ("src", Idle::Only(&["\"/dev/urandom\""])),
-    ("id", Idle::Empty),
-    ("iommu", Idle::Empty),
-    ("pci_segment", Idle::Empty),
-    ("pci_device_id", Idle::Empty),
+const NET: &[(&str, Idle)] = &[
+    ("vhost_user", Idle::Empty),
+    ("vhost_socket", Idle::Empty),
+    ("vhost_mode", Idle::Only(&["\"Client\""])),
+    // Numbers of descriptors mean nothing in another process.
+    ("fds", Idle::Empty),
 ];
 
 const DEBUG_CONSOLE: &[(&str, Idle)] =

@@ -22,22 +22,32 @@ pub const MIN_MEMORY: u64 = 16 << 20;
 pub const MAX_MEMORY: u64 = 1 << 50;
 
 /// `sun_path` of `unix(7)` holds 108 bytes, the last of them zero.
-const MAX_SOCKET_PATH: usize = 107;
+pub(super) const MAX_SOCKET_PATH: usize = 107;
 const PAGE: u64 = 4096;
 
 impl VmConfig {
     /// Checks everything that can be told without making the VM; looks whether files exist.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let invalid =
-            |section| move |problem: String| Invalid { section, problem: one_line(&problem) };
-        check_cpus(&self.cpus).map_err(invalid("cpus"))?;
-        check_memory(&self.memory).map_err(invalid("memory"))?;
-        check_payload(&self.payload).map_err(invalid("payload"))?;
-        check_console(&self.serial).map_err(invalid("serial"))?;
-        check_console(&self.console).map_err(invalid("console"))?;
-        check_both(&self.serial, &self.console).map_err(invalid("serial and console"))?;
-        Ok(())
+        check_cpus(&self.cpus).map_err(in_section("cpus"))?;
+        check_memory(&self.memory).map_err(in_section("memory"))?;
+        check_payload(&self.payload).map_err(in_section("payload"))?;
+        if self.serial.id.is_some() {
+            return Err(invalid("serial", "a serial port has no id"));
+        }
+        check_console(&self.serial).map_err(in_section("serial"))?;
+        check_console(&self.console).map_err(in_section("console"))?;
+        check_both(&self.serial, &self.console).map_err(in_section("serial and console"))?;
+        self.check_devices()
     }
+}
+
+/// A problem of one part of a configuration.
+pub(super) fn invalid(section: &str, problem: &str) -> ConfigError {
+    Invalid { section: section.to_owned(), problem: one_line(problem) }.into()
+}
+
+fn in_section(section: &str) -> impl Fn(String) -> ConfigError {
+    move |problem| invalid(section, &problem)
 }
 
 fn check_cpus(cpus: &CpusConfig) -> Result<(), String> {
@@ -109,7 +119,7 @@ fn check_memory(memory: &MemoryConfig) -> Result<(), String> {
     Ok(())
 }
 
-fn bytes(size: u64) -> String {
+pub(super) fn bytes(size: u64) -> String {
     let printed = print_size(size);
     if printed.ends_with(|last: char| last.is_ascii_digit()) {
         format!("{printed} bytes")
@@ -150,7 +160,7 @@ fn check_file(what: &str, path: &Path) -> Result<(), String> {
 }
 
 fn check_console(console: &ConsoleConfig) -> Result<(), String> {
-    let ConsoleConfig { mode, file, socket } = console;
+    let ConsoleConfig { mode, file, socket, .. } = console;
     if *mode == ConsoleMode::File && file.is_none() {
         return Err("mode File needs the path of a file".to_owned());
     }

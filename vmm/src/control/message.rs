@@ -4,7 +4,8 @@ use std::sync::mpsc::SyncSender;
 
 use vcpu_state::PauseParts;
 
-use super::{ControlError, Wake};
+use super::devices::DeviceRequest;
+use super::{Added, ControlError, Wake};
 use crate::config::VmConfig;
 
 /// What the owner is told.
@@ -23,6 +24,8 @@ pub(super) enum Answer {
     Resumed(Wake),
     /// Where the time of the last pause went.
     Parts(PauseParts),
+    /// What has become of a new device.
+    Added(Added),
 }
 
 /// What can be asked of it.
@@ -39,5 +42,6 @@ pub(super) enum Request {
     PauseParts,
     RemoveVcpu(u32),
     AddVcpu(u32),
+    Devices(Box<DeviceRequest>),
     VmmShutdown,
 }

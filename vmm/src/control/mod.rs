@@ -3,6 +3,8 @@
 
 mod booting;
 mod core;
+mod device_tree;
+mod devices;
 mod inbox;
 mod message;
 mod owner;
@@ -10,15 +12,18 @@ mod phase;
 mod published;
 mod vmm;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::VmConfig;
+use crate::config::{DiskConfig, NetConfig, ResizeConfig, ResizeDiskConfig, VmConfig, VsockConfig};
 use crate::consoles::OpenTerminal;
 pub use crate::vm::Wake;
 
+pub use device_tree::{
+    Added, DeviceKind, DeviceNode, DeviceTree, NotABdf, PciBdf, PciDeviceInfo, device_tree,
+};
 pub use inbox::Inbox;
 pub use vmm::{Ended, Vmm, VmmThread};
 
@@ -74,6 +79,9 @@ pub struct VmInfo {
     pub config: VmConfig,
     /// Its phase.
     pub state: VmState,
+    /// The devices that have ids, by these.
+    #[serde(default)]
+    pub device_tree: DeviceTree,
     /// Bytes of RAM that the guest has now.
     pub memory_actual_size: u64,
     /// Name given with `--name`, if any.
@@ -130,6 +138,17 @@ pub enum ControlError {
         /// The phases it would have to be in, for people.
         needed: &'static str,
     },
+    /// Another device has that id.
+    #[error("a device with the id {0:?} exists already; choose another or leave it out")]
+    IdTaken(String),
+    /// No device has that id.
+    #[error("no device has the id {id:?}; {}", those(present))]
+    NoSuchDevice {
+        /// As it was asked for.
+        id: String,
+        /// Those that there are.
+        present: Vec<String>,
+    },
     /// The configuration makes no VM.
     #[error("{0}")]
     InvalidConfig(String),
@@ -139,6 +158,18 @@ pub enum ControlError {
     /// The VMM is going away.
     #[error("the VMM is shutting down")]
     Stopping,
+}
+
+impl ControlError {
+    /// [`Self::NoSuchDevice`].
+    #[must_use]
+    pub fn no_device(id: &str, present: BTreeSet<String>) -> Self {
+        Self::NoSuchDevice { id: id.to_owned(), present: present.into_iter().collect() }
+    }
+}
+
+fn those(present: &[String]) -> String {
+    if present.is_empty() { "there is none".to_owned() } else { present.join(", ") }
 }
 
 /// The requests of the API, in its order. Each returns when it is done.
@@ -160,6 +191,19 @@ pub trait VmmControl: Send + Sync {
     fn delete(&self) -> Result<(), ControlError>;
     /// Sends a non-maskable interrupt to every vCPU.
     fn nmi(&self) -> Result<(), ControlError>;
+    /// Adds a disk: to the configuration of a VM without vCPUs, to the bus of one that has some.
+    fn add_disk(&self, disk: DiskConfig) -> Result<Added, ControlError>;
+    /// The same for a network device.
+    fn add_net(&self, net: NetConfig) -> Result<Added, ControlError>;
+    /// The same for the vsock.
+    fn add_vsock(&self, vsock: VsockConfig) -> Result<Added, ControlError>;
+    /// Removes a disk, a network device or the vsock. A guest that has it is asked to let go of it;
+    /// until it has, the id is taken.
+    fn remove_device(&self, id: &str) -> Result<(), ControlError>;
+    /// Gives the image of a disk another size and tells the guest.
+    fn resize_disk(&self, resize: ResizeDiskConfig) -> Result<(), ControlError>;
+    /// Changes how much the guest is to give back through its balloon.
+    fn resize(&self, resize: ResizeConfig) -> Result<(), ControlError>;
     /// Phase, configuration, vCPUs.
     fn info(&self) -> Result<VmInfo, ControlError>;
     /// Event counts.

@@ -73,6 +73,7 @@ impl Owner {
         match request {
             Request::Resume => self.resume().map(Answer::Resumed),
             Request::PauseParts => self.pause_parts().map(Answer::Parts),
+            Request::Devices(request) => self.change_devices(*request),
             other => self.carry_out(other).map(|()| Answer::Done),
         }
     }
@@ -95,7 +96,7 @@ impl Owner {
             Request::RemoveVcpu(vcpu) => seated(self.live("remove a vCPU of")?.remove_vcpu(vcpu)),
             Request::AddVcpu(vcpu) => seated(self.live("add a vCPU to")?.add_vcpu(vcpu)),
             // The others are answered where they have been taken apart.
-            Request::Resume | Request::PauseParts | Request::VmmShutdown => {
+            Request::Resume | Request::PauseParts | Request::Devices(_) | Request::VmmShutdown => {
                 Err(ControlError::Stopping)
             }
         }
@@ -159,11 +160,12 @@ impl Owner {
         }
     }
 
-    fn create(&mut self, config: VmConfig) -> Result<(), ControlError> {
+    fn create(&mut self, mut config: VmConfig) -> Result<(), ControlError> {
         if self.published.phase() != Phase::NotCreated {
             return Err(ControlError::AlreadyCreated);
         }
         config.validate().map_err(|error| ControlError::InvalidConfig(error.to_string()))?;
+        config.name_devices();
         self.published.config.store(Some(Arc::new(config)));
         self.published.phase.advance(Move::Create).map(drop)
     }
@@ -236,7 +238,7 @@ impl Owner {
     }
 
     /// The VM, if it has vCPUs to do something to.
-    fn live(&mut self, action: &'static str) -> Result<&mut Vm, ControlError> {
+    pub(super) fn live(&mut self, action: &'static str) -> Result<&mut Vm, ControlError> {
         match (self.published.phase(), &mut self.vm) {
             (Phase::Running | Phase::Paused, Some(vm)) => Ok(vm),
             (phase, _) => Err(phase.state().map_or(ControlError::NotCreated, |state| {

@@ -11,7 +11,7 @@ use vcpu_state::sync::Arc;
 use vcpu_state::sync::atomic::{AtomicU64, Ordering};
 
 use super::phase::{AtomicPhase, Phase};
-use super::{ControlError, Counters, VcpuInfo, VmInfo};
+use super::{ControlError, Counters, PciBdf, VcpuInfo, VmInfo, device_tree};
 use crate::config::VmConfig;
 use crate::consoles::Consoles;
 use crate::vm::Machine;
@@ -26,6 +26,8 @@ pub(super) struct Published {
     pub(super) last_resume: Latency,
     pub(super) boot: Latency,
     pub(super) consoles: ArcSwapOption<Consoles>,
+    /// Where the guest finds its devices, by their ids.
+    pub(super) places: ArcSwapOption<BTreeMap<String, PciBdf>>,
     name: Option<String>,
 }
 
@@ -71,6 +73,7 @@ impl Published {
             last_resume: Latency::none(),
             boot: Latency::none(),
             consoles: ArcSwapOption::empty(),
+            places: ArcSwapOption::empty(),
             name,
         }
     }
@@ -91,6 +94,10 @@ impl Published {
             .map(|(word, index)| VcpuInfo { index, word: word.bits(), state: word.to_string() });
         Ok(VmInfo {
             state,
+            device_tree: match self.places.load().as_deref() {
+                Some(places) => device_tree(&config, places),
+                None => device_tree(&config, &BTreeMap::new()),
+            },
             memory_actual_size: config.memory.size,
             name: self.name.clone(),
             last_error: self.last_error.load().as_deref().cloned(),

@@ -10,11 +10,12 @@ use vcpu_state::throttle::{DutyCycle, Throttle};
 use vcpu_state::{Deadline, Group, PauseParts};
 
 use super::core::Core;
+use super::devices::DeviceRequest;
 use super::message::{Answer, Message, Request};
 use super::owner::Owner;
 use super::published::Published;
-use super::{ControlError, Counters, Inbox, VmInfo, VmmControl, VmmOptions, Wake};
-use crate::config::VmConfig;
+use super::{Added, ControlError, Counters, Inbox, VmInfo, VmmControl, VmmOptions, Wake};
+use crate::config::{DiskConfig, NetConfig, ResizeConfig, ResizeDiskConfig, VmConfig, VsockConfig};
 use crate::vm::{self, KvmHost, Machine};
 
 /// Why the VMM ended.
@@ -122,7 +123,7 @@ impl Vmm {
     pub fn pause_parts(&self) -> Result<PauseParts, ControlError> {
         match self.ask(Request::PauseParts)? {
             Answer::Parts(parts) => Ok(parts),
-            Answer::Done | Answer::Resumed(_) => Ok(PauseParts::default()),
+            Answer::Done | Answer::Resumed(_) | Answer::Added(_) => Ok(PauseParts::default()),
         }
     }
 
@@ -136,6 +137,17 @@ impl Vmm {
 
     fn request(&self, request: Request) -> Result<(), ControlError> {
         self.ask(request).map(drop)
+    }
+
+    fn add(&self, request: DeviceRequest) -> Result<Added, ControlError> {
+        match self.ask(Request::Devices(Box::new(request)))? {
+            Answer::Added(added) => Ok(added),
+            Answer::Done | Answer::Resumed(_) | Answer::Parts(_) => Ok(Added::Configured),
+        }
+    }
+
+    fn change(&self, request: DeviceRequest) -> Result<(), ControlError> {
+        self.request(Request::Devices(Box::new(request)))
     }
 }
 
@@ -171,7 +183,7 @@ impl VmmControl for Vmm {
     fn resume(&self) -> Result<Wake, ControlError> {
         match self.ask(Request::Resume)? {
             Answer::Resumed(wake) => Ok(wake),
-            Answer::Done | Answer::Parts(_) => Ok(Wake::none()),
+            Answer::Done | Answer::Parts(_) | Answer::Added(_) => Ok(Wake::none()),
         }
     }
 
@@ -189,6 +201,30 @@ impl VmmControl for Vmm {
 
     fn nmi(&self) -> Result<(), ControlError> {
         self.request(Request::Nmi)
+    }
+
+    fn add_disk(&self, disk: DiskConfig) -> Result<Added, ControlError> {
+        self.add(DeviceRequest::AddDisk(disk))
+    }
+
+    fn add_net(&self, net: NetConfig) -> Result<Added, ControlError> {
+        self.add(DeviceRequest::AddNet(net))
+    }
+
+    fn add_vsock(&self, vsock: VsockConfig) -> Result<Added, ControlError> {
+        self.add(DeviceRequest::AddVsock(vsock))
+    }
+
+    fn remove_device(&self, id: &str) -> Result<(), ControlError> {
+        self.change(DeviceRequest::Remove(id.to_owned()))
+    }
+
+    fn resize_disk(&self, resize: ResizeDiskConfig) -> Result<(), ControlError> {
+        self.change(DeviceRequest::ResizeDisk(resize))
+    }
+
+    fn resize(&self, resize: ResizeConfig) -> Result<(), ControlError> {
+        self.change(DeviceRequest::Resize(resize))
     }
 
     fn info(&self) -> Result<VmInfo, ControlError> {

@@ -73,6 +73,7 @@ impl TestVm {
             mode: ConsoleMode::File,
             file: Some(dir.join("serial")),
             socket: None,
+            id: None,
         };
         Self::with(config(vcpus, cmdline), serial)
     }
@@ -83,6 +84,7 @@ impl TestVm {
             mode: ConsoleMode::Socket,
             file: None,
             socket: Some(dir.join("serial")),
+            id: None,
         };
         Self::with(config(vcpus, cmdline), serial)
     }
@@ -93,6 +95,7 @@ impl TestVm {
             mode: ConsoleMode::File,
             file: Some(dir.join("serial")),
             socket: None,
+            id: None,
         };
         let dir = tempfile::tempdir().unwrap();
         let kernel = dir.path().join("kernel");

@@ -3,7 +3,8 @@ use std::path::Path;
 
 use cloud_hypervisor_client::apis::{DefaultApi, Error};
 use cloud_hypervisor_client::models::{
-    CpusConfig, DiskConfig, MemoryConfig, PayloadConfig, VmConfig, VmState,
+    BalloonConfig, CpusConfig, DiskConfig, MemoryConfig, NetConfig, PayloadConfig, RngConfig,
+    VmConfig, VmRemoveDevice, VmResize, VmResizeDisk, VmState, VsockConfig,
 };
 use cloud_hypervisor_client::{SocketBasedApiClient, socket_based_api_client};
 
@@ -92,4 +93,61 @@ async fn drive(client: &SocketBasedApiClient) {
     client.delete_vm().await.expect("vm.delete of a running VM");
     assert_eq!(code(client.vm_info_get().await.map(drop)), 404);
     client.shutdown_vmm().await.expect("vmm.shutdown");
+}
+
+/// Adds, resizes and removes devices of a VM that `image` can be a disk of, on a VMM that has no VM.
+pub fn drive_devices(socket: &Path, image: &Path) {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("runtime")
+        .block_on(devices(&socket_based_api_client(socket), image));
+}
+
+async fn devices(client: &SocketBasedApiClient, image: &Path) {
+    let image = image.to_str().map(str::to_owned);
+    let disk = DiskConfig { path: image.clone(), ..DiskConfig::new() };
+    assert_eq!(code(client.vm_add_disk_put(disk.clone()).await.map(drop)), 404, "no VM");
+    let mut config = VmConfig::new(PayloadConfig::new());
+    config.balloon = Some(BalloonConfig::new(0));
+    config.rng = Some(RngConfig::new("/dev/urandom".to_owned()));
+    config.net = Some(vec![NetConfig { tap: Some("tap-a".to_owned()), ..NetConfig::new() }]);
+    client.create_vm(config).await.expect("vm.create");
+    client.boot_vm().await.expect("vm.boot");
+
+    let added = client.vm_add_disk_put(disk.clone()).await.expect("vm.add-disk");
+    assert_eq!((added.id.as_str(), added.bdf.as_str()), ("_disk1", "0000:00:05.0"));
+    assert_eq!(code(client.vm_add_disk_put(disk.clone()).await.map(drop)), 400, "shared");
+    assert_eq!(code(client.vm_add_disk_put(DiskConfig::new()).await.map(drop)), 400, "no path");
+    let net = NetConfig { id: Some("lan".to_owned()), ..NetConfig::new() };
+    assert_eq!(client.vm_add_net_put(net.clone()).await.expect("vm.add-net").id, "lan");
+    assert_eq!(code(client.vm_add_net_put(net).await.map(drop)), 409, "the id is taken");
+    let vsock = VsockConfig::new(3, "/nowhere/vsock".to_owned());
+    let added = client.vm_add_vsock_put(vsock.clone()).await.expect("vm.add-vsock");
+    assert_eq!(added.id, "_vsock2");
+    assert_eq!(code(client.vm_add_vsock_put(vsock).await.map(drop)), 400, "the second one");
+
+    let info = client.vm_info_get().await.expect("vm.info");
+    assert_eq!(info.config.disks.map(|disks| disks[0].path.clone()), Some(image));
+    let mut ids: Vec<String> = info.device_tree.expect("a tree").into_keys().collect();
+    ids.sort();
+    assert_eq!(ids, ["__balloon", "__rng", "_disk1", "_net0", "_vsock2", "lan"]);
+
+    let size = |id: &str| VmResizeDisk { id: Some(id.to_owned()), desired_size: Some(1 << 30) };
+    client.vm_resize_disk_put(size("_disk1")).await.expect("vm.resize-disk");
+    assert_eq!(code(client.vm_resize_disk_put(size("_net0")).await), 404, "no disk");
+    let resize = |vcpus: Option<i32>, balloon: Option<i64>| VmResize {
+        desired_vcpus: vcpus,
+        desired_balloon: balloon,
+        ..VmResize::new()
+    };
+    client.vm_resize_put(resize(None, Some(1 << 20))).await.expect("vm.resize");
+    assert_eq!(code(client.vm_resize_put(resize(Some(7), None)).await), 400, "CPU hotplug");
+    let remove = |id: &str| VmRemoveDevice { id: Some(id.to_owned()) };
+    client.vm_remove_device_put(remove("_disk1")).await.expect("vm.remove-device");
+    assert_eq!(code(client.vm_remove_device_put(remove("_disk1")).await), 404, "it is gone");
+    assert_eq!(code(client.vm_remove_device_put(remove("__rng")).await), 400, "it stays");
+    let info = client.vm_info_get().await.expect("vm.info");
+    assert_eq!(info.config.disks, None);
+    assert_eq!(info.config.balloon.map(|balloon| balloon.size), Some(1 << 20));
 }

@@ -1,11 +1,17 @@
 //! A VMM without a VM: the phases and their rules, nothing behind them.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use vmm::config::VmConfig;
-use vmm::control::{ControlError, Counters, VcpuInfo, VmInfo, VmState, VmmControl, Wake};
+use vmm::config::{
+    ConfigError, DiskConfig, NetConfig, Removal, ResizeConfig, ResizeDiskConfig, VmConfig,
+    VsockConfig,
+};
+use vmm::control::{
+    Added, ControlError, Counters, PciBdf, PciDeviceInfo, VcpuInfo, VmInfo, VmState, VmmControl,
+    Wake, device_tree,
+};
 
 /// Shared by the API under test and the test.
 #[derive(Default)]
@@ -39,14 +45,32 @@ impl FakeVmm {
         self.vm.store(Arc::new(Some((config, to))));
         Ok(())
     }
+
+    /// Adds a device; a VM that runs has it in slot 5.
+    fn add(
+        &self,
+        change: impl FnOnce(&VmConfig) -> Result<(VmConfig, String), ConfigError>,
+    ) -> Result<Added, ControlError> {
+        let (config, state) = self.vm()?;
+        let (config, id) = change(&config)?;
+        self.vm.store(Arc::new(Some((config, state))));
+        Ok(match state {
+            VmState::Created | VmState::Shutdown => Added::Configured,
+            VmState::Running | VmState::Paused => {
+                let bdf = PciBdf { segment: 0, bus: 0, device: 5, function: 0 };
+                Added::Plugged(PciDeviceInfo { id, bdf })
+            }
+        })
+    }
 }
 
 impl VmmControl for FakeVmm {
-    fn create(&self, config: VmConfig) -> Result<(), ControlError> {
+    fn create(&self, mut config: VmConfig) -> Result<(), ControlError> {
         assert_ne!(config.payload.cmdline.as_deref(), Some("panic"), "asked to panic");
         if self.vm().is_ok() {
             return Err(ControlError::AlreadyCreated);
         }
+        config.name_devices();
         self.vm.store(Arc::new(Some((config, VmState::Created))));
         Ok(())
     }
@@ -90,11 +114,47 @@ impl VmmControl for FakeVmm {
         Ok(())
     }
 
+    fn add_disk(&self, disk: DiskConfig) -> Result<Added, ControlError> {
+        self.add(|config| config.with_disk(disk, &BTreeSet::new()))
+    }
+
+    fn add_net(&self, net: NetConfig) -> Result<Added, ControlError> {
+        self.add(|config| config.with_net(net, &BTreeSet::new()))
+    }
+
+    fn add_vsock(&self, vsock: VsockConfig) -> Result<Added, ControlError> {
+        self.add(|config| config.with_vsock(vsock, &BTreeSet::new()))
+    }
+
+    fn remove_device(&self, id: &str) -> Result<(), ControlError> {
+        let (config, state) = self.vm()?;
+        match config.without_device(id) {
+            Removal::Removed(changed) => self.vm.store(Arc::new(Some((*changed, state)))),
+            Removal::Fixed => return Err(ControlError::InvalidConfig(format!("{id} stays"))),
+            Removal::Unknown => return Err(ControlError::no_device(id, config.device_ids())),
+        }
+        Ok(())
+    }
+
+    fn resize_disk(&self, resize: ResizeDiskConfig) -> Result<(), ControlError> {
+        let (config, _) = self.vm()?;
+        let known = config.disk(&resize.id).map(drop);
+        known.ok_or_else(|| ControlError::no_device(&resize.id, config.device_ids()))
+    }
+
+    fn resize(&self, resize: ResizeConfig) -> Result<(), ControlError> {
+        let (config, state) = self.vm()?;
+        let config = config.resized(&resize)?;
+        self.vm.store(Arc::new(Some((config, state))));
+        Ok(())
+    }
+
     fn info(&self) -> Result<VmInfo, ControlError> {
         let (config, state) = self.vm()?;
         let vcpu = |index| VcpuInfo { index, word: 3, state: "RUN|IN_GUEST epoch=0".to_owned() };
         Ok(VmInfo {
             memory_actual_size: config.memory.size,
+            device_tree: device_tree(&config, &BTreeMap::new()),
             vcpus: (0..config.cpus.boot_vcpus).map(vcpu).collect(),
             config,
             state,
