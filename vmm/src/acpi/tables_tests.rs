@@ -5,6 +5,9 @@ use std::process::Command;
 use super::*;
 use crate::config::{CpusConfig, MemoryConfig};
 
+const WINDOWS: PciWindows =
+    PciWindows { low: (3 << 30, 0xF000_0000), high: Some((32 << 30, 64 << 30)) };
+
 const ALL: [LegacyDevice; 3] = [LegacyDevice::Com1, LegacyDevice::Com2, LegacyDevice::Rtc];
 
 fn topology(vcpus: u32) -> Topology {
@@ -14,7 +17,7 @@ fn topology(vcpus: u32) -> Topology {
 
 fn tables(vcpus: u32, devices: &[LegacyDevice]) -> Vec<Table> {
     let topology = topology(vcpus);
-    build(&Platform { topology: &topology, boot_vcpus: vcpus, devices }).unwrap()
+    build(&Platform { topology: &topology, boot_vcpus: vcpus, devices, pci: WINDOWS }).unwrap()
 }
 
 fn table(tables: &[Table], signature: [u8; 4]) -> &Table {
@@ -123,7 +126,7 @@ fn tables_are_written_below_1_mib() {
     let ram = GuestRam::new(&MemoryConfig { size: 2 << 20, ..MemoryConfig::default() }, 40);
     let ram = ram.unwrap();
     let topology = topology(1024);
-    let platform = Platform { topology: &topology, boot_vcpus: 1024, devices: &ALL };
+    let platform = Platform { topology: &topology, boot_vcpus: 1024, devices: &ALL, pci: WINDOWS };
 
     let rsdp = write(&ram, &platform).unwrap();
 
@@ -136,15 +139,15 @@ fn tables_are_written_below_1_mib() {
 fn too_many_processors_and_too_little_ram_are_errors() {
     assert_eq!(tables(4096, &ALL).len(), 5, "as many as there are names for fit");
     let large = topology(4097);
-    let platform = Platform { topology: &large, boot_vcpus: 4097, devices: &ALL };
+    let platform = Platform { topology: &large, boot_vcpus: 4097, devices: &ALL, pci: WINDOWS };
     assert!(matches!(build(&platform), Err(AcpiError::TooMany { vcpus: 4097 })));
 
     let one = topology(1);
-    let beyond = Platform { topology: &one, boot_vcpus: 2, devices: &ALL };
+    let beyond = Platform { topology: &one, boot_vcpus: 2, devices: &ALL, pci: WINDOWS };
     assert!(matches!(build(&beyond), Err(AcpiError::Topology(_))));
 
     let tiny = GuestRam::new(&MemoryConfig { size: 4096, ..MemoryConfig::default() }, 40).unwrap();
-    let platform = Platform { topology: &one, boot_vcpus: 1, devices: &ALL };
+    let platform = Platform { topology: &one, boot_vcpus: 1, devices: &ALL, pci: WINDOWS };
     assert!(matches!(write(&tiny, &platform), Err(AcpiError::Memory(_))));
 }
 

@@ -51,7 +51,11 @@ impl Owner {
         self.serial += 1;
         let serial = self.serial;
         let inbox = Arc::clone(&self.inbox);
-        let builder = Builder { config, consoles: &consoles, inbox: &self.inbox };
+        self.host
+            .open(config, &consoles)
+            .map_err(|error| ControlError::Failed(error.to_string()))?;
+        let devices = &self.host;
+        let builder = Builder { config, consoles: &consoles, devices, inbox: &self.inbox };
         let ended = Arc::new(move |machine: &Machine, index, end| match end {
             End::Killed => {}
             End::Guest(GuestEnd::Reset) => {
@@ -88,5 +92,6 @@ impl Owner {
         let live = Live { machine: Arc::clone(vm.machine()), group: Arc::clone(vm.group()) };
         self.published.live.store(Some(Arc::new(live)));
         self.vm = Some(vm);
+        self.publish_places();
     }
 }

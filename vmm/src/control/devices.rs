@@ -11,6 +11,7 @@
 
 use std::collections::BTreeSet;
 
+use devices::pci::Slot;
 use vcpu_state::sync::Arc;
 
 use super::message::Answer;
@@ -47,9 +48,7 @@ impl Owner {
         request: DeviceRequest,
     ) -> Result<Answer, ControlError> {
         let config = self.published.config.load_full().ok_or(ControlError::NotCreated)?;
-        // Ids of devices that the guest has been asked to let go of and has not yet: none, because none
-        // is asked.
-        let leaving = BTreeSet::new();
+        let leaving = self.leaving();
         match request {
             DeviceRequest::AddDisk(disk) => self.add(config.with_disk(disk, &leaving)?),
             DeviceRequest::AddNet(net) => self.add(config.with_net(net, &leaving)?),
@@ -110,36 +109,93 @@ impl Owner {
 
     /// Makes the device `id` of `config`, which the machine has not, and shows it to the guest; none
     /// without a machine.
-    fn plug(&mut self, _config: &VmConfig, id: &str) -> Result<Option<PciBdf>, ControlError> {
-        match &mut self.vm {
-            Some(_) => Err(while_it_runs(&format!("{id} cannot be added"))),
-            None => Ok(None),
+    fn plug(&mut self, config: &VmConfig, id: &str) -> Result<Option<PciBdf>, ControlError> {
+        let Some(vm) = &mut self.vm else { return Ok(None) };
+        let consoles = self.published.consoles.load_full();
+        let consoles = consoles.ok_or(ControlError::NotCreated)?;
+        let plugged = self
+            .host
+            .open(config, &consoles)
+            .map_err(|error| error.to_string())
+            .and_then(|()| self.host.find(id).ok_or_else(|| format!("{id} was not opened")))
+            .and_then(|device| vm.plug(device).map_err(|error| format!("{id}: {error}")));
+        match plugged {
+            Ok(slot) => {
+                self.publish_places();
+                Ok(Some(place(slot)))
+            }
+            Err(error) => {
+                self.host.forget(id);
+                Err(ControlError::Failed(error))
+            }
         }
     }
 
     /// Asks the guest, if there is one, to let go of the device `id`, which ends when it has.
     fn unplug(&mut self, id: &str) -> Result<(), ControlError> {
-        match &mut self.vm {
-            Some(_) => Err(while_it_runs(&format!("{id} cannot be removed"))),
-            None => Ok(()),
+        if let Some(vm) = &mut self.vm {
+            vm.ask_removal(id).map_err(|error| ControlError::Failed(format!("{id}: {error}")))?;
         }
+        // Its card has it still, and what it holds open is closed with that.
+        self.host.forget(id);
+        Ok(())
     }
 
     /// Gives the image of the disk `id` another size and tells the guest.
-    fn resize_image(&mut self, id: &str, _size: u64) -> Result<(), ControlError> {
-        self.live("resize a disk of")?;
-        Err(while_it_runs(&format!("{id} cannot be resized")))
+    fn resize_image(&mut self, id: &str, size: u64) -> Result<(), ControlError> {
+        let vm = self.live("resize a disk of")?;
+        let no_disk = || ControlError::Failed(format!("{id} is no disk that the guest has"));
+        let (device, tell) = vm.device(id).ok_or_else(no_disk)?;
+        let disk = device.disk().ok_or_else(no_disk)?;
+        disk.resize(size).map_err(|error| ControlError::Failed(format!("{id}: {error}")))?;
+        tell();
+        Ok(())
     }
 
     /// Tells the guest, if there is one, how many bytes it is to give back.
-    fn set_balloon(&mut self, _size: u64) -> Result<(), ControlError> {
-        match &mut self.vm {
-            Some(_) => Err(while_it_runs("the balloon cannot be resized")),
-            None => Ok(()),
+    fn set_balloon(&mut self, size: u64) -> Result<(), ControlError> {
+        let config = self.published.config.load_full();
+        let id = config.as_ref().and_then(|config| config.balloon.as_ref()?.id.as_deref());
+        if let (Some(id), Some(vm)) = (id, &self.vm)
+            && let Some((device, tell)) = vm.device(id)
+            && let Some(balloon) = device.balloon()
+        {
+            let failed = |error| ControlError::Failed(format!("{id}: {error}"));
+            balloon.set_target(size).map_err(failed)?;
+            tell();
         }
+        Ok(())
+    }
+
+    /// Takes devices apart that the guest has let go of. One that it was not asked for leaves the configuration, too.
+    pub(super) fn collect_ejected(&mut self) {
+        let Some(vm) = &mut self.vm else { return };
+        for id in vm.collect_ejected() {
+            tracing::info!("the guest has ejected {id}, unasked");
+            self.host.forget(&id);
+            if let Some(config) = self.published.config.load_full()
+                && let Removal::Removed(changed) = config.without_device(&id)
+            {
+                self.published.config.store(Some(Arc::from(changed)));
+            }
+        }
+        self.publish_places();
+    }
+
+    /// Ids of devices that the guest has been asked to let go of and has not yet, or whose last threads end.
+    fn leaving(&self) -> BTreeSet<String> {
+        self.vm.iter().flat_map(|vm| vm.leaving().map(str::to_owned)).collect()
+    }
+
+    /// Where the guest finds its devices, for `vm.info`.
+    pub(super) fn publish_places(&self) {
+        let places = self.vm.as_ref().map(|vm| {
+            Arc::new(vm.slots().map(|(id, slot)| (id.to_owned(), place(slot))).collect())
+        });
+        self.published.places.store(places);
     }
 }
 
-fn while_it_runs(what: &str) -> ControlError {
-    ControlError::Failed(format!("{what} while the VM has vCPUs; shut it down first (vm.shutdown)"))
+fn place(slot: Slot) -> PciBdf {
+    PciBdf { segment: 0, bus: 0, device: slot.number(), function: 0 }
 }

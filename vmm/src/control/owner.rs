@@ -13,6 +13,7 @@ use super::phase::{Move, Phase};
 use super::published::Published;
 use super::{ControlError, Ended, Inbox, VmEnd, VmmOptions};
 use crate::config::VmConfig;
+use crate::host_devices::HostDevices;
 use crate::vm::{SeatError, Vm, Wake};
 
 /// The owner's state.
@@ -21,13 +22,15 @@ pub(super) struct Owner {
     pub(super) inbox: Arc<Inbox>,
     pub(super) published: Arc<Published>,
     pub(super) vm: Option<Vm>,
+    /// The host's ends of its devices; they outlive reboots.
+    pub(super) host: HostDevices,
     /// Serial number of the newest VM, so that a message about an older one is known to be.
     pub(super) serial: u64,
 }
 
 impl Owner {
     pub(super) fn new(options: VmmOptions, inbox: Arc<Inbox>, published: Arc<Published>) -> Self {
-        Self { options, inbox, published, vm: None, serial: 0 }
+        Self { options, inbox, published, vm: None, host: HostDevices::default(), serial: 0 }
     }
 
     /// The VMM ends: nothing is left of the VM.
@@ -115,6 +118,7 @@ impl Owner {
     /// Power-off and reset that the guest asked for. While the VM is paused they wait: time stands
     /// still for the guest, its wishes included.
     fn look_after_guest(&mut self) -> Option<Ended> {
+        self.collect_ejected();
         if self.published.phase() != Phase::Running {
             return None;
         }
@@ -200,14 +204,21 @@ impl Owner {
     }
 
     fn shutdown(&mut self) -> Result<(), ControlError> {
+        self.end_vm()?;
+        self.host.clear();
+        Ok(())
+    }
+
+    fn end_vm(&mut self) -> Result<(), ControlError> {
         self.published.phase.advance(Move::Stop)?;
         self.stop();
         self.published.phase.advance(Move::Done).map(drop)
     }
 
-    /// Ends the vCPUs; the consoles stay.
+    /// Ends the vCPUs; the consoles and the host's ends of devices stay.
     fn stop(&mut self) {
         self.published.live.store(None);
+        self.published.places.store(None);
         self.published.last_pause.clear();
         self.published.last_resume.clear();
         if let Some(vm) = self.vm.take() {
@@ -216,7 +227,7 @@ impl Owner {
     }
 
     fn reboot(&mut self) -> Result<(), ControlError> {
-        self.shutdown().map_err(|refused| match refused {
+        self.end_vm().map_err(|refused| match refused {
             ControlError::WrongPhase { state, needed, .. } => {
                 ControlError::WrongPhase { action: "reboot", state, needed }
             }
@@ -251,6 +262,7 @@ impl Owner {
     fn remove(&mut self) {
         let _ = self.shutdown();
         self.stop();
+        self.host.clear();
         self.published.consoles.store(None);
     }
 }

@@ -1,5 +1,7 @@
 //! From the configuration's shapes to the devices' options.
 
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -51,4 +53,54 @@ pub(super) fn balloon(balloon: &BalloonConfig) -> BalloonOptions {
         deflate_on_oom: offered(balloon.deflate_on_oom),
         free_page_reporting: offered(balloon.free_page_reporting),
     }
+}
+
+pub(super) fn net(id: &str, net: &NetConfig) -> Result<NetOptions, OpenDeviceError> {
+    let offload = |on, what| if on { what } else { Offloads::NONE };
+    let offloads = offload(net.offload_csum, Offloads::CHECKSUM)
+        | offload(net.offload_tso, Offloads::TSO)
+        | offload(net.offload_ufo, Offloads::UFO);
+    let address = match (net.ip, net.mask) {
+        (Some(IpAddr::V4(ip)), Some(IpAddr::V4(mask))) => Some(HostAddress { ip, mask }),
+        (Some(IpAddr::V4(ip)), None) => Some(HostAddress { ip, mask: CLASS_C }),
+        (Some(ip), _) => return Err(OpenDeviceError::Address { id: id.to_owned(), ip }),
+        (None, _) => None,
+    };
+    let mut fds = Vec::with_capacity(net.fds.len());
+    for fd in &net.fds {
+        fds.push(descriptor(*fd).map_err(|source| OpenDeviceError::Descriptor {
+            id: id.to_owned(),
+            source,
+        })?);
+    }
+    Ok(NetOptions {
+        tap: net.tap.clone(),
+        fds,
+        mac: net.mac.map(|mac| MacAddress(mac.0)),
+        host_mac: net.host_mac.map(|mac| MacAddress(mac.0)),
+        address,
+        mtu: net.mtu,
+        // The configuration was checked: it has at most as many.
+        num_queues: u16::try_from(net.num_queues).unwrap_or(u16::MAX),
+        queue_size: net.queue_size,
+        offloads: offloads.consistent(),
+    })
+}
+
+/// The mask of an address that was given without one.
+const CLASS_C: Ipv4Addr = Ipv4Addr::new(255, 255, 255, 0);
+
+/// A duplicate of a descriptor that whoever started this process left open in it. The original stays open, for a VM that is
+/// created anew.
+fn descriptor(fd: i32) -> io::Result<OwnedFd> {
+    if fd < 0 {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    // SAFETY: a number that is no open descriptor gives EBADF, and what is made is owned by nobody else.
+    let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) };
+    if copy < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: as above.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }

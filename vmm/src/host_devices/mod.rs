@@ -11,16 +11,12 @@
 mod convert;
 mod ram;
 
-use std::path::PathBuf;
-
 use devices::CounterSource;
 use devices::virtio::VirtioDevice;
 use devices::virtio::balloon::{Balloon, BalloonError};
 use devices::virtio::block::{BlockDevice, BlockError};
-use devices::virtio::console::{ConsoleSize, VirtioConsole};
 use devices::virtio::net::{Net, NetError};
 use devices::virtio::rng::{Rng, RngError};
-use devices::virtio::vsock::{Vsock, VsockError};
 use vcpu_state::sync::Arc;
 
 use crate::config::VmConfig;
@@ -50,20 +46,9 @@ pub enum OpenDeviceError {
     /// The source of entropy.
     #[error("rng: {0}")]
     Rng(#[from] RngError),
-    /// The socket of a socket device.
-    #[error("vsock {id}: {source}")]
-    Vsock {
-        /// The device.
-        id: String,
-        /// Why.
-        source: VsockError,
-    },
     /// The balloon's size.
     #[error("balloon: {0}")]
     Balloon(#[from] BalloonError),
-    /// The console's events.
-    #[error("console: {0}")]
-    Console(std::io::Error),
     /// An open tap that was named by its number.
     #[error("network device {id}: {source}")]
     Descriptor {
@@ -71,6 +56,14 @@ pub enum OpenDeviceError {
         id: String,
         /// Why it cannot be used.
         source: std::io::Error,
+    },
+    /// An address of the host's side that taps cannot be given.
+    #[error("network device {id}: {ip} is no IPv4 address, with its mask; set other addresses by ip(8)")]
+    Address {
+        /// The card.
+        id: String,
+        /// The address.
+        ip: std::net::IpAddr,
     },
     /// A device of the configuration has no id: it was not checked.
     #[error("a device of the configuration has no id")]
@@ -82,8 +75,6 @@ enum Kind {
     Disk(Arc<BlockDevice>),
     Net(Arc<Net>),
     Rng(Arc<Rng>),
-    Console(Arc<VirtioConsole>),
-    Vsock(Arc<Vsock>),
     Balloon(Arc<Balloon>, Arc<BalloonRam>),
 }
 
@@ -105,8 +96,6 @@ impl HostDevice {
             Kind::Disk(disk) => Arc::clone(disk) as _,
             Kind::Net(net) => Arc::clone(net) as _,
             Kind::Rng(rng) => Arc::clone(rng) as _,
-            Kind::Console(console) => Arc::clone(console) as _,
-            Kind::Vsock(vsock) => Arc::clone(vsock) as _,
             Kind::Balloon(balloon, _) => Arc::clone(balloon) as _,
         }
     }
@@ -135,8 +124,6 @@ impl CounterSource for HostDevice {
             Kind::Disk(disk) => disk.counters(),
             Kind::Net(net) => net.counters(),
             Kind::Rng(rng) => rng.counters(),
-            Kind::Console(console) => console.counters(),
-            Kind::Vsock(vsock) => vsock.counters(),
             Kind::Balloon(balloon, _) => balloon.counters(),
         }
     }
@@ -173,21 +160,10 @@ impl HostDevices {
                 Ok(Kind::Net(Arc::new(Net::new(id.to_owned(), options).map_err(failed)?)))
             })?;
         }
-        self.open_one(config.rng.id.as_ref(), |id| {
-            Ok(Kind::Rng(Arc::new(Rng::open(id, &config.rng.src)?)))
-        })?;
-        if let Some(host) = &consoles.console {
-            self.open_one(Some(&CONSOLE.to_owned()), |id| {
-                let output = Arc::clone(host.port()) as _;
-                let console = VirtioConsole::new(id, output, ConsoleSize::default());
-                let console = Arc::new(console.map_err(OpenDeviceError::Console)?);
-                // Last: input finds a device that can take it.
-                host.port().attach(&console);
-                Ok(Kind::Console(console))
+        if let Some(rng) = &config.rng {
+            self.open_one(rng.id.as_ref(), |id| {
+                Ok(Kind::Rng(Arc::new(Rng::open(id, &rng.src)?)))
             })?;
-        }
-        if let Some(vsock) = &config.vsock {
-            self.open_one(vsock.id.as_ref(), |id| open_vsock(id, vsock.cid, vsock.socket.clone()))?;
         }
         if let Some(balloon) = &config.balloon {
             self.open_one(balloon.id.as_ref(), |id| {
@@ -227,12 +203,4 @@ impl HostDevices {
         }
         Ok(())
     }
-}
-
-/// The id of the virtio console, which the configuration does not name.
-const CONSOLE: &str = "__console";
-
-fn open_vsock(id: &str, cid: u64, socket: PathBuf) -> Result<Kind, OpenDeviceError> {
-    let failed = |source| OpenDeviceError::Vsock { id: id.to_owned(), source };
-    Ok(Kind::Vsock(Arc::new(Vsock::open(id, cid, &socket).map_err(failed)?)))
 }

@@ -7,11 +7,11 @@ use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 use super::BuildError;
 
 /// An irqfd on one GSI.
-pub(super) struct IrqLine(EventFd);
+pub(in crate::vm) struct IrqLine(EventFd);
 
 impl IrqLine {
     /// Connects a new eventfd to `gsi`.
-    pub(super) fn new(vm: &VmFd, device: &'static str, gsi: u32) -> Result<Self, BuildError> {
+    pub(in crate::vm) fn new(vm: &VmFd, device: &'static str, gsi: u32) -> Result<Self, BuildError> {
         let failed = |reason| BuildError::Device { device, reason };
         let line = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)
             .map_err(|error| failed(format!("no eventfd for its interrupt: {error}")))?;

@@ -178,7 +178,7 @@ impl Cards {
     pub(in crate::vm) fn find(&self, id: &str) -> Option<(&HostDevice, impl Fn())> {
         let card = self.cards.iter().find(|card| card.host.id() == id)?;
         let function = &card.function;
-        Some((&*card.host, move || function.registers().config_changed()))
+        Some((&*card.host, move || function.registers().interrupt().config()))
     }
 
     /// What counts, by its name in `vm.counters`.

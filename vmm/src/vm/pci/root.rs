@@ -9,7 +9,7 @@ use std::thread::{Builder, JoinHandle};
 
 use crossbeam_queue::SegQueue;
 use devices::CounterSource;
-use devices::bus::{AddressRange, BusError, Mmio, Pio};
+use devices::bus::{AddressRange, BusError, Mmio};
 use devices::ged::{Ged, GedEvent};
 use devices::pci::{
     ConfigPorts, Ecam, InsertError, NotRemovable, PciFunction, PciHotplug, PciObserver, PciSegment,
@@ -70,29 +70,31 @@ impl PciRoot {
             platform: Arc::clone(&platform) as _,
             observer: Arc::clone(&gone) as _,
         };
-        let (segment, attendant) = PciSegment::new(group, of_layout(windows), world);
+        let (segment, attendant) = PciSegment::new(group, of_layout(windows)?, world);
         let hotplug = Arc::new(PciHotplug::new(Arc::clone(&segment) as _));
         let line = IrqLine::new(vm, "the general event device", layout::GED_GSI)?;
         let ged = Arc::new(Ged::new(Box::new(line)));
 
         let failed = |device| move |error: BusError| refused(device, &error);
-        let mmio = |start: u64, len| AddressRange::<Mmio>::constant(start, len);
-        let ecam = mmio(layout::ECAM.0, layout::ECAM_SIZE);
+        let mmio = |start: u64, len| {
+            AddressRange::<Mmio>::new(start, len).map_err(|error| refused("PCI", &error))
+        };
+        let ecam = mmio(layout::ECAM.0, layout::ECAM_SIZE)?;
         machine
             .mmio
             .publish(ecam, Arc::new(Ecam::new(Arc::clone(&segment))))
             .map_err(failed("PCI configuration space"))?;
         machine
             .pio
-            .publish(CONFIG_PORTS, Arc::new(ConfigPorts::new(Arc::clone(&segment))))
+            .publish(ConfigPorts::PORTS, Arc::new(ConfigPorts::new(Arc::clone(&segment))))
             .map_err(failed("PCI configuration ports"))?;
         machine
             .mmio
-            .publish(mmio(layout::PCI_HOTPLUG.0, PciHotplug::LEN), Arc::clone(&hotplug) as _)
+            .publish(mmio(layout::PCI_HOTPLUG.0, PciHotplug::LEN)?, Arc::clone(&hotplug) as _)
             .map_err(failed("PCI hotplug registers"))?;
         machine
             .mmio
-            .publish(mmio(layout::GED.0, Ged::LEN), Arc::clone(&ged) as _)
+            .publish(mmio(layout::GED.0, Ged::LEN)?, Arc::clone(&ged) as _)
             .map_err(failed("the general event device"))?;
         let thread = Builder::new()
             .name("pci".to_owned())
@@ -162,17 +164,16 @@ impl Drop for PciRoot {
     }
 }
 
-/// CONFIG_ADDRESS and CONFIG_DATA (PCI Local Bus 3.0, 3.2.2.3.2).
-const CONFIG_PORTS: AddressRange<Pio> = AddressRange::constant(0xCF8, 8);
-
 /// The attendant's loop is flat.
 const STACK: usize = 256 << 10;
 
-fn of_layout(windows: layout::PciWindows) -> PciWindows {
-    let range = |(start, end): (u64, u64)| AddressRange::constant(start, end - start);
-    let memory32 = range(windows.low);
-    let memory64 = windows.high.map_or(memory32, range);
-    PciWindows { memory32, memory64, io: PciWindows::IO }
+fn of_layout(windows: layout::PciWindows) -> Result<PciWindows, BuildError> {
+    let range = |(start, end): (u64, u64)| {
+        AddressRange::new(start, end - start).map_err(|error| refused("PCI", &error))
+    };
+    let memory32 = range(windows.low)?;
+    let memory64 = windows.high.map_or(Ok(memory32), range)?;
+    Ok(PciWindows { memory32, memory64, io: PciWindows::IO })
 }
 
 fn refused(device: &'static str, error: &dyn std::fmt::Display) -> BuildError {
