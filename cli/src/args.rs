@@ -67,23 +67,35 @@ pub enum Command {
     #[command(after_help = "Example:\n  stillpoint reboot web")]
     Reboot(Target),
     /// Add a disk to a VM: to its bus while it runs, else to its configuration
-    #[command(allow_missing_positional = true, after_help = "Examples:
+    #[command(
+        allow_missing_positional = true,
+        after_help = "Examples:
   stillpoint add-disk web path=/images/data.qcow2
-  stillpoint add-disk web path=/dev/vg0/data,direct=on,id=data,bw_size=100M,bw_refill_time=1000")]
+  stillpoint add-disk web path=/dev/vg0/data,direct=on,id=data,bw_size=100M,bw_refill_time=1000"
+    )]
     AddDisk(AddDisk),
     /// Add a network device to a VM
-    #[command(allow_missing_positional = true, after_help = "Examples:
+    #[command(
+        allow_missing_positional = true,
+        after_help = "Examples:
   stillpoint add-net web tap=tap1
-  stillpoint add-net web tap=tap1,mac=52:54:00:12:34:56,num_queues=4,id=lan")]
+  stillpoint add-net web tap=tap1,mac=52:54:00:12:34:56,num_queues=4,id=lan"
+    )]
     AddNet(AddNet),
     /// Add a vsock to a VM, which can have one
-    #[command(allow_missing_positional = true, after_help = "Example:
-  stillpoint add-vsock web cid=3,socket=/run/web.vsock")]
+    #[command(
+        allow_missing_positional = true,
+        after_help = "Example:
+  stillpoint add-vsock web cid=3,socket=/run/web.vsock"
+    )]
     AddVsock(AddVsock),
     /// Remove a disk, a network device or the vsock; a guest that has it is asked to let go of it
-    #[command(allow_missing_positional = true, after_help = "Examples:
+    #[command(
+        allow_missing_positional = true,
+        after_help = "Examples:
   stillpoint remove-device web data
-  stillpoint remove-device _disk1             of the only VM that runs")]
+  stillpoint remove-device _disk1             of the only VM that runs"
+    )]
     RemoveDevice(RemoveDevice),
     /// Tell a VM that a disk has another size, and make its image that large
     #[command(after_help = "Examples:

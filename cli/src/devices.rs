@@ -15,14 +15,14 @@ use crate::target::find;
 
 /// `add-disk`.
 pub fn add_disk(options: &AddDisk) -> Result<(), Failure> {
-    let mut disk: DiskConfig = options.disk.parse().map_err(|error| usage(&error))?;
+    let mut disk = options.disk.parse::<DiskConfig>().map_err(|error| usage(&error))?;
     disk.path = absolute(disk.path)?;
     add(&options.target, "vm.add-disk", &disk)
 }
 
 /// `add-net`.
 pub fn add_net(options: &AddNet) -> Result<(), Failure> {
-    let net: NetConfig = options.net.parse().map_err(|error| usage(&error))?;
+    let net = options.net.parse::<NetConfig>().map_err(|error| usage(&error))?;
     if !net.fds.is_empty() {
         return Err(Failure::Usage(
             "fd=: descriptors of this process mean nothing to the VM's; give a tap, \
@@ -35,7 +35,7 @@ pub fn add_net(options: &AddNet) -> Result<(), Failure> {
 
 /// `add-vsock`.
 pub fn add_vsock(options: &AddVsock) -> Result<(), Failure> {
-    let mut vsock: VsockConfig = options.vsock.parse().map_err(|error| usage(&error))?;
+    let mut vsock = options.vsock.parse::<VsockConfig>().map_err(|error| usage(&error))?;
     vsock.socket = absolute(vsock.socket)?;
     add(&options.target, "vm.add-vsock", &vsock)
 }
@@ -90,7 +90,9 @@ fn absolute(path: PathBuf) -> Result<PathBuf, Failure> {
 
 fn size_of(text: &str) -> Result<u64, Failure> {
     parse_size(text).ok_or_else(|| {
-        Failure::Usage(format!("{text:?} is no size; expected a number of bytes, such as 512M or 2G"))
+        Failure::Usage(format!(
+            "{text:?} is no size; expected a number of bytes, such as 512M or 2G"
+        ))
     })
 }
 

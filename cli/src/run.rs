@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
 use vmm::api::{ApiError, ApiServer};
-use vmm::config::{ConsoleConfig, ConsoleMode, MemoryConfig, VmConfig};
+use vmm::config::{ConsoleConfig, ConsoleMode, VmConfig};
 use vmm::control::{VmEnd, VmmControl};
 
 use crate::args::{Logging, Run};
@@ -279,7 +279,7 @@ impl vmm::consoles::InputFilter for Keys {
 fn config_of(options: &Run) -> Result<VmConfig, Failure> {
     let usage = |error: vmm::config::ConfigError| Failure::Usage(error.to_string());
     let in_background = options.detach || options.detached;
-    let mut config = VmConfig { memory: MemoryConfig::default(), ..VmConfig::default() };
+    let mut config = VmConfig::default();
     if let Some(cpus) = &options.cpus {
         config.cpus = cpus.parse().map_err(usage)?;
     }
@@ -325,5 +325,5 @@ fn parse_optional<T>(text: Option<&str>) -> Result<Option<T>, Failure>
 where
     T: std::str::FromStr<Err = vmm::config::ConfigError>,
 {
-    text.map(str::parse).transpose().map_err(|error| Failure::Usage(error.to_string()))
+    text.map(str::parse::<T>).transpose().map_err(|error: vmm::config::ConfigError| Failure::Usage(error.to_string()))
 }

@@ -169,8 +169,11 @@ fn the_command_line_itself() {
         (&["add-net", "web", "fd=[3]"], "descriptors of this process mean nothing to the VM's"),
         (&["add-vsock", "web", "cid=3"], "--vsock: socket= is missing"),
         (&["remove-device"], "required arguments were not provided"),
-        (&["resize-disk", "web"], "resize-disk"),
-        (&["resize-disk", "web", "data", "much"], "\"much\" is no size; expected a number of bytes"),
+        (&["resize-disk", "web"], "values required"),
+        (
+            &["resize-disk", "web", "data", "much"],
+            "\"much\" is no size; expected a number of bytes",
+        ),
         (&["resize-disk", "data", "1000"], "a disk has a whole number of sectors"),
         (&["resize-disk", "a", "b", "1G", "--api-socket", "s"], "exclude each other"),
         (&["resize", "web"], "required arguments were not provided"),

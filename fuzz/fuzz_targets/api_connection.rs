@@ -8,7 +8,7 @@
 //! The connection is a pair of SEQPACKET sockets: what is sent in one piece is read in one piece.
 #![no_main]
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -18,8 +18,13 @@ use libfuzzer_sys::fuzz_target;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use vmm::api::serve_connection;
-use vmm::config::VmConfig;
-use vmm::control::{ControlError, Counters, VmInfo, VmState, VmmControl, Wake};
+use vmm::config::{
+    ConfigError, DiskConfig, NetConfig, Removal, ResizeConfig, ResizeDiskConfig, VmConfig,
+    VsockConfig,
+};
+use vmm::control::{
+    Added, ControlError, Counters, VmInfo, VmState, VmmControl, Wake, device_tree,
+};
 
 /// The longest input: its answers fit the socket's buffer, so nobody waits for a reader.
 const MAX_INPUT: usize = 2048;
@@ -29,7 +34,7 @@ const MAX_INPUT: usize = 2048;
 const MAX_PIECES: usize = 100;
 
 /// The status codes of the API. 500 is what a panic or an error of the VMM gives; here neither is.
-const STATUSES: [u16; 11] = [200, 204, 400, 404, 405, 413, 417, 431, 501, 505, 100];
+const STATUSES: [u16; 12] = [200, 204, 400, 404, 405, 409, 413, 417, 431, 501, 505, 100];
 
 /// A VMM that does nothing but keep the last configuration and count.
 #[derive(Default)]
@@ -48,12 +53,23 @@ impl Recorder {
         self.call();
         self.config.lock().expect("one thread").clone().ok_or(ControlError::NotCreated)
     }
+
+    fn add(
+        &self,
+        change: impl FnOnce(&VmConfig) -> Result<(VmConfig, String), ConfigError>,
+    ) -> Result<Added, ControlError> {
+        let (config, id) = change(&self.vm()?)?;
+        assert!(config.device_ids().contains(&id), "{id} is not in {config:?}");
+        *self.config.lock().expect("one thread") = Some(config);
+        Ok(Added::Configured)
+    }
 }
 
 impl VmmControl for Recorder {
-    fn create(&self, config: VmConfig) -> Result<(), ControlError> {
+    fn create(&self, mut config: VmConfig) -> Result<(), ControlError> {
         self.call();
         config.validate().expect("the API has validated it");
+        config.name_devices();
         *self.config.lock().expect("one thread") = Some(config);
         Ok(())
     }
@@ -85,9 +101,40 @@ impl VmmControl for Recorder {
     fn nmi(&self) -> Result<(), ControlError> {
         self.vm().map(drop)
     }
+    fn add_disk(&self, disk: DiskConfig) -> Result<Added, ControlError> {
+        self.add(|config| config.with_disk(disk, &BTreeSet::new()))
+    }
+    fn add_net(&self, net: NetConfig) -> Result<Added, ControlError> {
+        self.add(|config| config.with_net(net, &BTreeSet::new()))
+    }
+    fn add_vsock(&self, vsock: VsockConfig) -> Result<Added, ControlError> {
+        self.add(|config| config.with_vsock(vsock, &BTreeSet::new()))
+    }
+    fn remove_device(&self, id: &str) -> Result<(), ControlError> {
+        let config = self.vm()?;
+        match config.without_device(id) {
+            Removal::Removed(config) => {
+                *self.config.lock().expect("one thread") = Some(*config);
+                Ok(())
+            }
+            Removal::Fixed | Removal::Unknown => {
+                Err(ControlError::no_device(id, config.device_ids()))
+            }
+        }
+    }
+    fn resize_disk(&self, resize: ResizeDiskConfig) -> Result<(), ControlError> {
+        let config = self.vm()?;
+        config.disk(&resize.id).map(drop).ok_or_else(|| ControlError::no_device(&resize.id, config.device_ids()))
+    }
+    fn resize(&self, resize: ResizeConfig) -> Result<(), ControlError> {
+        let config = self.vm()?.resized(&resize)?;
+        *self.config.lock().expect("one thread") = Some(config);
+        Ok(())
+    }
     fn info(&self) -> Result<VmInfo, ControlError> {
         let config = self.vm()?;
         Ok(VmInfo {
+            device_tree: device_tree(&config, &BTreeMap::new()),
             memory_actual_size: config.memory.size,
             config,
             state: VmState::Created,
