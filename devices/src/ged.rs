@@ -133,7 +133,9 @@ mod tests {
             ged.raise(event);
             assert_eq!((read(&ged), read(&ged)), (bit, 0));
         }
-        events.map(|(event, _)| ged.raise(event));
+        for (event, _) in events {
+            ged.raise(event);
+        }
         assert_eq!(read(&ged), 0b1111);
         assert_eq!((edges.0.load(Ordering::Relaxed), ged.counters()), (12, vec![("events", 12)]));
     }

@@ -190,13 +190,14 @@ mod tests {
 
     #[test]
     fn of_two_readers_one_sees_each_announcement() {
-        const EACH: u64 = 20_000;
+        const EACH: u64 = 3_000;
         let registers = PciHotplug::new(Arc::new(Ejections::default()));
         let seen = AtomicU64::new(0);
         std::thread::scope(|scope| {
             let reading = || {
                 while seen.load(Ordering::Relaxed) < EACH {
                     seen.fetch_add(read(&registers, UP).count_ones().into(), Ordering::Relaxed);
+                    std::thread::yield_now();
                 }
             };
             scope.spawn(reading);

@@ -3,7 +3,8 @@ use std::sync::Arc;
 
 use super::*;
 use crate::pci::config::BarSpace;
-use crate::pci::function::BarIndex;
+use crate::pci::function::{BarIndex, PciFunction};
+use crate::pci::hotplug::EjectSink;
 use crate::pci::testing::{Bed, Tagged};
 
 const ONES: u32 = 0xFFFF_FFFF;
