@@ -325,5 +325,7 @@ fn parse_optional<T>(text: Option<&str>) -> Result<Option<T>, Failure>
 where
     T: std::str::FromStr<Err = vmm::config::ConfigError>,
 {
-    text.map(str::parse::<T>).transpose().map_err(|error: vmm::config::ConfigError| Failure::Usage(error.to_string()))
+    text.map(str::parse::<T>)
+        .transpose()
+        .map_err(|error: vmm::config::ConfigError| Failure::Usage(error.to_string()))
 }

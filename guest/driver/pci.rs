@@ -1,8 +1,13 @@
 //! PCI as the driver sees it: functions of bus 0 through the memory-mapped configuration space.
 
 use crate::io::{Address, Line};
-use crate::shared::{ECAM, OUTCOME_NO_DEVICE};
+use crate::shared::{ECAM, OUTCOME_NO_DEVICE, PCI_START};
 
+/// 8 functions of 4 KiB each.
+const SLOT_SHIFT: u64 = 15;
+/// Where BARs are put that are out of reach: 64 KiB for each slot.
+const FIRST_PLACE: u64 = 0xE000_0000;
+const PLACE: u64 = 0x1_0000;
 const VENDOR_VIRTIO: u32 = 0x1AF4;
 const COMMAND: u64 = 4;
 const BAR0: u64 = 0x10;
@@ -21,7 +26,7 @@ pub struct Function {
 impl Function {
     /// The virtio function in this slot.
     pub fn virtio(slot: u64) -> Result<Self, u64> {
-        let function = Self { config: Address(ECAM + (slot << 15)) };
+        let function = Self { config: Address(ECAM + (slot << SLOT_SHIFT)) };
         let id = function.config.read32();
         if id & 0xFFFF == VENDOR_VIRTIO { Ok(function) } else { Err(OUTCOME_NO_DEVICE) }
     }
@@ -30,7 +35,12 @@ impl Function {
         self.config.at(2).read16()
     }
 
+    /// Lets it answer, where the driver's page tables reach: its own place below 4 GiB, unless it is there already.
     pub fn enable(self) {
+        if !(PCI_START..ECAM).contains(&self.bar()) {
+            let slot = (self.config.0 - ECAM) >> SLOT_SHIFT;
+            self.move_bar(FIRST_PLACE + PLACE * slot);
+        }
         self.config.at(COMMAND).write16(ENABLE);
     }
 

@@ -10,11 +10,11 @@
 //! A [`VirtioDevice`] is a register block; a [`Worker`] owns queues and the host's side, on a thread that the lifecycle groups
 //! govern. No register waits for a worker: what the driver must see completed is a ticket.
 
-pub mod block;
 mod activator;
 #[cfg(test)]
 mod activator_tests;
 pub mod balloon;
+pub mod block;
 mod chain;
 mod counts;
 mod device;
@@ -28,8 +28,8 @@ mod queue;
 mod queue_registers;
 #[cfg(test)]
 mod queue_tests;
-pub mod rng;
 mod registers;
+pub mod rng;
 mod run_loop;
 mod sources;
 #[cfg(any(test, feature = "testing"))]

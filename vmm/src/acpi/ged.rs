@@ -3,8 +3,8 @@
 use acpi_tables::Aml;
 use acpi_tables::aml::{
     And, Device, Field, FieldAccessType, FieldEntry, FieldLockRule, FieldUpdateRule, If, Interrupt,
-    Local, Memory32Fixed, Method, MethodCall, Name, OpRegion, OpRegionSpace, Path, ResourceTemplate,
-    Store,
+    Local, Memory32Fixed, Method, MethodCall, Name, OpRegion, OpRegionSpace, Path,
+    ResourceTemplate, Store,
 };
 use devices::ged::GedEvent;
 

@@ -10,10 +10,10 @@
 
 use acpi_tables::Aml;
 use acpi_tables::aml::{
-    Acquire, AddressSpace, AddressSpaceCacheable, And, Arg, Device, EISAName, Field, FieldAccessType,
-    FieldEntry, FieldLockRule, FieldUpdateRule, If, Local, Memory32Fixed, Method, MethodCall, Mutex,
-    Name, Notify, OpRegion, OpRegionSpace, Path, Release, ResourceTemplate, Return, ShiftLeft, Store,
-    Zero,
+    Acquire, AddressSpace, AddressSpaceCacheable, And, Arg, Device, EISAName, Field,
+    FieldAccessType, FieldEntry, FieldLockRule, FieldUpdateRule, If, Local, Memory32Fixed, Method,
+    MethodCall, Mutex, Name, Notify, OpRegion, OpRegionSpace, Path, Release, ResourceTemplate,
+    Return, ShiftLeft, Store, Zero,
 };
 use acpi_tables::mcfg::MCFG;
 
@@ -57,12 +57,8 @@ fn hotplug_controller(aml: &mut Vec<u8>) {
     let resources = ResourceTemplate::new(vec![&memory]);
     let resources = Name::new("_CRS".into(), &resources);
     let lock = Mutex::new("PLCK".into(), 0);
-    let region = OpRegion::new(
-        "PHRG".into(),
-        OpRegionSpace::SystemMemory,
-        &base,
-        &HOTPLUG_REGISTERS,
-    );
+    let region =
+        OpRegion::new("PHRG".into(), OpRegionSpace::SystemMemory, &base, &HOTPLUG_REGISTERS);
     let named = |name: &[u8; 4]| FieldEntry::Named(*name, 32);
     let fields = Field::new(
         "PHRG".into(),
@@ -76,14 +72,11 @@ fn hotplug_controller(aml: &mut Vec<u8>) {
     let eject_register = Path::new("B0EJ");
     let one_bit = ShiftLeft::new(&eject_register, &1_u8, &Arg(0));
     let done = Return::new(&Zero {});
-    let eject =
-        Method::new("PCEJ".into(), 1, true, vec![&acquire, &one_bit, &release, &done]);
+    let eject = Method::new("PCEJ".into(), 1, true, vec![&acquire, &one_bit, &release, &done]);
 
     let (up, down) = (Path::new("PCIU"), Path::new("PCID"));
     let (read_up, read_down) = (Store::new(&Local(0), &up), Store::new(&Local(1), &down));
-    let tell = |value, bits| {
-        MethodCall::new("\\_SB_.PCI0.DVNT".into(), vec![bits, value])
-    };
+    let tell = |value, bits| MethodCall::new("\\_SB_.PCI0.DVNT".into(), vec![bits, value]);
     let tell_up = tell(&DEVICE_CHECK, &Local(0));
     let tell_down = tell(&EJECT_REQUEST, &Local(1));
     let scan = Method::new(
@@ -132,9 +125,9 @@ fn resources(windows: PciWindows) -> Vec<u8> {
         AddressSpace::new_memory(not_cacheable(), true, low(start), low(end - 1), None);
     let ports_below = AddressSpace::new_io(0_u16, 0xCF7, None);
     let ports_above = AddressSpace::new_io(0xD00_u16, 0xFFFF, None);
-    let high_window = windows.high.map(|(start, end)| {
-        AddressSpace::new_memory(not_cacheable(), true, start, end - 1, None)
-    });
+    let high_window = windows
+        .high
+        .map(|(start, end)| AddressSpace::new_memory(not_cacheable(), true, start, end - 1, None));
     let mut all: Vec<&dyn Aml> = vec![&bus, &config, &low_window, &ports_below, &ports_above];
     if let Some(window) = &high_window {
         all.push(window);

@@ -68,10 +68,10 @@ pub(super) fn net(id: &str, net: &NetConfig) -> Result<NetOptions, OpenDeviceErr
     };
     let mut fds = Vec::with_capacity(net.fds.len());
     for fd in &net.fds {
-        fds.push(descriptor(*fd).map_err(|source| OpenDeviceError::Descriptor {
-            id: id.to_owned(),
-            source,
-        })?);
+        fds.push(
+            descriptor(*fd)
+                .map_err(|source| OpenDeviceError::Descriptor { id: id.to_owned(), source })?,
+        );
     }
     Ok(NetOptions {
         tap: net.tap.clone(),

@@ -58,7 +58,9 @@ pub enum OpenDeviceError {
         source: std::io::Error,
     },
     /// An address of the host's side that taps cannot be given.
-    #[error("network device {id}: {ip} is no IPv4 address, with its mask; set other addresses by ip(8)")]
+    #[error(
+        "network device {id}: {ip} is no IPv4 address, with its mask; set other addresses by ip(8)"
+    )]
     Address {
         /// The card.
         id: String,
@@ -161,9 +163,7 @@ impl HostDevices {
             })?;
         }
         if let Some(rng) = &config.rng {
-            self.open_one(rng.id.as_ref(), |id| {
-                Ok(Kind::Rng(Arc::new(Rng::open(id, &rng.src)?)))
-            })?;
+            self.open_one(rng.id.as_ref(), |id| Ok(Kind::Rng(Arc::new(Rng::open(id, &rng.src)?))))?;
         }
         if let Some(balloon) = &config.balloon {
             self.open_one(balloon.id.as_ref(), |id| {

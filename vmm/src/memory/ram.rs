@@ -135,9 +135,8 @@ impl GuestRam {
     pub fn discard_range(&self, gpa: GuestAddress, len: u64) -> io::Result<()> {
         let (mut start, mut left) = (gpa.0, len);
         while left > 0 {
-            let inside = |region: &RamRegion| {
-                start >= region.gpa.0 && start - region.gpa.0 < region.size
-            };
+            let inside =
+                |region: &RamRegion| start >= region.gpa.0 && start - region.gpa.0 < region.size;
             let region = self.regions().find(inside);
             let region = region.ok_or_else(|| {
                 io::Error::new(io::ErrorKind::InvalidInput, format!("{start:#x} is no RAM"))

@@ -20,8 +20,8 @@ use vcpu_state::sync::Arc;
 use vcpu_state::{Deadline, Group, Ticket};
 
 use super::kvm::{KvmError, KvmHost};
-use super::threads::Threads;
 use super::pci::{Cards, PciRoot, PlugError};
+use super::threads::Threads;
 use super::{Machine, OnVcpuEnd, PowerRequests, Still, StillError, Vm};
 use crate::acpi::{self, AcpiError, Platform};
 use crate::boot::{self, BootError, EntryPreference, KernelSource, Payload};

@@ -11,7 +11,11 @@ pub(in crate::vm) struct IrqLine(EventFd);
 
 impl IrqLine {
     /// Connects a new eventfd to `gsi`.
-    pub(in crate::vm) fn new(vm: &VmFd, device: &'static str, gsi: u32) -> Result<Self, BuildError> {
+    pub(in crate::vm) fn new(
+        vm: &VmFd,
+        device: &'static str,
+        gsi: u32,
+    ) -> Result<Self, BuildError> {
         let failed = |reason| BuildError::Device { device, reason };
         let line = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)
             .map_err(|error| failed(format!("no eventfd for its interrupt: {error}")))?;

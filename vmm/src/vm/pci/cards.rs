@@ -138,7 +138,11 @@ impl Cards {
     ///
     /// # Errors
     /// There is none with this id.
-    pub(in crate::vm) fn ask_removal(&mut self, root: &PciRoot, id: &str) -> Result<(), UnplugError> {
+    pub(in crate::vm) fn ask_removal(
+        &mut self,
+        root: &PciRoot,
+        id: &str,
+    ) -> Result<(), UnplugError> {
         let card = self.cards.iter_mut().find(|card| card.host.id() == id);
         let card = card.ok_or_else(|| UnplugError::Unknown(id.to_owned()))?;
         root.ask_removal(card.slot)?;

@@ -118,7 +118,10 @@ impl PciRoot {
     ///
     /// # Errors
     /// There is no room.
-    pub(in crate::vm) fn insert(&self, function: &Arc<dyn PciFunction>) -> Result<Slot, InsertError> {
+    pub(in crate::vm) fn insert(
+        &self,
+        function: &Arc<dyn PciFunction>,
+    ) -> Result<Slot, InsertError> {
         self.segment.insert(function)
     }
 

@@ -57,7 +57,8 @@ impl Routes {
         let taken = self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| {
             (next < self.end).then_some(next + 1)
         });
-        taken.map_err(|all| io::Error::other(format!("KVM has no more than {all} interrupt routes")))
+        taken
+            .map_err(|all| io::Error::other(format!("KVM has no more than {all} interrupt routes")))
     }
 
     /// Gives a GSI back, whose irqfd is gone. Its route stays until the next change: it leads nowhere.

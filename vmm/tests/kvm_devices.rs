@@ -1,0 +1,75 @@
+//! Virtio devices on real KVM: a guest at CPL 3 finds them, drives them, and checks its data.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where its premise fails")]
+
+mod embedded;
+
+use std::path::Path;
+
+use embedded::driver::DriverVm;
+use stillpoint_guest::driver::{Command, OUTCOME_DONE, Pattern};
+use vmm::config::{DiskConfig, RngConfig, VmConfig};
+use vmm::control::VmmControl;
+
+/// Sectors of the disk.
+const SECTORS: u64 = 8192;
+
+fn image(dir: &Path) -> DiskConfig {
+    let path = dir.join("disk.raw");
+    std::fs::File::create(&path).unwrap().set_len(SECTORS * 512).unwrap();
+    DiskConfig::of_path(&path)
+}
+
+/// Slots by device id.
+fn slot_of(guest: &mut DriverVm, device_id: u64) -> u64 {
+    let found = guest.run(0, Command::Probe, &[]);
+    assert_eq!(found[0], OUTCOME_DONE);
+    let functions = &found[2..2 + usize::try_from(found[1]).unwrap()];
+    let function = functions.iter().find(|function| *function & 0xFFFF == device_id);
+    function.unwrap_or_else(|| panic!("{device_id:#x} is not among {functions:x?}")) >> 16
+}
+
+fn boot(devices: impl FnOnce(&mut VmConfig)) -> DriverVm {
+    DriverVm::boot(1, devices)
+}
+
+#[test]
+fn a_guest_finds_its_devices_and_vm_info_says_where() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut guest = boot(|config| {
+        config.disks.push(image(dir.path()));
+        config.rng = Some(RngConfig::default());
+    });
+    let disk = slot_of(&mut guest, 0x1042);
+    let rng = slot_of(&mut guest, 0x1044);
+    let tree = guest.vm.vmm.info().unwrap().device_tree;
+    let device = |id: &str| u64::from(tree[id].pci_bdf.unwrap().device);
+    assert_eq!([device("_disk0"), device("__rng")], [disk, rng]);
+}
+
+#[test]
+fn what_a_guest_writes_to_its_disk_it_reads_back_while_it_is_paused_again_and_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut guest = boot(|config| config.disks.push(image(dir.path())));
+    let slot = slot_of(&mut guest, 0x1042);
+    let verify = Pattern::Verify as u64;
+    guest.begin(0, Command::Block, &[slot, 2000, 4096, 8, SECTORS, verify, 4711]);
+    let mut pauses = 0;
+    while !guest.is_done(0) {
+        guest.vm.vmm.pause().unwrap();
+        let then = guest.progress(0);
+        assert_eq!(guest.progress(0), then);
+        drop(guest.vm.vmm.resume().unwrap());
+        // Back to back, pauses leave a vCPU no time to wake.
+        embedded::until(
+            "the guest going on",
+            || guest.is_done(0) || guest.progress(0) != then,
+            || format!("{:?} {:?}", guest.vm.vmm.info(), guest.vm.vmm.counters()),
+        );
+        pauses += 1;
+    }
+    let results = guest.end(0);
+    assert_eq!(results[0], OUTCOME_DONE, "{results:?} after {pauses} pauses");
+    assert!(results[1] >= 2000, "{results:?}");
+    assert!(guest.vm.counter("_disk0", "activations") >= 1);
+}
