@@ -145,6 +145,14 @@ fn queues_that_somebody_else_has_opened_are_used_as_they_are() {
         let net = net.unwrap();
         assert_eq!(net.tap(), "given");
         assert!(!ip("link show up").contains("given"), "the interface is left as it is");
+        let fds = vec![queue("elsewhere", TAP | VNET_HEADER)];
+        in_namespace(move || {
+            let options = NetOptions { fds, mtu: Some(1450), ..NetOptions::default() };
+            let net = Net::new("net1".into(), options).unwrap();
+            let mut mtu = [0; 2];
+            net.read_config(10, &mut mtu);
+            assert_eq!(u16::from_le_bytes(mtu), 1450);
+        });
     });
 }
 
