@@ -11,6 +11,7 @@
 //! govern. No register waits for a worker: what the driver must see completed is a ticket.
 
 mod chain;
+pub mod console;
 mod device;
 mod interrupt;
 mod malformed;
