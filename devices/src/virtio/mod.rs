@@ -22,6 +22,7 @@ pub mod rng;
 mod sources;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod vsock;
 mod worker;
 
 pub use chain::{Chain, Segment};
