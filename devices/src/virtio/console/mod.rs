@@ -9,7 +9,7 @@
 //! Invariants:
 //! - Output never waits for the host side, and the driver gets its buffers back at once: a driver may spin for them.
 //! - Input waits in the ring until the guest has buffers; the ring survives resets. When it is full, the rest stays with the
-//!   host's console, which is told as soon as there is room ([`input`]).
+//!   host's console, which is told as soon as there is room (`input`).
 //! - A change of the size is one store: no driver reads columns of one size with rows of another in one access.
 
 mod input;

@@ -16,18 +16,16 @@
 //! - The guest is never sent more than it has granted; what it has no room for stays in the host's socket.
 //! - Nothing here blocks: a host that does not read costs the guest its credit, nobody else anything.
 
-use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, read};
 use rustix::net::{SendFlags, Shutdown, send, shutdown};
 
-use super::packet::{Header, Key, Op, done};
+use super::credit::Credit;
+use super::packet::{HOST_CID, Header, Key, Op, TYPE_STREAM, done};
+use super::to_host::{BUF_ALLOC, ToHost};
 use crate::virtio::Interest;
-
-/// Bytes of each connection that may be on their way to the host.
-pub(super) const BUF_ALLOC: u32 = 64 << 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
@@ -39,13 +37,6 @@ pub(super) enum State {
     Reset,
     /// It is over, and the guest knows.
     Closed,
-}
-
-/// Whether the socket has been shut down for writing.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Writing {
-    Open,
-    Shut,
 }
 
 /// A packet for the guest, without what is the same for all of a connection.
@@ -63,20 +54,10 @@ pub(super) struct Connection {
     state: State,
     /// REQUEST or RESPONSE, until it is sent.
     opening: Option<Op>,
-    /// Bytes on their way to the host.
-    to_host: VecDeque<u8>,
-    /// Bytes that the host has taken, modulo 2³², and what of it the guest knows.
-    forwarded: u32,
-    told_forwarded: u32,
+    to_host: ToHost,
     /// The guest asks for its credit.
     owes_credit: bool,
-    /// The guest's room, and how many bytes it says that it has got rid of.
-    guest_alloc: u32,
-    guest_forwarded: u32,
-    /// Bytes sent to the guest, modulo 2³².
-    sent: u32,
-    /// The guest is to be asked for credit.
-    asks_credit: bool,
+    credit: Credit,
     /// What the guest will do no more ([`done`]).
     guest_done: u32,
     /// What the host will do no more, and what of it the guest knows.
@@ -84,7 +65,6 @@ pub(super) struct Connection {
     told_done: u32,
     /// The socket may have bytes.
     readable: bool,
-    writing: Writing,
 }
 
 impl Connection {
@@ -96,7 +76,7 @@ impl Connection {
     /// The guest has asked for a port on which the host listens.
     pub(super) fn accepted(socket: OwnedFd, request: &Header) -> Self {
         let mut this = Self::new(request.key(), socket, State::Established, Op::Response);
-        this.take_credit(request);
+        this.credit.update(request);
         this
     }
 
@@ -106,19 +86,13 @@ impl Connection {
             socket,
             state,
             opening: Some(opening),
-            to_host: VecDeque::new(),
-            forwarded: 0,
-            told_forwarded: 0,
+            to_host: ToHost::new(),
             owes_credit: false,
-            guest_alloc: 0,
-            guest_forwarded: 0,
-            sent: 0,
-            asks_credit: false,
+            credit: Credit::default(),
             guest_done: 0,
             host_done: 0,
             told_done: 0,
             readable: false,
-            writing: Writing::Open,
         }
     }
 
@@ -129,7 +103,7 @@ impl Connection {
     /// Breaks it off.
     pub(super) fn reset(&mut self) {
         self.state = State::Reset;
-        self.to_host = VecDeque::new();
+        self.to_host.clear();
         // The host's client sees the end now, whenever the guest has room for the packet that tells it.
         let _ = shutdown(&self.socket, Shutdown::Both);
     }
@@ -179,7 +153,7 @@ impl Connection {
             // Sent before it knew.
             return Ok(());
         }
-        self.take_credit(header);
+        self.credit.update(header);
         let taken = match (self.state, op) {
             (State::Requested, Some(Op::Response)) => {
                 self.establish();
@@ -218,7 +192,7 @@ impl Connection {
                     || (self.readable && self.reads())
                     || self.host_done != self.told_done
                     || self.owes_credit
-                    || self.asks_credit
+                    || self.credit.asks()
             }
             State::Closed => false,
         }
@@ -240,7 +214,7 @@ impl Connection {
             },
         };
         // Each packet tells the guest its credit.
-        self.told_forwarded = self.forwarded;
+        self.to_host.tell();
         self.owes_credit = false;
         Some(packet)
     }
@@ -248,35 +222,23 @@ impl Connection {
     /// The header of a packet for the guest.
     pub(super) fn header(&self, guest_cid: u64, packet: Outgoing) -> Header {
         Header {
-            src_cid: super::packet::HOST_CID,
+            src_cid: HOST_CID,
             dst_cid: guest_cid,
             src_port: self.key.host_port,
             dst_port: self.key.guest_port,
             len: packet.len,
-            kind: super::packet::TYPE_STREAM,
+            kind: TYPE_STREAM,
             op: packet.op as u16,
             flags: packet.flags,
             buf_alloc: BUF_ALLOC,
-            fwd_cnt: self.forwarded,
+            fwd_cnt: self.to_host.forwarded(),
         }
-    }
-
-    /// Bytes that the guest has room for (5.10.6.3).
-    fn credit(&self) -> u32 {
-        let unread = self.sent.wrapping_sub(self.guest_forwarded);
-        self.guest_alloc.saturating_sub(unread)
     }
 
     /// Whether bytes of the host are wanted.
     fn reads(&self) -> bool {
         let over = self.host_done & done::SEND != 0 || self.guest_done & done::RECEIVE != 0;
-        !over && self.credit() > 0
-    }
-
-    fn take_credit(&mut self, header: &Header) {
-        self.guest_alloc = header.buf_alloc;
-        self.guest_forwarded = header.fwd_cnt;
-        self.asks_credit &= self.credit() == 0;
+        !over && self.credit.left() > 0
     }
 
     /// The guest has agreed; the host's client is told the port that it was given.
@@ -293,62 +255,30 @@ impl Connection {
         if self.guest_done & done::SEND != 0 {
             return Err(Violation::Operation);
         }
-        if self.to_host.len() + payload.len() > BUF_ALLOC as usize {
+        if !self.to_host.take(payload) {
             return Err(Violation::Credit);
         }
-        self.to_host.extend(payload);
         self.settle();
         Ok(())
     }
 
     /// Writes what the host takes, and does what waits for that.
     fn settle(&mut self) {
-        self.flush();
-        if self.forwarded.wrapping_sub(self.told_forwarded) >= BUF_ALLOC / 2 {
-            self.owes_credit = true;
+        self.to_host.flush(&self.socket);
+        self.owes_credit |= self.to_host.has_news();
+        if self.to_host.is_gone() {
+            // What it has written is still for the guest.
+            self.host_done |= done::RECEIVE;
         }
         if !self.to_host.is_empty() {
             return;
         }
-        if self.guest_done & done::SEND != 0 && self.writing == Writing::Open {
-            self.writing = Writing::Shut;
-            // If it fails, nobody is there any more who could be told.
-            let _ = shutdown(&self.socket, Shutdown::Write);
+        if self.guest_done & done::SEND != 0 {
+            self.to_host.shut(&self.socket);
         }
         if self.guest_done == done::BOTH {
             self.reset();
         }
-    }
-
-    fn flush(&mut self) {
-        if self.host_done & done::RECEIVE != 0 {
-            self.discard();
-        }
-        while !self.to_host.is_empty() {
-            match send(&self.socket, self.to_host.as_slices().0, SendFlags::NOSIGNAL) {
-                Ok(len) => {
-                    self.to_host.drain(..len);
-                    self.count_forwarded(len);
-                }
-                Err(Errno::AGAIN) => return,
-                Err(Errno::INTR) => {}
-                Err(_) => {
-                    // It reads no more; what it has written is still for the guest.
-                    self.host_done |= done::RECEIVE;
-                    self.discard();
-                }
-            }
-        }
-    }
-
-    fn discard(&mut self) {
-        self.count_forwarded(self.to_host.len());
-        self.to_host.clear();
-    }
-
-    fn count_forwarded(&mut self, len: usize) {
-        // At most `BUF_ALLOC`.
-        self.forwarded = self.forwarded.wrapping_add(u32::try_from(len).unwrap_or(BUF_ALLOC));
     }
 
     /// Bytes of the host for the guest.
@@ -356,7 +286,7 @@ impl Connection {
         if !self.readable || !self.reads() {
             return None;
         }
-        let most = room.len().min(self.credit() as usize);
+        let most = room.len().min(self.credit.left() as usize);
         let read = loop {
             match read(&self.socket, &mut room[..most]) {
                 Err(Errno::INTR) => {}
@@ -373,8 +303,7 @@ impl Connection {
                 self.readable = len == most;
                 // At most the credit.
                 let len = u32::try_from(len).unwrap_or(u32::MAX);
-                self.sent = self.sent.wrapping_add(len);
-                self.asks_credit = self.credit() == 0;
+                self.credit.spend(len);
                 Some(Outgoing { op: Op::Data, flags: 0, len })
             }
             Err(Errno::AGAIN) => {
@@ -397,7 +326,7 @@ impl Connection {
         }
         let op = if self.owes_credit {
             Op::CreditUpdate
-        } else if std::mem::take(&mut self.asks_credit) {
+        } else if self.credit.ask() {
             Op::CreditRequest
         } else {
             return None;

@@ -9,11 +9,12 @@
 //! The protocol of the sockets is the one of Firecracker and Cloud Hypervisor. One thread serves all connections.
 //!
 //! Invariants:
-//! - What is held is bounded: connections ([`table`]), bytes of each ([`connection`]), answers to packets that belong to
-//!   none ([`worker`]). Beyond that the guest's packets stay in its ring, the host's bytes and clients in their sockets.
+//! - What is held is bounded: connections (`table`), bytes of each (`connection`), answers to packets that belong to
+//!   none (`worker`). Beyond that the guest's packets stay in its ring, the host's bytes and clients in their sockets.
 //! - A pause leaves connections as they are. A reset of the device ends them all; the listening socket stays.
 
 mod connection;
+mod credit;
 mod greeting;
 mod guest;
 mod host;
@@ -21,6 +22,7 @@ mod packet;
 mod table;
 #[cfg(test)]
 mod tests;
+mod to_host;
 mod worker;
 
 use std::os::unix::ffi::OsStrExt;

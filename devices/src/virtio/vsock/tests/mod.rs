@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use super::connection::BUF_ALLOC;
 use super::packet::{HEADER_LEN, HOST_CID, Header, Key, Op, TYPE_STREAM, done};
+use super::to_host::BUF_ALLOC;
 use super::*;
 use crate::virtio::testing::{Buffers, Driver, Runner, Sent, activation};
 use crate::virtio::{Features, Malformed, WorkerError};
