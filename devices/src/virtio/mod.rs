@@ -17,6 +17,7 @@ pub mod balloon;
 pub mod block;
 mod chain;
 mod counts;
+pub mod console;
 mod device;
 mod interrupt;
 pub mod lifecycle;
@@ -35,6 +36,7 @@ mod sources;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod transport;
+pub mod vsock;
 mod worker;
 
 pub use activator::{Activator, ActivatorThread};
