@@ -4,7 +4,7 @@
 //! `&self`; what would take time (a write to the host's terminal, a request to power off) is
 //! handed to a thread that is not a vCPU. Nothing here knows KVM: interrupts and power requests
 //! leave through the traits [`Interrupt`] and [`PowerSink`].
-// Two modules below `virtio::block` may: where the kernel takes addresses of guest memory.
+// Four small modules below `virtio::block` may: where the kernel takes addresses of guest memory, and a lock.
 #![deny(unsafe_code)]
 
 pub mod acpi_pm;

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
 
 use imago::file::File as Storage;
 use imago::format::PreallocateMode;
@@ -45,8 +44,9 @@ pub(super) fn open(file: File, options: &BlockOptions) -> Result<Opened, BlockEr
         flags.map_err(|errno| BlockError::Direct { path: path.clone(), source: errno.into() })?;
     }
     let build = || {
-        let settings =
-            StorageOpenOptions::new().filename(absolute(path)?).write(writable).direct(direct);
+        // Relative names of backing files begin where the image is.
+        let name = std::path::absolute(path)?;
+        let settings = StorageOpenOptions::new().filename(name).write(writable).direct(direct);
         let storage = Storage::from_open_file(file, settings)?;
         let gate = Gate { depth: MAX_CHAIN };
         Qcow2::<Storage>::builder(storage).write(writable).open(gate)
@@ -61,11 +61,6 @@ pub(super) fn open(file: File, options: &BlockOptions) -> Result<Opened, BlockEr
 fn checked(mut file: &File) -> Result<Header, String> {
     let len = file.seek(SeekFrom::End(0)).map_err(|error| error.to_string())?;
     header::check(file, len)
-}
-
-fn absolute(path: &Path) -> io::Result<PathBuf> {
-    // Backing files are looked for beside the image that a link leads to, as QEMU does.
-    std::path::absolute(path)
 }
 
 /// Opens what an image refers to: files of this host, for reading, shared, and checked as the image was.

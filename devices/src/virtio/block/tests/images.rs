@@ -110,7 +110,7 @@ fn an_image_that_is_said_to_be_raw_holds_anything_and_stays_raw() {
         let image_type = Some(ImageType::Raw);
         let again =
             BlockDevice::open(BlockOptions { image_type, ..BlockOptions::new("disk0", &path) });
-        assert_eq!(again.unwrap().len(), 64 * 512);
+        assert_eq!(again.unwrap().size(), 64 * 512);
         // Whoever leaves the type out is told that this is no usable qcow2 image.
         assert!(matches!(with(&path, Access::ReadOnly), Err(BlockError::Format { .. })));
         drop(dir);

@@ -60,7 +60,7 @@ fn an_image_is_found_to_be_qcow2_and_is_in_order_afterwards() {
     for caching in [Caching::Buffered, Caching::Direct] {
         let options = BlockOptions { caching, ..BlockOptions::new("disk0", &path) };
         let mut rig = Rig::open(options);
-        assert_eq!(rig.device.len(), 8 << 20);
+        assert_eq!(rig.device.size(), 8 << 20);
         let data: Vec<u8> = (0..600 * SECTOR).map(|at| (at / 511) as u8).collect();
         assert_eq!(rig.write(99, &data), OK);
         assert!(rig.read(99, data.len()) == data);

@@ -249,7 +249,7 @@ fn a_disk_grows_and_shrinks() {
         for len in [0, 100, 513] {
             assert!(rig.device.resize(len).is_err());
         }
-        assert_eq!(rig.device.len(), 8 * 512);
+        assert_eq!(rig.device.size(), 8 * 512);
     });
 }
 
@@ -282,4 +282,28 @@ fn the_configuration_is_as_the_specification_lays_it_out() {
     let features = rig.device.features();
     assert_eq!(features, 1 << 2 | 1 << 6 | 1 << 9 | 1 << 10 | 1 << 12 | 1 << 13 | 1 << 14);
     assert_eq!(rig.device.queue_sizes(), [16; 4]);
+}
+
+#[test]
+fn zeros_are_written_where_the_file_system_knows_no_better_way() {
+    use rustix::fs::{MemfdFlags, memfd_create};
+    use std::os::fd::AsRawFd;
+    for engine in ENGINES {
+        // Files in memory give blocks up, but cannot zero them.
+        let file = std::fs::File::from(memfd_create("disk", MemfdFlags::CLOEXEC).unwrap());
+        file.write_all_at(&[0xee; 1024 * SECTOR], 0).unwrap();
+        let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        let mut rig = Rig::open(BlockOptions { engine, ..BlockOptions::new("disk0", &path) });
+        let full = allocated(&path);
+        for (flags, freed) in [(0, 0), (1, 1000 * 512)] {
+            assert_eq!(rig.request(WRITE_ZEROES, 0, &range(8, 1000, flags), 0).0, OK);
+            let data = rig.read(0, 1024 * SECTOR);
+            for (sector, bytes) in data.chunks(SECTOR).enumerate() {
+                let expected = if (8..1008).contains(&sector) { 0 } else { 0xee };
+                assert!(bytes.iter().all(|byte| *byte == expected), "sector {sector}");
+            }
+            assert_eq!(full - allocated(&path), freed);
+        }
+        assert_eq!(rig.counter("discard_ops"), 2);
+    }
 }
