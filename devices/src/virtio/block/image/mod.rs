@@ -220,7 +220,7 @@ impl Image {
             match Uring::new(Arc::clone(raw), depth) {
                 Ok(ring) => return Ok(Box::new(ring)),
                 Err(error) => {
-                    tracing::warn!(%error, "no io_uring for a disk; it uses blocking calls")
+                    tracing::warn!(%error, "no io_uring for a disk; it uses blocking calls");
                 }
             }
         }
