@@ -86,12 +86,8 @@ fn run(input: &Input) {
     let access = if input.readonly { Access::ReadOnly } else { Access::ReadWrite };
     let engine = if input.uring { Engine::IoUring } else { Engine::Blocking };
     let path = format!("/proc/self/fd/{}", image.as_raw_fd());
-    let options = BlockOptions {
-        access,
-        engine,
-        queue_size: QUEUE_SIZE,
-        ..BlockOptions::new("fuzz", path)
-    };
+    let options =
+        BlockOptions { access, engine, queue_size: QUEUE_SIZE, ..BlockOptions::new("fuzz", path) };
     let device = BlockDevice::open(options).expect("a good image");
     let mut driver = Driver::queues(1, QUEUE_SIZE).remove(0);
     let bits = if input.flush { 1 << 9 } else { 0 }
