@@ -8,7 +8,7 @@ use crate::config::{CpusConfig, MemoryConfig};
 const WINDOWS: PciWindows =
     PciWindows { low: (3 << 30, 0xF000_0000), high: Some((32 << 30, 64 << 30)) };
 
-const ALL: [LegacyDevice; 3] = [LegacyDevice::Com1, LegacyDevice::Com2, LegacyDevice::Rtc];
+const ALL: [LegacyDevice; 3] = [LegacyDevice::Com1, LegacyDevice::PvPanic, LegacyDevice::Rtc];
 
 fn topology(vcpus: u32) -> Topology {
     let cpus = CpusConfig { boot_vcpus: vcpus, max_vcpus: vcpus, ..CpusConfig::default() };
