@@ -8,10 +8,12 @@
 
 use std::sync::Arc;
 
-use vcpu_state::{Outcome, Ticket};
+use devices::virtio::testing::Working;
+use vcpu_state::Outcome;
 
 use crate::bed::{Bed, Script};
 use crate::checker::{join, thread};
+use crate::device::Device;
 use crate::model::{Bound, Finding, Model};
 use crate::monitor::Monitor;
 
@@ -48,10 +50,12 @@ fn historic() {
 
 fn ours() {
     let bed = Bed::new(1);
-    let (ticket, completer) = Ticket::new(&bed.group);
-    let vcpu = bed.spawn(0, Script::halt().wait(ticket).end());
-    // The thread that is to activate pauses first, and has nothing to drain.
+    let device = Device::new(&bed.group, Working::Serves, 0, 0);
+    // The activation does not end before the pause has.
+    let gate = device.gate();
+    let vcpu = bed.spawn(0, Script::halt().exit(device.status_handler(15)).end());
     drop(bed.pause());
-    completer.complete(Outcome::Done);
+    gate.advance();
     assert_eq!(join(vcpu).outcomes, [Outcome::Done]);
+    device.end();
 }
