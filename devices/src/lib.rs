@@ -12,6 +12,7 @@ pub mod console;
 pub mod counters;
 pub mod debug_port;
 pub mod event;
+pub mod ged;
 pub mod i8042;
 pub mod interrupt;
 pub mod memory;

@@ -46,7 +46,8 @@ pub trait PciFunction: Send + Sync {
     }
 
     /// Called after a write of the configuration space has been taken: for windows that are more than memory, and for
-    /// control registers of capabilities.
+    /// control registers of capabilities. Where the write is also one of a BAR or the command register, it is
+    /// not this ticket that is waited for, but a round, and thus [`reconcile`](Self::reconcile).
     fn config_written(&self, offset: u16, data: &[u8]) -> Written {
         let _ = (offset, data);
         Written::Done

@@ -8,7 +8,7 @@
 //!   worker ──raise──▶ open? MsiLine::raise : pending
 //! ```
 //!
-//! What a vector is, and why no interrupt is lost or doubled, is in [`vector`]. Masking takes effect at once;
+//! What a vector is, and why no interrupt is lost or doubled, is in `vector.rs`. Masking takes effect at once;
 //! what opens a vector takes effect when the attendant has put its route in place, and the vCPU that wrote it waits
 //! for that.
 //!

@@ -1,1 +1,3 @@
-
+mod device;
+mod threads;
+mod transition;
