@@ -11,8 +11,6 @@
 //! govern. No register waits for a worker: what the driver must see completed is a ticket.
 
 mod activator;
-#[cfg(test)]
-mod activator_tests;
 mod chain;
 mod counts;
 mod device;
