@@ -10,7 +10,7 @@ use super::{Bed, await_at_least};
 use crate::bus::Written;
 use crate::virtio::Area;
 use crate::virtio::lifecycle::State;
-use crate::virtio::testing::{Activating, Driver, Working};
+use crate::virtio::testing::{Activating, Working};
 
 #[test]
 fn a_reset_in_the_middle_of_an_activation_is_the_last_word() {
