@@ -114,9 +114,9 @@ impl Shared {
 
     /// Those who have arrived since the last call.
     fn take(&self, served: &mut Vec<Served>) {
-        // Acquire: pairs with the release in `serve`. Who is popped has arrived, or is about to be counted.
-        if self.arrived.swap(0, Ordering::AcqRel) > 0 {
-            served.extend(std::iter::from_fn(|| self.arrivals.pop()));
+        // Acquire: pairs with the release in `serve`. Each of these has been pushed before it was counted.
+        for _ in 0..self.arrived.swap(0, Ordering::AcqRel) {
+            served.extend(self.arrivals.pop());
         }
     }
 

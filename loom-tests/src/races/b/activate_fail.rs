@@ -19,7 +19,7 @@ use crate::monitor::Monitor;
 
 /// The pair.
 pub const MODEL: Model = Model::race("activate-fail", historic, Finding::Deadlock, ours)
-    .explored(Bound::Preemptions(2), Bound::Preemptions(3));
+    .explored(Bound::Preemptions(1), Bound::Preemptions(2));
 
 fn historic() {
     let activated = Arc::new(Monitor::new(false));

@@ -19,7 +19,7 @@ use crate::monitor::Monitor;
 
 /// The pair.
 pub const MODEL: Model = Model::race("activate-vs-pause", historic, Finding::Deadlock, ours)
-    .explored(Bound::Preemptions(2), Bound::Preemptions(4));
+    .explored(Bound::Preemptions(1), Bound::Preemptions(2));
 
 #[derive(Default)]
 #[expect(clippy::struct_excessive_bools, reason = "that protocol is made of flags")]

@@ -19,7 +19,7 @@ use crate::model::{Bound, Finding, Model};
 
 /// The pair.
 pub const MODEL: Model = Model::race("double-activation", historic, FINDING, ours)
-    .explored(Bound::Preemptions(1), Bound::Preemptions(3));
+    .explored(Bound::Preemptions(1), Bound::Preemptions(1));
 
 const FINDING: Finding = Finding::Violation("the device was activated twice");
 

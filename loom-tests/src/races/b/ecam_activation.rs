@@ -24,7 +24,7 @@ use crate::monitor::Monitor;
 
 /// The pair.
 pub const MODEL: Model = Model::race("ecam-activation", historic, Finding::Deadlock, ours)
-    .explored(Bound::Preemptions(2), Bound::Preemptions(3));
+    .explored(Bound::Preemptions(1), Bound::Preemptions(1));
 
 fn historic() {
     let at_barrier = Arc::new(Monitor::new(0));

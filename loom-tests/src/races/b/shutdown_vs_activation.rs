@@ -17,7 +17,7 @@ use crate::monitor::Monitor;
 
 /// The pair.
 pub const MODEL: Model = Model::race("shutdown-vs-activation", historic, Finding::Deadlock, ours)
-    .explored(Bound::Preemptions(3), Bound::Exhaustive);
+    .explored(Bound::Preemptions(2), Bound::Preemptions(3));
 
 #[derive(Default)]
 struct Vm {

@@ -18,7 +18,7 @@ use crate::monitor::Monitor;
 
 /// The pair.
 pub const MODEL: Model = Model::race("dead-worker-unplug", historic, Finding::Deadlock, ours)
-    .explored(Bound::Preemptions(3), Bound::Preemptions(5));
+    .explored(Bound::Preemptions(1), Bound::Preemptions(2));
 
 #[derive(Default)]
 struct Worker {

@@ -16,7 +16,7 @@ use crate::monitor::Monitor;
 
 /// The pair.
 pub const MODEL: Model = Model::race("lost-queue-kick", historic, Finding::Deadlock, ours)
-    .explored(Bound::Preemptions(1), Bound::Preemptions(2));
+    .explored(Bound::Preemptions(1), Bound::Preemptions(1));
 
 #[derive(Default)]
 struct Queue {

@@ -17,7 +17,7 @@ use crate::model::{Bound, Finding, Model};
 
 /// The pair.
 pub const MODEL: Model = Model::race("reset-not-acked", historic, FINDING, ours)
-    .explored(Bound::Preemptions(1), Bound::Preemptions(2));
+    .explored(Bound::Preemptions(1), Bound::Preemptions(1));
 
 const FINDING: Finding = Finding::Violation("the status reads 0 while a worker has guest memory");
 
