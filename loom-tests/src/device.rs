@@ -38,6 +38,9 @@ impl Kick for NoKick {
 
 impl Device {
     /// A device that `vcpus` drive, negotiated up to DRIVER_OK, with `enabled` of its `queues` enabled.
+    ///
+    /// # Panics
+    /// The host has no file descriptor left.
     pub fn new(vcpus: &Arc<Group>, working: Working, queues: usize, enabled: usize) -> Self {
         let (activator, body) = Activator::new(vcpus, queues);
         let device = Arc::new(TestDevice::new(queues, SIZE, working));
