@@ -128,13 +128,19 @@ impl Drop for Round {
 impl Request {
     /// How the round ended that answered it. Where more rounds have ended since, how the last one did.
     pub(crate) fn outcome(&self) -> Option<Outcome> {
-        // Acquire: pairs with the drop of the round.
-        let done = self.shared.done.load(Ordering::Acquire);
-        if done & !FAILED >= self.number {
-            return Some(if done & FAILED == 0 { Outcome::Done } else { Outcome::Failed });
+        if let Some(outcome) = self.answer() {
+            return Some(outcome);
         }
         // Acquire: pairs with the drop of the attendant, who finished its rounds before.
         let closed = self.shared.asked.load(Ordering::Acquire) & CLOSED != 0;
-        closed.then_some(Outcome::Failed)
+        // Between the two looks the last round may have ended, and the attendant with it: once more.
+        closed.then(|| self.answer().unwrap_or(Outcome::Failed))
+    }
+
+    fn answer(&self) -> Option<Outcome> {
+        // Acquire: pairs with the drop of the round.
+        let done = self.shared.done.load(Ordering::Acquire);
+        let outcome = if done & FAILED == 0 { Outcome::Done } else { Outcome::Failed };
+        (done & !FAILED >= self.number).then_some(outcome)
     }
 }

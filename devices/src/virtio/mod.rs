@@ -11,8 +11,6 @@
 //! govern. No register waits for a worker: what the driver must see completed is a ticket.
 
 mod activator;
-#[cfg(test)]
-mod activator_tests;
 pub mod balloon;
 pub mod block;
 mod chain;
