@@ -61,22 +61,21 @@ impl Sleeper {
     }
 }
 
-/// What one kind came to, over all its turns.
-#[derive(Clone, Copy, Default)]
-struct Sum {
-    account: Account,
-    wakes: u64,
-    time: Duration,
+/// What threads of one kind came to in one turn, each of them.
+#[derive(Clone, Copy)]
+struct Turn {
+    wakes_per_second: f64,
+    wait_micros: f64,
 }
 
-/// Measures it; a table.
+/// Measures it; a table of medians over the rounds.
 pub fn latency(plan: Plan) -> Result<Table> {
-    let mut sums = [Sum::default(); Sleeper::ALL.len()];
+    let mut turns = Sleeper::ALL.map(|_| Vec::new());
     let busy = Threads::start("busy", plan.busy, std::hint::spin_loop)?;
     for _ in 0..plan.rounds {
-        for (sleeper, sum) in Sleeper::ALL.into_iter().zip(&mut sums) {
+        for (sleeper, turns) in Sleeper::ALL.into_iter().zip(&mut turns) {
             pace::go_on()?;
-            turn(sleeper, plan, sum).context(sleeper.name())?;
+            turns.push(turn(sleeper, plan).context(sleeper.name())?);
         }
     }
     drop(busy);
@@ -86,26 +85,28 @@ pub fn latency(plan: Plan) -> Result<Table> {
         Column::number("waits, us"),
         Column::number("ratio"),
     ]);
-    let plain = wait_micros(&sums[0]);
-    for (sleeper, sum) in Sleeper::ALL.into_iter().zip(&sums) {
-        let wait = wait_micros(sum);
-        let wakes = float(sum.wakes) / sum.time.as_secs_f64() / f64::from(plan.vcpus.get());
-        table.row([
-            sleeper.name().to_owned(),
-            format!("{wakes:.0}"),
-            digits(wait),
-            digits(wait / plain),
-        ]);
+    let waits = turns.each_ref().map(|turns| median(turns, |turn| turn.wait_micros));
+    for ((sleeper, turns), wait) in Sleeper::ALL.into_iter().zip(&turns).zip(waits) {
+        let wakes = median(turns, |turn| turn.wakes_per_second);
+        let cells = [format!("{wakes:.0}"), digits(wait), digits(wait / waits[0])];
+        table.row(std::iter::once(sleeper.name().to_owned()).chain(cells));
     }
     Ok(table)
 }
 
-fn turn(sleeper: Sleeper, plan: Plan, sum: &mut Sum) -> Result<()> {
+/// The median; of an even number the upper one of the two in the middle, so that it is a turn's.
+fn median(turns: &[Turn], of: fn(&Turn) -> f64) -> f64 {
+    let mut values: Vec<_> = turns.iter().map(of).collect();
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+fn turn(sleeper: Sleeper, plan: Plan) -> Result<Turn> {
     if matches!(sleeper, Sleeper::Plain) {
         let pause = || pace::pause_for(Duration::from_secs(1) / TICK_HZ);
         let _plain = Threads::start("plain", plan.vcpus.get(), pause)?;
         // Each of their turns is a wake.
-        return watch("plain", plan.window, sum, |account| Ok(account.turns));
+        return watch("plain", plan.window, |account| Ok(account.turns));
     }
     let load = Load { vcpus: plan.vcpus, guest: Guest::Halted };
     let mut vm = InProcess::start_special(load, Special::Ticking(TICK_HZ))?;
@@ -126,31 +127,26 @@ fn turn(sleeper: Sleeper, plan: Plan, sum: &mut Sum) -> Result<()> {
     }
     let ticks = |vm: &mut InProcess| vm.heartbeats().map(|beats| beats.iter().sum::<u64>());
     let before = ticks(&mut vm)?;
-    watch("vcpu", plan.window, sum, |_| Ok(ticks(&mut vm)? - before))?;
-    vm.end()
+    let turn = watch("vcpu", plan.window, |_| Ok(ticks(&mut vm)? - before))?;
+    vm.end()?;
+    Ok(turn)
 }
 
-/// Adds what threads of that name come to in a window; `wakes` says how often they woke in it.
+/// What threads of that name come to in a window; `wakes` says how often they woke in it.
 fn watch(
     prefix: &str,
     window: Duration,
-    sum: &mut Sum,
     wakes: impl FnOnce(Account) -> Result<u64>,
-) -> Result<()> {
+) -> Result<Turn> {
     let threads = threads(prefix)?;
     let (begun, before) = (Instant::now(), Account::of(&threads)?);
     pace::pause_for(window);
     let account = Account::of(&threads)?.since(before);
-    sum.time += begun.elapsed();
-    sum.wakes += wakes(account)?;
-    sum.account.waited += account.waited;
-    sum.account.turns += account.turns;
-    Ok(())
-}
-
-/// How long a thread waited for each turn, in microseconds.
-fn wait_micros(sum: &Sum) -> f64 {
-    sum.account.waited.as_secs_f64() * 1e6 / float(sum.account.turns.max(1))
+    let time = begun.elapsed().as_secs_f64() * float(threads.len() as u64);
+    Ok(Turn {
+        wakes_per_second: float(wakes(account)?) / time,
+        wait_micros: account.waited.as_secs_f64() * 1e6 / float(account.turns.max(1)),
+    })
 }
 
 /// Wakes of some minutes have far fewer digits than 53 bits.
@@ -205,15 +201,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_median_is_one_of_the_turns() {
+        let turn = |wait_micros| Turn { wakes_per_second: 1.0, wait_micros };
+        for (waits, median) in [(vec![3.0, 1.0, 2.0], 2.0), (vec![4.0, 1.0], 4.0), (vec![], 0.0)] {
+            let turns: Vec<_> = waits.into_iter().map(turn).collect();
+            assert!((super::median(&turns, |turn| turn.wait_micros) - median).abs() < 1e-9);
+        }
+    }
+
+    #[test]
     fn threads_begin_and_end_and_their_waits_are_counted() {
         let _busy = Threads::start("busy", 4, std::hint::spin_loop).unwrap();
         let plain =
             Threads::start("plain", 2, || pace::pause_for(Duration::from_millis(1))).unwrap();
-        let mut sum = Sum::default();
-        watch("plain", Duration::from_millis(50), &mut sum, |account| Ok(account.turns)).unwrap();
-        assert!(sum.time >= Duration::from_millis(50));
-        assert_eq!(sum.wakes, sum.account.turns);
-        assert!(wait_micros(&sum) >= 0.0);
+        let window = Duration::from_millis(50);
+        let turn = watch("plain", window, |account| Ok(account.turns)).unwrap();
+        assert!(turn.wakes_per_second > 0.0 && turn.wait_micros >= 0.0);
         drop(plain);
         // The kernel lists a thread a moment longer than it can be joined.
         let gone = || Ok(threads("plain")?.is_empty().then_some(()));
