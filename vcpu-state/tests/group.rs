@@ -186,6 +186,24 @@ fn too_many_holders_is_refused_whole() {
 }
 
 #[test]
+fn what_a_thread_arranges_for_its_sleep_comes_after_its_ack() {
+    let group = group(1);
+    let mut member = group.member(0).unwrap();
+    member.start().unwrap();
+    let pending = group.signal_all().unwrap();
+    let Step::Pause { epoch } = member.next() else { panic!("nothing was asked") };
+    let older = member.park_within(epoch.wrapping_sub(1), |_| panic!("it answered no request"));
+    assert_eq!(older, Parked::Resumed);
+    let parked = member.park_within(epoch, |stay| {
+        // The pauser has its answer already, and lets go.
+        drop(pending.wait_all().unwrap());
+        stay()
+    });
+    assert_eq!(parked, Parked::Resumed);
+    assert_eq!(member.next(), Step::Enter);
+}
+
+#[test]
 fn a_member_that_starts_under_a_pause_starts_parked() {
     let group = group(1);
     let quiesced = group.pause(Deadline::Never).unwrap();
