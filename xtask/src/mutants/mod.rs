@@ -31,8 +31,17 @@ pub struct Options {
     pub jobs: usize,
     /// Only mutants whose names match this regular expression.
     pub only: Option<String>,
+    /// Only one part of them: `K/N`, with K from 0.
+    pub shard: Option<String>,
     /// Puts listed mutants through the loom layer, too.
     pub all: bool,
+}
+
+impl Options {
+    /// Not all mutants are tested.
+    fn is_partial(&self) -> bool {
+        self.only.is_some() || self.shard.is_some()
+    }
 }
 
 /// Tests every mutant; the result says whether the survivors are those in the list.
@@ -75,7 +84,7 @@ pub fn run(options: &Options) -> Result<bool> {
     }
     let mut survivors = survivors.unwrap_or_default();
     survivors.extend(excused);
-    let complaints = list.complaints(&survivors, &tested, options.only.is_some());
+    let complaints = list.complaints(&survivors, &tested, options.is_partial());
     print!("{table}");
     println!("{}", list.summary(&survivors));
     for complaint in &complaints {
