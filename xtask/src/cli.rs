@@ -164,7 +164,7 @@ struct MutantsArgs {
     /// Only one part of the mutants, of which there are N; K counts from 0
     #[arg(long, value_name = "K/N")]
     shard: Option<String>,
-    /// Try listed survivors against the loom models, too, which takes minutes for each
+    /// Try listed survivors against the slow layers, too, which takes minutes for each
     #[arg(long)]
     all: bool,
 }

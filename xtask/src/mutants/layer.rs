@@ -46,7 +46,7 @@ pub const LAYERS: [Layer; 3] = [
     Layer {
         name: "threads",
         about: "groups with real threads, and their throttles",
-        excuses_listed: false,
+        excuses_listed: true,
         package: "vcpu-state",
         cfg: None,
         tests: &["--test", "group", "--test", "throttle"],
@@ -95,7 +95,7 @@ impl Layer {
             .args(["mutants", "--no-config", "--colors", "never", "--package", "vcpu-state"])
             .args(["--test-package", self.package, "--jobs", &options.jobs.to_string()])
             .args(["--timeout-multiplier", &self.patience.to_string()])
-            .args(["--minimum-test-timeout", "30"])
+            .args(["--minimum-test-timeout", "15"])
             .arg("--output")
             .arg(&dir)
             // The copy of the sources and what is built of it; not in a directory that is small.
