@@ -94,7 +94,11 @@ fn machine(handler: Signal) {
         .collect();
     let throttler = {
         let bed = bed.clone();
-        thread::spawn(move || THROTTLED.into_iter().for_each(|vcpus| throttle(&bed, vcpus)))
+        thread::spawn(move || {
+            for vcpus in THROTTLED {
+                throttle(&bed, vcpus);
+            }
+        })
     };
     let activator = thread::spawn(move || activate(completers.into_iter().flatten().collect()));
     let unplugged = vcpus.drain(REPLUGGED).collect();

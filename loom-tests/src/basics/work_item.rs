@@ -163,7 +163,9 @@ fn last_answer() {
     let answer = {
         let device = Arc::clone(&device);
         thread::spawn(move || {
-            round.into_iter().for_each(|round| device.carry_out(round));
+            if let Some(round) = round {
+                device.carry_out(round);
+            }
             drop(attendant);
         })
     };

@@ -139,7 +139,7 @@ impl QuiescedRange {
     }
 }
 
-#[cfg(all(test, not(any(loom, shuttle))))]
+#[cfg(test)]
 mod tests {
     use std::cell::Cell;
     use std::time::Instant;

@@ -49,7 +49,7 @@ pub(super) fn epoch(group: &Group, members: &Range<usize>) -> Option<u32> {
     members.clone().next().map(|member| group.load(member).epoch())
 }
 
-#[cfg(all(test, not(any(loom, shuttle))))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
