@@ -145,14 +145,8 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::group::Kick;
+    use crate::group::NoKick;
     use crate::{Member, Parked};
-
-    struct NoKick;
-
-    impl Kick for NoKick {
-        fn kick(&self, _member: usize) {}
-    }
 
     /// A group of which the first member is in its loop.
     fn group(members: usize) -> (Arc<Group>, Member) {

@@ -110,13 +110,7 @@ impl Group {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Kick;
-
-    struct NoKick;
-
-    impl Kick for NoKick {
-        fn kick(&self, _member: usize) {}
-    }
+    use crate::group::NoKick;
 
     /// Does something at a time that is later than any before; when that was, at the earliest and the latest.
     fn during(group: &Group, act: impl FnOnce()) -> std::ops::RangeInclusive<Duration> {

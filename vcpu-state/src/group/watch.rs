@@ -145,15 +145,9 @@ mod tests {
 
     use super::*;
     use crate::event::{Event, OneShot, transition};
-    use crate::group::Kick;
+    use crate::group::NoKick;
     use crate::sync::Arc;
     use crate::{Illegal, Parked};
-
-    struct NoKick;
-
-    impl Kick for NoKick {
-        fn kick(&self, _member: usize) {}
-    }
 
     fn group(members: usize) -> Arc<Group> {
         Group::new(members, Box::new(NoKick))

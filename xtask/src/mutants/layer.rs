@@ -27,9 +27,10 @@ pub struct Layer {
     /// A cfg that its crates are built with, with optimisation.
     cfg: Option<&'static str>,
     tests: &'static [&'static str],
-    /// How many times as long as the tests usually take is a hang. Generous: on a busy machine tests that only take
-    /// their time would be taken for a hang, which would make a survivor look caught.
-    patience: u32,
+    /// After so many seconds it is a hang. Generous: on a busy machine tests that only take their time would be taken for
+    /// one, which would make a survivor look caught. But not a multiple of what they took at first, which on such a
+    /// machine may be anything.
+    hang: u32,
 }
 
 /// All of them.
@@ -41,7 +42,7 @@ pub const LAYERS: [Layer; 3] = [
         package: "vcpu-state",
         cfg: None,
         tests: &["--lib", "--test", "transition", "--test", "work"],
-        patience: 10,
+        hang: 60,
     },
     Layer {
         name: "threads",
@@ -50,7 +51,7 @@ pub const LAYERS: [Layer; 3] = [
         package: "vcpu-state",
         cfg: None,
         tests: &["--test", "group", "--test", "throttle"],
-        patience: 10,
+        hang: 120,
     },
     Layer {
         name: "loom",
@@ -59,7 +60,7 @@ pub const LAYERS: [Layer; 3] = [
         package: cargo::MODELS,
         cfg: Some("loom"),
         tests: &["--test", "models"],
-        patience: 4,
+        hang: 1200,
     },
 ];
 
@@ -94,8 +95,7 @@ impl Layer {
             .current_dir(paths::workspace())
             .args(["mutants", "--no-config", "--colors", "never", "--package", "vcpu-state"])
             .args(["--test-package", self.package, "--jobs", &options.jobs.to_string()])
-            .args(["--timeout-multiplier", &self.patience.to_string()])
-            .args(["--minimum-test-timeout", "15"])
+            .args(["--timeout", &self.hang.to_string()])
             .arg("--output")
             .arg(&dir)
             // The copy of the sources and what is built of it; not in a directory that is small.
@@ -127,6 +127,8 @@ impl Layer {
         }
         if let Some(cfg) = self.cfg {
             command.args(["--profile", "release"]).env("CARGO_PROFILE_RELEASE_LTO", "off");
+            // It would be that of the mutants' own package. That the models find nothing is a suite of its own.
+            command.args(["--baseline", "skip"]);
             command.env("RUSTFLAGS", cargo::rustflags_with(cfg));
         }
         command.arg("--").args(self.tests);
