@@ -54,7 +54,7 @@ fn main() -> ExitCode {
 
 fn execute(cli: &Cli, started: Instant) -> Result<(), Failure> {
     match &cli.command {
-        Command::Run(options) => run::run(*options, &cli.logging, started),
+        Command::Run(options) => run::run(options, &cli.logging, started),
         Command::Serve(options) => serve::serve(options, &cli.logging),
         Command::Ls(options) => ls::ls(options),
         Command::Info(options) => info::info(options),

@@ -21,6 +21,13 @@
 //! ```
 //!
 //! Without either flag the crate is empty: the models need the checkers' atomics.
+//!
+//! # What loom does not see
+//!
+//! Of the accesses to an atomic loom remembers the last one only. So it misses that a thread's load may come
+//! after another thread's store, if that thread loads the same atomic between the two. Words are therefore also
+//! explored with reads that are read-modify-writes ([`vcpu_state::sync::Reads`]), which it orders all; models about
+//! other numbers keep the storing thread from looking first (`work-item-last-answer`).
 #![forbid(unsafe_code)]
 #![cfg(any(loom, shuttle))]
 

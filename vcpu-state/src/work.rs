@@ -128,13 +128,12 @@ impl Drop for Round {
 impl Request {
     /// How the round ended that answered it. Where more rounds have ended since, how the last one did.
     pub(crate) fn outcome(&self) -> Option<Outcome> {
-        if let Some(outcome) = self.answer() {
-            return Some(outcome);
-        }
-        // Acquire: pairs with the drop of the attendant, who finished its rounds before.
-        let closed = self.shared.asked.load(Ordering::Acquire) & CLOSED != 0;
-        // Between the two looks the last round may have ended, and the attendant with it: once more.
-        closed.then(|| self.answer().unwrap_or(Outcome::Failed))
+        self.answer().or_else(|| {
+            // Acquire: pairs with the drop of the attendant, who finished its rounds before.
+            let closed = self.shared.asked.load(Ordering::Acquire) & CLOSED != 0;
+            // Between the two looks its round may have ended, and the attendant after that.
+            closed.then(|| self.answer().unwrap_or(Outcome::Failed))
+        })
     }
 
     fn answer(&self) -> Option<Outcome> {

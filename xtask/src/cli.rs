@@ -152,6 +152,7 @@ struct LinuxArgs {
 #[command(after_help = "Examples:
   cargo xtask mutants-lifecycle
   cargo xtask mutants-lifecycle --only 'event.rs.* in release_pause'
+  cargo xtask mutants-lifecycle --jobs 1 --shard 0/8
   cargo xtask mutants-lifecycle --jobs 1 --all")]
 struct MutantsArgs {
     /// Builds and tests at a time
@@ -160,15 +161,18 @@ struct MutantsArgs {
     /// Only mutants whose names match this regular expression
     #[arg(long, value_name = "PATTERN")]
     only: Option<String>,
-    /// Try listed survivors against the loom models, too, which takes minutes for each
+    /// Only one part of the mutants, of which there are N; K counts from 0
+    #[arg(long, value_name = "K/N")]
+    shard: Option<String>,
+    /// Try listed survivors against the slow layers, too, which takes minutes for each
     #[arg(long)]
     all: bool,
 }
 
 impl MutantsArgs {
     fn run(self) -> Result<u8> {
-        let Self { jobs, only, all } = self;
-        let options = mutants::Options { jobs: jobs.into(), only, all };
+        let Self { jobs, only, shard, all } = self;
+        let options = mutants::Options { jobs: jobs.into(), only, shard, all };
         Ok(u8::from(!mutants::run(&options)?))
     }
 }
