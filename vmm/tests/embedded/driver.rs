@@ -59,9 +59,21 @@ impl DriverVm {
         for (index, argument) in (0..).zip(arguments) {
             self.store(vcpu, driver::ARGUMENTS + 8 * index, *argument);
         }
+        // Who looks before the vCPU has begun sees nothing of the command before.
+        (0..16).for_each(|index| self.store(vcpu, driver::RESULTS + 8 * index, 0));
         self.store(vcpu, driver::STOP, 0);
         self.sequences[vcpu] += 1;
         self.store(vcpu, driver::COMMAND, self.sequences[vcpu] << 32 | command as u64);
+    }
+
+    /// Gives two vCPUs something to do together ([`Command::Together`]); the first one is the one to stop.
+    pub fn begin_together(&mut self, vcpus: [usize; 2], slot: u64, what: u64, seed: u64) {
+        for vcpu in vcpus {
+            self.store(vcpu, driver::MEETING, 0);
+        }
+        for (vcpu, other) in vcpus.into_iter().zip(vcpus.into_iter().rev()) {
+            self.begin(vcpu, Command::Together, &[slot, other as u64, what, seed]);
+        }
     }
 
     /// Tells a vCPU to come to an end.
