@@ -1,11 +1,13 @@
 //! The driver guest: a VM whose vCPUs drive virtio devices as the test tells them.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use stillpoint_guest::driver::{self, Command};
 use vm_memory::{Bytes, GuestAddress};
 use vmm::config::{ConsoleConfig, ConsoleMode, VmConfig};
+use vmm::control::VmmOptions;
 use vmm::vm::Machine;
 
 use super::TestVm;
@@ -25,13 +27,23 @@ pub type Results = [u64; 16];
 impl DriverVm {
     /// Boots it with whatever `devices` puts into the configuration.
     pub fn boot(vcpus: u32, devices: impl FnOnce(&mut VmConfig)) -> Self {
+        Self::with_options(vcpus, devices, VmmOptions::default())
+    }
+
+    /// The same, of a VMM with these options.
+    pub fn with_options(
+        vcpus: u32,
+        devices: impl FnOnce(&mut VmConfig),
+        options: VmmOptions,
+    ) -> Self {
         let mut config = super::config(vcpus, &format!("vcpus={vcpus} quiet"));
         config.memory.size = RAM;
         devices(&mut config);
         let image = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(image.path(), stillpoint_guest::DRIVER_IMAGE).unwrap();
         config.payload.kernel = Some(image.path().to_owned());
-        let vm = TestVm::with(config, |_| ConsoleConfig::of_mode(ConsoleMode::Null));
+        let serial = |_: &Path| ConsoleConfig::of_mode(ConsoleMode::Null);
+        let vm = TestVm::within(tempfile::tempdir().unwrap(), config, serial, options);
         vm.start();
         Self { vm, sequences: vec![0; vcpus as usize] }
     }

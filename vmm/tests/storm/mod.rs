@@ -33,10 +33,9 @@ const CYCLES: u64 = 60;
 const SECTORS: usize = 2048;
 /// Everything that a storm can do to a disk.
 const ALL: u64 = storm::WINDOW | storm::MOVE_BAR | storm::REQUESTS;
-/// The disk that is removed in use, and the one that nobody uses.
+/// The disk that is removed in use, the one that nobody uses, and the source of entropy.
 const HOT: &str = "hot";
 const SPARE: &str = "spare";
-/// Whose device is who's.
 const RNG: &str = "__rng";
 
 /// Who storms what.
@@ -190,8 +189,14 @@ impl Storm {
 impl fmt::Display for Storm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { cycles, chapters, activations, requests, moves, ejections, parked, .. } = self;
-        write!(f, "{cycles} pause cycles, {parked} of them with a vCPU that waited for a device, {chapters} ")?;
-        write!(f, "chapters, {activations} activations, {requests} requests awaited, {moves} moves of BARs, ")?;
+        write!(
+            f,
+            "{cycles} pause cycles, {parked} of them with a vCPU that waited for a device, {chapters} "
+        )?;
+        write!(
+            f,
+            "chapters, {activations} activations, {requests} requests awaited, {moves} moves of BARs, "
+        )?;
         write!(f, "{ejections} devices added and ejected")
     }
 }

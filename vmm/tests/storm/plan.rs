@@ -1,4 +1,4 @@
-//! How long, and what has been done so far. `cargo xtask storm` says it through the environment.
+//! How long, and what has been done so far. The environment says it: `STILLPOINT_STORM_CYCLES`, `STILLPOINT_STORM_SECONDS`.
 
 use std::time::{Duration, Instant};
 
