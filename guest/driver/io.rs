@@ -4,7 +4,7 @@ use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::shared::{
-    ARGUMENTS, COMMAND, DONE, LINE_SIZE, LINES, PROGRESS, RESULTS, STOP,
+    ARGUMENTS, COMMAND, DONE, LINE_SIZE, LINES, MEETING, PROGRESS, RESULTS, STOP,
 };
 
 /// A register of a device, or memory that a device shares: an address.
@@ -80,6 +80,16 @@ impl Line {
 
     pub fn progress(&self, rounds: u64) {
         self.word(PROGRESS).store(rounds, Ordering::Relaxed);
+    }
+
+    /// Says where this vCPU is; what it wrote before is seen by whoever sees it there.
+    pub fn arrive(&self, at: u64) {
+        self.word(MEETING).store(at, Ordering::Release);
+    }
+
+    /// Where the vCPU is.
+    pub fn arrived(&self) -> u64 {
+        self.word(MEETING).load(Ordering::Acquire)
     }
 
     pub fn argument(&self, index: u64) -> u64 {

@@ -14,6 +14,7 @@ mod registers;
 #[expect(dead_code, reason = "some of it is the host's part")]
 mod shared;
 mod storm;
+mod together;
 mod virtio;
 
 use io::Line;
@@ -44,11 +45,20 @@ fn carry_out(line: &Line, vcpu: u64, command: u32) -> u64 {
     const BLOCK: u32 = Command::Block as u32;
     const STORM: u32 = Command::Storm as u32;
     const READ_LOOP: u32 = Command::ReadLoop as u32;
+    const ACTIVATE: u32 = Command::Activate as u32;
+    const TOGETHER: u32 = Command::Together as u32;
+    const EJECT: u32 = Command::Eject as u32;
     let end = match command {
         PROBE => pci::probe(line),
         BLOCK => block::run(line, vcpu),
         STORM => storm::run(line, vcpu),
         READ_LOOP => io::read_loop(line),
+        ACTIVATE => storm::activate(line, vcpu),
+        TOGETHER => together::run(line, vcpu),
+        EJECT => {
+            pci::eject(line.argument(0) as u32);
+            Ok(())
+        }
         _ => return OUTCOME_UNKNOWN,
     };
     end.err().unwrap_or(shared::OUTCOME_DONE)

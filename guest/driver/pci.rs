@@ -1,7 +1,7 @@
 //! PCI as the driver sees it: functions of bus 0 through the memory-mapped configuration space.
 
 use crate::io::{Address, Line};
-use crate::shared::{ECAM, OUTCOME_NO_DEVICE, PCI_START};
+use crate::shared::{ECAM, OUTCOME_NO_DEVICE, PCI_HOTPLUG, PCI_START};
 
 /// 8 functions of 4 KiB each.
 const SLOT_SHIFT: u64 = 15;
@@ -11,6 +11,9 @@ const PLACE: u64 = 0x1_0000;
 const VENDOR_VIRTIO: u32 = 0x1AF4;
 const COMMAND: u64 = 4;
 const BAR0: u64 = 0x10;
+/// Slots whose functions the host wants back.
+const DOWN: Address = Address(PCI_HOTPLUG + 4);
+const EJECT: Address = Address(PCI_HOTPLUG + 8);
 const CAPABILITIES: u64 = 0x34;
 const CAP_VENDOR: u8 = 9;
 /// Memory space and bus mastering.
@@ -88,4 +91,18 @@ pub fn probe(line: &Line) -> Result<(), u64> {
     }
     line.result(1, found);
     Ok(())
+}
+
+/// Lets go of the functions in these slots, a bit each.
+pub fn eject(slots: u32) {
+    EJECT.write32(slots);
+}
+
+/// Lets go of whatever functions the host has asked for since the last call; their slots, a bit each.
+pub fn let_go() -> u32 {
+    let slots = DOWN.read32();
+    if slots != 0 {
+        eject(slots);
+    }
+    slots
 }

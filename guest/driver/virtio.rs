@@ -122,6 +122,12 @@ impl Device {
         }
     }
 
+    /// Sets every queue up.
+    pub fn all_queues(&self, arena: &mut Arena) {
+        self.queue(0, 16, arena);
+        self.queues_besides_first(arena);
+    }
+
     /// Everything is set up. When the write is done, the device works, or has asked to be reset.
     pub fn driver_ok(&self) -> Result<(), u64> {
         self.set_status(ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK);

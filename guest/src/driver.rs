@@ -12,13 +12,13 @@ pub const CODE: u64 = 0x80_0000;
 /// End (exclusive) of the program.
 pub const CODE_LIMIT: u64 = 0x90_0000;
 /// vCPUs that can run it at once.
-pub const MAX_VCPUS: u64 = 8;
+pub const MAX_VCPUS: u64 = 32;
 /// The lowest stack; each vCPU's grows down from the end of its own.
 pub const STACKS: u64 = 0x90_0000;
 /// Bytes of one stack.
 pub const STACK_SIZE: u64 = 0x2_0000;
 /// The lines of commands, one a vCPU.
-pub const LINES: u64 = 0xA0_0000;
+pub const LINES: u64 = 0xD0_0000;
 /// Bytes of one line.
 pub const LINE_SIZE: u64 = 256;
 /// Rings and buffers: an area for each vCPU.
@@ -32,7 +32,9 @@ pub const MEMORY_END: u64 = ARENAS + ARENA_SIZE * MAX_VCPUS;
 pub const PCI_START: u64 = 0xC000_0000;
 /// PCI configuration space of bus 0 (ECAM), where the VMM has it.
 pub const ECAM: u64 = 0xF000_0000;
-/// End (exclusive) of what is mapped of it.
+/// The registers of PCI hotplug (`devices::pci::PciHotplug`), where the VMM has them.
+pub const PCI_HOTPLUG: u64 = 0xF010_0000;
+/// End (exclusive) of what is mapped of PCI.
 pub const PCI_END: u64 = 0xF020_0000;
 
 /// Line, u64: the command: its number, and its sequence in the upper half.
@@ -43,6 +45,8 @@ pub const DONE: u64 = 8;
 pub const STOP: u64 = 16;
 /// Line, u64: rounds of the command so far.
 pub const PROGRESS: u64 = 24;
+/// Line, u64: where a vCPU is that does something together with another one.
+pub const MEETING: u64 = 32;
 /// Line, u64s: arguments.
 pub const ARGUMENTS: u64 = 64;
 /// Line, u64s: results.
@@ -64,10 +68,18 @@ pub enum Command {
     Receive = 4,
     /// Resets, negotiates, activates and uses a device over and over, until stopped.
     /// Arguments: slot, what is done besides ([`storm`]), seed.
-    /// Results: outcome, activations, requests, moves of BARs, refusals.
+    /// Results: outcome, activations, requests, moves of BARs.
     Storm = 5,
     /// Reads an MMIO register over and over. Arguments: address, rounds. Results: outcome, TSC ticks.
     ReadLoop = 6,
+    /// Resets, negotiates and activates a device once. Arguments: slot. Results: outcome, status afterwards.
+    Activate = 7,
+    /// With another vCPU that gets the same command: both activate a device at once, both reset it at once, over and
+    /// over, until the first of them is stopped. Arguments: slot, the other vCPU, what is done besides ([`storm`]), seed.
+    /// Results: outcome, activations, -, moves of BARs.
+    Together = 8,
+    /// Lets go of functions. Arguments: their slots, a bit each.
+    Eject = 9,
 }
 
 /// How a command's requests go.
@@ -94,6 +106,9 @@ pub mod storm {
     pub const MOVE_BAR: u64 = 2;
     /// Block requests between activation and reset.
     pub const REQUESTS: u64 = 4;
+    /// Lets go of whatever functions the host wants back. If the stormed one is among them, in use as it is, that is the
+    /// end of the storm.
+    pub const EJECT: u64 = 8;
 }
 
 /// Result 0 of most commands: went well.
@@ -114,3 +129,5 @@ pub const OUTCOME_REGISTER: u64 = 6;
 pub const OUTCOME_PANIC: u64 = 7;
 /// There is no such command.
 pub const OUTCOME_UNKNOWN: u64 = 8;
+/// The device wrote to memory after its reset was done.
+pub const OUTCOME_LATE_WRITE: u64 = 9;

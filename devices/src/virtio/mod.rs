@@ -37,7 +37,7 @@ mod transport;
 pub mod vsock;
 mod worker;
 
-pub use activator::{Activator, ActivatorThread};
+pub use activator::{Activator, ActivatorEnd, ActivatorThread};
 pub use chain::{Chain, Segment};
 pub use counts::{Count, Counts};
 pub use device::{Activation, ActivationError, DeviceType, Features, VirtioDevice};

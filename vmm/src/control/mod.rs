@@ -15,7 +15,9 @@ mod vmm;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+use ::devices::virtio::VirtioDevice;
 use serde::{Deserialize, Serialize};
+use vcpu_state::sync::Arc;
 
 use crate::config::{DiskConfig, NetConfig, ResizeConfig, ResizeDiskConfig, VmConfig, VsockConfig};
 use crate::consoles::OpenTerminal;
@@ -39,6 +41,9 @@ pub struct VmmOptions {
     /// Called once, when the first VM has been built and before its vCPUs run: what it prints comes
     /// before what the guest prints, and only if there will be a guest.
     pub on_first_boot: Option<Box<dyn FnOnce() + Send>>,
+    /// Devices of the embedder's own, which every VM has besides those of its configuration, under names that the
+    /// configuration does not use. They are in `vm.counters`, and nowhere in `vm.info`.
+    pub devices: Vec<Arc<dyn VirtioDevice>>,
     /// What becomes of the VMM when its VM ends by itself.
     pub vm_end: VmEnd,
     /// Called on the control thread when the VM has ended by itself, or the VMM has ended; must not

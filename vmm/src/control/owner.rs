@@ -30,7 +30,8 @@ pub(super) struct Owner {
 
 impl Owner {
     pub(super) fn new(options: VmmOptions, inbox: Arc<Inbox>, published: Arc<Published>) -> Self {
-        Self { options, inbox, published, vm: None, host: HostDevices::default(), serial: 0 }
+        let host = HostDevices::with_own(&options.devices);
+        Self { options, inbox, published, vm: None, host, serial: 0 }
     }
 
     /// The VMM ends: nothing is left of the VM.

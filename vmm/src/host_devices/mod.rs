@@ -93,6 +93,7 @@ enum Kind {
     Console(Arc<VirtioConsole>),
     Vsock(Arc<Vsock>),
     Balloon(Arc<Balloon>, Arc<BalloonRam>),
+    Own(Arc<dyn VirtioDevice>),
 }
 
 /// One device.
@@ -102,6 +103,12 @@ pub struct HostDevice {
 }
 
 impl HostDevice {
+    /// A device of a type that the VMM does not know, with what it is called as its id.
+    #[must_use]
+    pub fn of_device(device: Arc<dyn VirtioDevice>) -> Self {
+        Self { id: device.name().to_owned(), kind: Kind::Own(device) }
+    }
+
     /// What it is called.
     pub fn id(&self) -> &str {
         &self.id
@@ -116,6 +123,7 @@ impl HostDevice {
             Kind::Console(console) => Arc::clone(console) as _,
             Kind::Vsock(vsock) => Arc::clone(vsock) as _,
             Kind::Balloon(balloon, _) => Arc::clone(balloon) as _,
+            Kind::Own(device) => Arc::clone(device),
         }
     }
 
@@ -146,6 +154,7 @@ impl CounterSource for HostDevice {
             Kind::Console(console) => console.counters(),
             Kind::Vsock(vsock) => vsock.counters(),
             Kind::Balloon(balloon, _) => balloon.counters(),
+            Kind::Own(_) => Vec::new(),
         }
     }
 }
@@ -154,12 +163,21 @@ impl CounterSource for HostDevice {
 #[derive(Default)]
 pub struct HostDevices {
     devices: Vec<Arc<HostDevice>>,
+    /// The embedder's, which every VM has.
+    own: Vec<Arc<HostDevice>>,
 }
 
 impl HostDevices {
+    /// Of a VMM whose embedder brings devices of its own.
+    #[must_use]
+    pub fn with_own(own: &[Arc<dyn VirtioDevice>]) -> Self {
+        let own = own.iter().map(|device| HostDevice::of_device(Arc::clone(device)));
+        Self { devices: Vec::new(), own: own.map(Arc::new).collect() }
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<HostDevice>> {
-        self.devices.iter()
+        self.devices.iter().chain(&self.own)
     }
 
     /// Opens what the configuration has and is not open yet.
@@ -218,7 +236,7 @@ impl HostDevices {
         self.devices.retain(|device| device.id != id);
     }
 
-    /// Lets go of all.
+    /// Lets go of all but the embedder's own.
     pub fn clear(&mut self) {
         self.devices.clear();
     }

@@ -1,11 +1,13 @@
 //! The driver guest: a VM whose vCPUs drive virtio devices as the test tells them.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use stillpoint_guest::driver::{self, Command};
 use vm_memory::{Bytes, GuestAddress};
 use vmm::config::{ConsoleConfig, ConsoleMode, VmConfig};
+use vmm::control::VmmOptions;
 use vmm::vm::Machine;
 
 use super::TestVm;
@@ -25,13 +27,23 @@ pub type Results = [u64; 16];
 impl DriverVm {
     /// Boots it with whatever `devices` puts into the configuration.
     pub fn boot(vcpus: u32, devices: impl FnOnce(&mut VmConfig)) -> Self {
+        Self::with_options(vcpus, devices, VmmOptions::default())
+    }
+
+    /// The same, of a VMM with these options.
+    pub fn with_options(
+        vcpus: u32,
+        devices: impl FnOnce(&mut VmConfig),
+        options: VmmOptions,
+    ) -> Self {
         let mut config = super::config(vcpus, &format!("vcpus={vcpus} quiet"));
         config.memory.size = RAM;
         devices(&mut config);
         let image = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(image.path(), stillpoint_guest::DRIVER_IMAGE).unwrap();
         config.payload.kernel = Some(image.path().to_owned());
-        let vm = TestVm::with(config, |_| ConsoleConfig::of_mode(ConsoleMode::Null));
+        let serial = |_: &Path| ConsoleConfig::of_mode(ConsoleMode::Null);
+        let vm = TestVm::within(tempfile::tempdir().unwrap(), config, serial, options);
         vm.start();
         Self { vm, sequences: vec![0; vcpus as usize] }
     }
@@ -59,9 +71,21 @@ impl DriverVm {
         for (index, argument) in (0..).zip(arguments) {
             self.store(vcpu, driver::ARGUMENTS + 8 * index, *argument);
         }
+        // Who looks before the vCPU has begun sees nothing of the command before.
+        (0..16).for_each(|index| self.store(vcpu, driver::RESULTS + 8 * index, 0));
         self.store(vcpu, driver::STOP, 0);
         self.sequences[vcpu] += 1;
         self.store(vcpu, driver::COMMAND, self.sequences[vcpu] << 32 | command as u64);
+    }
+
+    /// Gives two vCPUs something to do together ([`Command::Together`]); the first one is the one to stop.
+    pub fn begin_together(&mut self, vcpus: [usize; 2], slot: u64, what: u64, seed: u64) {
+        for vcpu in vcpus {
+            self.store(vcpu, driver::MEETING, 0);
+        }
+        for (vcpu, other) in vcpus.into_iter().zip(vcpus.into_iter().rev()) {
+            self.begin(vcpu, Command::Together, &[slot, other as u64, what, seed]);
+        }
     }
 
     /// Tells a vCPU to come to an end.

@@ -16,6 +16,7 @@
 //! - A round ends on every path; a panic of the device's code included, which breaks that device and no other.
 //! - Between an activation and the end of the next reset a device has its workers' threads and seats; outside
 //!   of that, none.
+//! - Whoever stops it waits for its end only as long as it likes: a device's code that never comes back keeps nobody else.
 //! - A device's code is called by this thread for one device at a time: a slow one delays other activations and resets, and
 //!   nothing else; no pause waits for this thread.
 
@@ -25,6 +26,7 @@ mod seats;
 mod tests;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crossbeam_queue::SegQueue;
 use vcpu_state::sync::FutexWord;
@@ -56,6 +58,17 @@ struct Shared {
     /// How many have arrived. It orders an arrival with who takes it, as the queue does, and a model checker sees it.
     arrived: AtomicU64,
     stop: AtomicBool,
+    /// 1 when the thread has ended and every worker has.
+    ended: FutexWord,
+}
+
+/// What has become of the thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ActivatorEnd {
+    /// It has ended; joining it takes no time.
+    Ended,
+    /// It is in a device's code still.
+    Held,
 }
 
 impl Activator {
@@ -67,6 +80,7 @@ impl Activator {
             arrivals: SegQueue::new(),
             arrived: AtomicU64::new(0),
             stop: AtomicBool::new(false),
+            ended: FutexWord::new(0),
         });
         let seats = Seats::new(seats);
         let workers = Arc::clone(seats.group());
@@ -85,6 +99,20 @@ impl Activator {
     pub fn stop(&self) {
         self.shared.close();
         self.shared.bell.advance();
+    }
+
+    /// After [`Activator::stop`]: waits until the thread has ended, or not longer than this. A device's code may keep it for as
+    /// long as it likes, and what it does then concerns nobody any more: whoever ends a VM need not wait for that.
+    #[must_use]
+    pub fn wait_end(&self, limit: Duration) -> ActivatorEnd {
+        let begun = Instant::now();
+        loop {
+            if self.shared.ended.load() != 0 {
+                return ActivatorEnd::Ended;
+            }
+            let Some(rest) = limit.checked_sub(begun.elapsed()) else { return ActivatorEnd::Held };
+            self.shared.ended.wait(0, Some(rest));
+        }
     }
 
     /// An item that rings this thread's bell.
@@ -158,5 +186,9 @@ impl Drop for ActivatorThread {
         for device in &mut self.served {
             device.end_workers(&mut self.seats);
         }
+        let shared = Arc::clone(&self.shared);
+        // With the devices: who waits for the thread's end finds nothing left of them.
+        drop(self);
+        shared.ended.advance();
     }
 }

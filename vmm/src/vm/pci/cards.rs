@@ -7,14 +7,16 @@
 //! ```
 //!
 //! Invariants: an id belongs to a card until the last thread of its device has ended and the host's side of it is
-//! closed; nothing here waits for a guest, an activator or a worker, but for the drop, which is the VM's end.
+//! closed; nothing here waits for a guest, an activator or a worker, but for the drop, which is the VM's end, and that not for long:
+//! threads that are in a device's code are left to end when it comes back. They hold the guest's RAM and the device until then.
 
 use std::io;
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 use devices::CounterSource;
 use devices::pci::{InsertError, NotRemovable, PciFunction, Slot};
-use devices::virtio::{Activator, VirtioPci, VirtioPciError};
+use devices::virtio::{Activator, ActivatorEnd, VirtioPci, VirtioPciError};
 use vcpu_state::sync::Arc;
 use vcpu_state::{Deadline, Group};
 
@@ -80,6 +82,9 @@ pub(in crate::vm) struct Cards {
 
 /// Workers that all devices of a VM can have together.
 const SEATS: usize = 256;
+
+/// How long the VM's end waits for a device's code.
+const GRACE: Duration = Duration::from_secs(1);
 
 impl Cards {
     /// None yet.
@@ -216,6 +221,10 @@ impl Cards {
 impl Drop for Cards {
     fn drop(&mut self) {
         self.activator.stop();
+        if self.activator.wait_end(GRACE) == ActivatorEnd::Held {
+            tracing::warn!("a device's code has not come back; the VM ends without it");
+            return;
+        }
         // Panics have been reported by the hook.
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
