@@ -55,9 +55,10 @@ impl Cli {
 #[command(after_help = "Examples:
   cargo xtask test
   cargo xtask test --list
-  cargo xtask test --only unit,kvm")]
+  cargo xtask test --only unit,kvm
+  cargo xtask test --only linux:disks")]
 struct TestArgs {
-    /// Only these suites; can be repeated
+    /// Only these suites; can be repeated. linux:TEXT: its tests with TEXT in their names
     #[arg(long, value_name = "SUITE", value_delimiter = ',')]
     only: Vec<String>,
     /// Name the suites, run none
@@ -189,7 +190,7 @@ struct LinuxTestsArgs {
     /// Where the logs go
     #[arg(long, value_name = "DIR")]
     logs: PathBuf,
-    /// Only tests whose names contain this
+    /// Only tests whose names contain this, or one of these: TEXT|TEXT
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
 }
