@@ -92,16 +92,34 @@ pub const SUITES: [Suite; 11] = [
     },
 ];
 
+/// What of a suite is run.
+#[derive(Debug, PartialEq, Eq)]
+enum Chosen {
+    /// All of it.
+    Whole,
+    /// Tests whose names contain this.
+    Part(String),
+}
+
+impl Chosen {
+    /// What the names of the tests must contain, if not all are run.
+    fn text(&self) -> Option<&str> {
+        match self {
+            Self::Whole => None,
+            Self::Part(text) => Some(text),
+        }
+    }
+}
+
 impl Suite {
     /// How `only` has it run, if at all. An empty `only` means all suites, whole.
-    fn chosen(&self, only: &[String]) -> Option<Option<String>> {
+    fn chosen(&self, only: &[String]) -> Option<Chosen> {
         if only.is_empty() {
-            return Some(None);
+            return Some(Chosen::Whole);
         }
-        only.iter()
-            .map(|name| parts(name))
-            .find(|(name, _)| *name == self.name)
-            .map(|(_, text)| text.map(str::to_owned))
+        let mut named = only.iter().map(|name| parts(name));
+        let (_, text) = named.find(|(name, _)| *name == self.name)?;
+        Some(text.map_or(Chosen::Whole, |text| Chosen::Part(text.to_owned())))
     }
 }
 
@@ -132,7 +150,7 @@ pub fn run(only: &[String]) -> Result<bool> {
     let mut total = Tally::default();
     let mut skips = Vec::new();
     for suite in &SUITES {
-        let Some(text) = suite.chosen(only) else { continue };
+        let Some(chosen) = suite.chosen(only) else { continue };
         if std::io::stderr().is_terminal() {
             eprintln!("xtask: {} ({})", suite.name, suite.about);
         }
@@ -140,7 +158,7 @@ pub fn run(only: &[String]) -> Result<bool> {
         // A suite that can't run is a suite that failed.
         let result = match suite.run {
             Run::Whole(run) => run(),
-            Run::Filtered(run) => run(text.as_deref()),
+            Run::Filtered(run) => run(chosen.text()),
         };
         let outcome = result.unwrap_or_else(|error| Outcome::broken(format!("{error:#}\n")));
         if outcome.is_absent() {
@@ -210,9 +228,10 @@ mod unit_tests {
     #[test]
     fn a_part_of_a_suite_is_named_behind_a_colon() {
         let linux = SUITES.iter().find(|suite| suite.name == "linux").unwrap();
-        assert_eq!(linux.chosen(&[]), Some(None));
+        assert_eq!(linux.chosen(&[]), Some(Chosen::Whole));
         assert_eq!(linux.chosen(&["fmt".to_owned()]), None);
-        assert_eq!(linux.chosen(&["linux".to_owned()]), Some(None));
-        assert_eq!(linux.chosen(&["linux:disks".to_owned()]), Some(Some("disks".to_owned())));
+        assert_eq!(linux.chosen(&["linux".to_owned()]), Some(Chosen::Whole));
+        let part = Chosen::Part("disks".to_owned());
+        assert_eq!(linux.chosen(&["linux:disks".to_owned()]), Some(part));
     }
 }

@@ -186,9 +186,7 @@ impl Drop for ActivatorThread {
         for device in &mut self.served {
             device.end_workers(&mut self.seats);
         }
-        let shared = Arc::clone(&self.shared);
-        // With the devices: who waits for the thread's end finds nothing left of them.
-        drop(self);
-        shared.ended.advance();
+        // What is left of the devices goes with the thread's last instructions, which its joiner waits for.
+        self.shared.ended.advance();
     }
 }
