@@ -12,7 +12,7 @@ use crate::cycles::Plan;
 use crate::measure::{self, Measured, Server};
 use crate::report::{self, Host, Report, digits};
 use crate::subject;
-use crate::{breakdown, io, pace, start, throttle};
+use crate::{breakdown, io, latency, pace, start, throttle};
 
 /// Measures how long Stillpoint takes to pause, resume and start a VM.
 ///
@@ -30,6 +30,7 @@ enum Command {
     Pause(PauseArgs),
     Breakdown(BreakdownArgs),
     Throttle(ThrottleArgs),
+    Latency(LatencyArgs),
     Io(IoArgs),
 }
 
@@ -145,6 +146,26 @@ enum IoPart {
     Dispatch,
 }
 
+/// How long vCPUs that an interrupt wakes wait for a processor on a busy host, and whether pauses cost them any
+#[derive(Args)]
+#[command(after_help = "Examples:
+  stillpoint-bench latency
+  stillpoint-bench latency --busy 8 --rounds 10")]
+struct LatencyArgs {
+    /// Number of vCPUs, halted, each woken by a timer a thousand times a second
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = vcpus())]
+    vcpus: u32,
+    /// Threads that spin beside them
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(0..=1024))]
+    busy: u32,
+    /// How often each kind of thread has its turn
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// How long a turn is
+    #[arg(long, value_name = "S", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    seconds: u32,
+}
+
 #[derive(Args)]
 struct Common {
     /// How long the guest runs at least between two cycles, in milliseconds
@@ -167,6 +188,7 @@ impl Cli {
             Command::Pause(args) => args.run(),
             Command::Breakdown(args) => args.run(),
             Command::Throttle(args) => args.run(),
+            Command::Latency(args) => args.run(),
             Command::Io(args) => args.run(),
         }
     }
@@ -213,6 +235,20 @@ impl IoArgs {
                 IoPart::Dispatch => print!("{}", io::dispatch()?),
             }
         }
+        Ok(())
+    }
+}
+
+impl LatencyArgs {
+    fn run(self) -> Result<()> {
+        check_kvm(Path::new("/dev/kvm"))?;
+        let plan = latency::Plan {
+            vcpus: count(self.vcpus)?,
+            busy: self.busy,
+            rounds: self.rounds,
+            window: Duration::from_secs(u64::from(self.seconds)),
+        };
+        print!("{}", latency::latency(plan)?);
         Ok(())
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! The guest's vCPUs spin and count. Its share is one minus the rate of its counters under the throttle over their
 //! rate without, measured right before; so it holds only where nobody else wants the processors, while the
-//! throttle's own clock counts from when vCPUs stood still to when they could run.
+//! throttle's own clock counts from when vCPUs stood still to when they could run. Each vCPU is pinned to a processor of
+//! its own, where there are as many: else the kernel wakes two on one processor now and then, and one of them
+//! waits for milliseconds until it is moved.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +15,7 @@ use crate::cell::{Guest, Load};
 use crate::cycles::Subject;
 use crate::pace;
 use crate::report::{Column, Table};
-use crate::subject::InProcess;
+use crate::subject::{InProcess, Special};
 
 /// What is measured.
 pub struct Plan {
@@ -30,7 +32,7 @@ pub struct Plan {
 /// Measures each set point with each period; a table.
 pub fn throttle(plan: &Plan) -> Result<Table> {
     debug_assert!(plan.load.guest == Guest::Spinning, "only what spins shows its share");
-    let mut vm = InProcess::start(plan.load)?;
+    let mut vm = InProcess::start_special(plan.load, Special::Pinned)?;
     let mut table = Table::new([
         Column::number("set %"),
         Column::number("period ms"),

@@ -39,7 +39,7 @@ pub struct Logging {
 pub enum Command {
     /// Boot a VM, in the foreground with its serial console on this terminal
     #[command(after_help = RUN_EXAMPLES)]
-    Run(Run),
+    Run(Box<Run>),
     /// Start a VMM without a VM, to be driven through its API
     #[command(after_help = "Example:
   stillpoint serve --api-socket /tmp/api.sock &

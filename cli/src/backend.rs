@@ -49,6 +49,7 @@ pub fn start(options: Options) -> Result<Arc<dyn VmmControl>, ControlError> {
         started,
         open_terminal: Some(open_terminal),
         on_first_boot,
+        devices: Vec::new(),
         vm_end,
         on_end: Some(Box::new(on_end)),
     };

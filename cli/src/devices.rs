@@ -1,5 +1,5 @@
 //! The commands about single devices of a VM.
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use vmm::config::{
@@ -16,7 +16,7 @@ use crate::target::find;
 /// `add-disk`.
 pub fn add_disk(options: &AddDisk) -> Result<(), Failure> {
     let mut disk = options.disk.parse::<DiskConfig>().map_err(|error| usage(&error))?;
-    disk.path = absolute(disk.path)?;
+    disk.path = absolute(&disk.path)?;
     add(&options.target, "vm.add-disk", &disk)
 }
 
@@ -36,7 +36,7 @@ pub fn add_net(options: &AddNet) -> Result<(), Failure> {
 /// `add-vsock`.
 pub fn add_vsock(options: &AddVsock) -> Result<(), Failure> {
     let mut vsock = options.vsock.parse::<VsockConfig>().map_err(|error| usage(&error))?;
-    vsock.socket = absolute(vsock.socket)?;
+    vsock.socket = absolute(&vsock.socket)?;
     add(&options.target, "vm.add-vsock", &vsock)
 }
 
@@ -84,8 +84,8 @@ fn tell(target: &Target, endpoint: &str, body: &impl Serialize) -> Result<(), Fa
 }
 
 /// A path as the VMM understands it, which may run elsewhere.
-fn absolute(path: PathBuf) -> Result<PathBuf, Failure> {
-    std::path::absolute(&path).map_err(|error| Failure::of(path.display(), &error))
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|error| Failure::of(path.display(), &error))
 }
 
 fn size_of(text: &str) -> Result<u64, Failure> {

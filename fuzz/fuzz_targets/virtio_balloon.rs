@@ -20,14 +20,34 @@ const RAM: u64 = 20 << 20;
 #[derive(Debug, Arbitrary)]
 enum Op<'a> {
     /// A descriptor as it comes.
-    Describe { queue: u8, index: u8, gpa: u64, len: u32, flags: u8, next: u8 },
+    Describe {
+        queue: u8,
+        index: u8,
+        gpa: u64,
+        len: u32,
+        flags: u8,
+        next: u8,
+    },
     /// One in RAM.
-    DescribeNear { queue: u8, index: u8, gpa: u32, len: u16, flags: u8, next: u8 },
-    Offer { queue: u8, head: u8 },
+    DescribeNear {
+        queue: u8,
+        index: u8,
+        gpa: u32,
+        len: u16,
+        flags: u8,
+        next: u8,
+    },
+    Offer {
+        queue: u8,
+        head: u8,
+    },
     Inflate(&'a [u8]),
     Deflate(&'a [u8]),
     Report([u16; 3]),
-    Config { offset: u8, data: &'a [u8] },
+    Config {
+        offset: u8,
+        data: &'a [u8],
+    },
     Step,
     Drain,
 }
@@ -49,12 +69,10 @@ impl PageReturn for Host {
 
 fuzz_target!(|ops: Vec<Op<'_>>| {
     let host = Arc::new(Host::default());
-    let options = BalloonOptions {
-        size: 0,
-        deflate_on_oom: Offered::Yes,
-        free_page_reporting: Offered::Yes,
-    };
-    let balloon = Balloon::new("balloon".into(), options, Arc::clone(&host) as _).expect("a balloon");
+    let options =
+        BalloonOptions { size: 0, deflate_on_oom: Offered::Yes, free_page_reporting: Offered::Yes };
+    let balloon =
+        Balloon::new("balloon".into(), options, Arc::clone(&host) as _).expect("a balloon");
     let mut drivers = Driver::queues(5, SIZE);
     let mut workers =
         balloon.activate(activation(&drivers, Features(balloon.features()))).expect("all queues");
@@ -112,7 +130,10 @@ fuzz_target!(|ops: Vec<Op<'_>>| {
                     while driver.used().is_some() {
                         outstanding[queue] = outstanding[queue].saturating_sub(per_request);
                     }
-                    assert!(!lawful || outstanding[queue] == 0, "a request of queue {queue} is lost");
+                    assert!(
+                        !lawful || outstanding[queue] == 0,
+                        "a request of queue {queue} is lost"
+                    );
                 }
             }
             Op::Drain => runner.drain().expect("nothing is in flight"),

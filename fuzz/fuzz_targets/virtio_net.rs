@@ -23,15 +23,41 @@ const SIZE: u16 = 8;
 #[derive(Debug, Arbitrary)]
 enum Op<'a> {
     /// A descriptor as it comes.
-    Describe { queue: u8, index: u8, gpa: u64, len: u32, flags: u8, next: u8 },
+    Describe {
+        queue: u8,
+        index: u8,
+        gpa: u64,
+        len: u32,
+        flags: u8,
+        next: u8,
+    },
     /// One in RAM.
-    DescribeNear { queue: u8, index: u8, gpa: u32, len: u16, flags: u8, next: u8 },
-    Offer { queue: u8, head: u8 },
+    DescribeNear {
+        queue: u8,
+        index: u8,
+        gpa: u32,
+        len: u16,
+        flags: u8,
+        next: u8,
+    },
+    Offer {
+        queue: u8,
+        head: u8,
+    },
     /// A packet in pieces, as it should be.
-    Send { pair: bool, pieces: [&'a [u8]; 2] },
-    Room { pair: bool, sizes: [u8; 2] },
+    Send {
+        pair: bool,
+        pieces: [&'a [u8]; 2],
+    },
+    Room {
+        pair: bool,
+        sizes: [u8; 2],
+    },
     Command(&'a [u8]),
-    Arrive { pair: bool, packet: &'a [u8] },
+    Arrive {
+        pair: bool,
+        packet: &'a [u8],
+    },
     Step,
     Drain,
 }

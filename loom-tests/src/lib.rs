@@ -5,6 +5,7 @@
 //! * [`kvm`]: a model of KVM_RUN, of the signal that interrupts it and of that signal's handler.
 //! * [`vcpu`]: the vCPU loop in production's order, over the production [`vcpu_state::Member`].
 //! * [`bed`]: a group of such vCPUs, and what a control thread does to it.
+//! * [`device`]: a virtio device, with production's registers, activator and worker loop.
 //! * [`basics`]: pause, resume, kill and kick, with two vCPUs and two controllers (loom).
 //! * [`races`]: the catalogue. Each entry is a pair: the historic protocol, in which loom must find
 //!   the failure that the entry names, and ours, in which it must find none (loom).
@@ -20,6 +21,13 @@
 //! ```
 //!
 //! Without either flag the crate is empty: the models need the checkers' atomics.
+//!
+//! # What loom does not see
+//!
+//! Of the accesses to an atomic loom remembers the last one only. So it misses that a thread's load may come
+//! after another thread's store, if that thread loads the same atomic between the two. Words are therefore also
+//! explored with reads that are read-modify-writes ([`vcpu_state::sync::Reads`]), which it orders all; models about
+//! other numbers keep the storing thread from looking first (`work-item-last-answer`).
 #![forbid(unsafe_code)]
 #![cfg(any(loom, shuttle))]
 
@@ -30,6 +38,8 @@ pub mod vcpu;
 
 #[cfg(loom)]
 pub mod basics;
+#[cfg(loom)]
+pub mod device;
 #[cfg(loom)]
 pub mod model;
 #[cfg(loom)]

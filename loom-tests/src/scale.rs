@@ -1,5 +1,6 @@
 //! The protocol at the size of a machine: 32 vCPUs, four pausers, a killer that plugs what it killed, an
-//! activator; production's words and groups over the model KVM_RUN, under shuttle's random schedules.
+//! activator, and a throttle that comes and goes; production's words and groups over the model KVM_RUN, under
+//! shuttle's random schedules.
 //!
 //! shuttle is sequentially consistent and does not exhaust anything: what loom finds in two vCPUs it may
 //! miss, and the other way round. Its uniformly random scheduler and its priority-based one (PCT) find
@@ -7,13 +8,15 @@
 //!
 //! Invariants: every pause that succeeds finds every vCPU still; every pause that does not has taken its
 //! request back; a killed vCPU dies wherever it is; a slot is plugged again only after that; every ticket is
-//! waited for to its end or to the vCPU's; at the end all are dead and nobody is held.
+//! waited for to its end or to the vCPU's; a throttle keeps nobody from that, and none of its holds outlives it; at
+//! the end all are dead and nobody is held.
 
 use std::time::{Duration, Instant};
 
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, MaxSteps, Runner};
+use vcpu_state::throttle::{DutyCycle, Pace, Throttle};
 use vcpu_state::{Completer, Deadline, OneShot, Outcome, PauseError, Ticket, Word};
 
 use crate::bed::{Bed, Script};
@@ -33,6 +36,8 @@ const REPLUGGED: std::ops::Range<usize> = 8..14;
 const ASKED: std::ops::Range<usize> = 20..VCPUS;
 /// vCPUs that write DRIVER_OK.
 const ACTIVATING: std::ops::Range<usize> = 0..6;
+/// vCPUs that are throttled, some after others: among them some that are killed, activate and end by themselves.
+const THROTTLED: [std::ops::Range<usize>; 3] = [0..10, 12..24, 0..VCPUS];
 
 /// Explores so many uniformly random schedules, the same ones for the same seed.
 pub fn random(handler: Signal, seed: u64, schedules: usize) {
@@ -87,6 +92,14 @@ fn machine(handler: Signal) {
             thread::spawn(move || pauses(&bed, number))
         })
         .collect();
+    let throttler = {
+        let bed = bed.clone();
+        thread::spawn(move || {
+            for vcpus in THROTTLED {
+                throttle(&bed, vcpus);
+            }
+        })
+    };
     let activator = thread::spawn(move || activate(completers.into_iter().flatten().collect()));
     let unplugged = vcpus.drain(REPLUGGED).collect();
     let killer = {
@@ -98,6 +111,7 @@ fn machine(handler: Signal) {
     }
     vcpus.extend(join(killer));
     join(activator);
+    join(throttler);
     pausers.into_iter().for_each(join);
     // Everybody has let go; the VM runs, and is shut down.
     drop(bed.pause());
@@ -145,6 +159,39 @@ fn pauses(bed: &Bed, number: usize) {
             Err(error) => panic!("{error}"),
         }
     }
+}
+
+/// Time is the schedule's: a few halves are over when they are looked at; the next lasts until the end.
+struct Halves(u32);
+
+impl Pace for Halves {
+    fn is_over(&mut self, _now: Duration, _until: Duration) -> bool {
+        let over = self.0 > 0;
+        self.0 = self.0.saturating_sub(1);
+        over
+    }
+
+    fn patience(&self, _usual: Duration) -> Option<Duration> {
+        None
+    }
+}
+
+/// Throttles some vCPUs for a while, and lets go of them whatever half it is in.
+fn throttle(bed: &Bed, vcpus: std::ops::Range<usize>) {
+    let duty = |percent| match DutyCycle::new(percent, DutyCycle::SHORTEST) {
+        Ok(duty) => duty,
+        Err(error) => panic!("{error}"),
+    };
+    let halves = Halves(thread_rng().gen_range(0..6));
+    let throttle = match Throttle::start(&bed.group, vcpus, duty(50), halves) {
+        Ok(throttle) => throttle,
+        Err(error) => panic!("{error}"),
+    };
+    for _ in 0..thread_rng().gen_range(0..30) {
+        thread::yield_now();
+    }
+    throttle.retune(duty(90));
+    drop(throttle);
 }
 
 /// Ends each activation: most are done, some fail, and of one the worker is lost.

@@ -1,10 +1,10 @@
-//! The models are the catalogue: every entry of sections A, B and C, under its name, in its order, with both
+//! The models are the catalogue: every entry of sections A, B, C and D, under its name, in its order, with both
 //! halves.
 #![cfg(loom)]
 
 use loom_tests::races;
 
-const CATALOGUE: [&str; 34] = [
+const CATALOGUE: [&str; 42] = [
     // A. Signalling and acknowledging
     "serial-pause",
     "resume-pause-aba",
@@ -42,6 +42,15 @@ const CATALOGUE: [&str; 34] = [
     "unplug-readd",
     "dead-worker-unplug",
     "start-barrier-early-return",
+    // D. Devices, snapshots, migration
+    "unparked-ctrl-queue",
+    "barrier-arity",
+    "worker-resume-pause",
+    "dead-worker-pause",
+    "inflight-park",
+    "lost-queue-kick",
+    "pause-io",
+    "reset-not-acked",
 ];
 
 #[test]

@@ -125,10 +125,20 @@ impl Member {
     /// member. An answer to an older request is not one: it returns at once, and
     /// [`Member::next`] tells the newer.
     pub fn park(&mut self, epoch: u32) -> Parked {
+        self.park_within(epoch, |stay| stay())
+    }
+
+    /// Like [`Member::park`], with the wait inside of `within`, which is called only after PAUSED was published: no
+    /// pauser waits for what the thread arranges for its sleep. `within` returns what it was given to call returned.
+    pub fn park_within(
+        &mut self,
+        epoch: u32,
+        within: impl FnOnce(&mut dyn FnMut() -> Parked) -> Parked,
+    ) -> Parked {
         // Before it is published, so that whoever sees the ack sees its time.
         self.group.stamp_parked(self.index);
         match self.group.apply(self.index, Event::AckPause { epoch }) {
-            Ok(_) => self.stay_parked(),
+            Ok(_) => within(&mut || self.stay_parked()),
             Err(Illegal::Killed | Illegal::Dead) => Parked::Killed,
             Err(_) => Parked::Resumed,
         }

@@ -128,13 +128,18 @@ impl Drop for Round {
 impl Request {
     /// How the round ended that answered it. Where more rounds have ended since, how the last one did.
     pub(crate) fn outcome(&self) -> Option<Outcome> {
+        self.answer().or_else(|| {
+            // Acquire: pairs with the drop of the attendant, who finished its rounds before.
+            let closed = self.shared.asked.load(Ordering::Acquire) & CLOSED != 0;
+            // Between the two looks its round may have ended, and the attendant after that.
+            closed.then(|| self.answer().unwrap_or(Outcome::Failed))
+        })
+    }
+
+    fn answer(&self) -> Option<Outcome> {
         // Acquire: pairs with the drop of the round.
         let done = self.shared.done.load(Ordering::Acquire);
-        if done & !FAILED >= self.number {
-            return Some(if done & FAILED == 0 { Outcome::Done } else { Outcome::Failed });
-        }
-        // Acquire: pairs with the drop of the attendant, who finished its rounds before.
-        let closed = self.shared.asked.load(Ordering::Acquire) & CLOSED != 0;
-        closed.then_some(Outcome::Failed)
+        let outcome = if done & FAILED == 0 { Outcome::Done } else { Outcome::Failed };
+        (done & !FAILED >= self.number).then_some(outcome)
     }
 }

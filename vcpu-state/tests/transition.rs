@@ -280,6 +280,28 @@ fn coherent_words_are_these() {
     }
 }
 
+#[test]
+fn on_its_way_are_those_that_run_and_have_nothing_in_their_way() {
+    let way = |flags| Word::from_bits(flags).is_on_its_way();
+    for flag in (0..10).map(|bit| 1 << bit) {
+        if flag == Word::PAUSED {
+            // Never without PAUSE_REQUESTED.
+            continue;
+        }
+        let may = [Word::RUN, Word::NMI, Word::DEBUG_STOP, Word::PARKED].contains(&flag);
+        assert_eq!(way(Word::RUN | flag), may, "{}", Word::from_bits(flag));
+        assert!(flag == Word::RUN || !way(flag), "{}", Word::from_bits(flag));
+    }
+    for word in words().filter(|word| word.is_coherent() && word.may_enter()) {
+        assert!(word.is_on_its_way(), "{word}");
+    }
+    // A one-shot and the park are passed on the way, whatever else there is; all else is not.
+    for word in words() {
+        let passed = Word::ONE_SHOTS | Word::PARKED;
+        assert_eq!(word.is_on_its_way(), way(word.bits() & Word::FLAGS & !passed), "{word}");
+    }
+}
+
 /// The layout that is documented, which is seen in dumps.
 #[test]
 fn the_fields_are_where_they_are_said_to_be() {

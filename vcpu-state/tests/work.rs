@@ -84,3 +84,13 @@ fn a_round_may_outlive_its_attendant() {
     round.complete(Outcome::Done);
     assert_eq!(ticket.outcome(), Some(Outcome::Done));
 }
+
+#[test]
+fn a_request_after_the_attendant_has_gone_fails_whatever_was_asked_before() {
+    let (item, attendant, bell) = item();
+    drop(attendant);
+    for _ in 0..3 {
+        assert_eq!(item.request().outcome(), Some(Outcome::Failed));
+    }
+    assert_eq!(bell.load(), 3, "it may be attended by a thread that attends others, too");
+}

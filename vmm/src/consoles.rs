@@ -62,7 +62,7 @@ pub enum OpenConsoleError {
 pub struct Consoles {
     /// COM1.
     pub serial: Option<HostConsole>,
-    /// COM2.
+    /// The virtio console.
     pub console: Option<HostConsole>,
 }
 

@@ -21,8 +21,18 @@ const SHORT_SLICE: u64 = 100_000;
 const HIGHEST: i32 = -20;
 /// SCHED_FLAG_RESET_ON_FORK: threads that are started begin as ordinary ones.
 const RESET_ON_FORK: u64 = 1;
-/// The priority of those under SCHED_FIFO: the lowest, since nothing here needs to be before others of that class.
-const FIFO: u32 = 1;
+
+/// Priorities of those under SCHED_FIFO: the lowest, since nothing here needs to be before others of that class.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+enum Fifo {
+    /// Clients that wait for an answer, and who wakes a group.
+    Ask = 1,
+    /// Threads that serve requests. Above their clients: a thread of this class that wakes stays on its processor
+    /// if what runs there is below it, else the kernel looks for another processor, and to wake that one takes
+    /// longer than all else about a request.
+    Serve = 2,
+}
 
 /// What the kernel knows of a thread: `struct sched_attr` as of its first version (sched_setattr(2)).
 #[repr(C)]
@@ -64,12 +74,14 @@ impl Attributes {
         unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) == 0 }
     }
 
-    fn fifo(self) -> Self {
-        Self { policy: Self::FIFO, nice: 0, priority: FIFO, runtime: 0, ..self }
+    fn fifo(self, priority: Fifo) -> Self {
+        Self { policy: Self::FIFO, nice: 0, priority: priority as u32, runtime: 0, ..self }
     }
 
-    fn promptly(self) -> bool {
-        Self { flags: RESET_ON_FORK, ..self.fifo() }.apply() || self.at_leisure()
+    fn promptly(self, priority: Fifo) -> bool {
+        // RLIMIT_RTPRIO may allow no more than the lowest.
+        let fifo = |priority| Self { flags: RESET_ON_FORK, ..self.fifo(priority) }.apply();
+        fifo(priority) || fifo(Fifo::Ask) || self.at_leisure()
     }
 
     /// Makes the calling thread an ordinary task again, with short slices and where allowed the highest
@@ -108,7 +120,7 @@ fn set_policy(policy: libc::c_int) -> bool {
 
 /// Does something that must not be scheduled out half way, under SCHED_FIFO where that is allowed.
 pub(crate) fn without_interruption<T>(work: impl FnOnce() -> T) -> T {
-    within(Attributes::ORDINARY, |attr| attr.fifo().apply(), work)
+    within(Attributes::ORDINARY, |attr| attr.fifo(Fifo::Ask).apply(), work)
 }
 
 /// Does something in another class, from which the thread comes back to what it was.
@@ -125,7 +137,7 @@ fn within<T>(was: u32, change: impl FnOnce(Attributes) -> bool, work: impl FnOnc
 /// they wake as an ordinary task can. Threads that they start do not inherit it.
 pub(crate) fn run_promptly() {
     if let Some(attr) = Attributes::of(Attributes::ORDINARY) {
-        attr.promptly();
+        attr.promptly(Fifo::Serve);
     }
 }
 
@@ -146,7 +158,7 @@ pub fn run_soon() {
 /// Asks for something, as a client that waits for the answer, in the same class as the thread that
 /// serves it.
 pub fn ask_promptly<T>(request: impl FnOnce() -> T) -> T {
-    within(Attributes::ORDINARY, Attributes::promptly, request)
+    within(Attributes::ORDINARY, |attr| attr.promptly(Fifo::Ask), request)
 }
 
 /// Does something that may take long on a thread that serves promptly: as a task that others get
@@ -200,7 +212,7 @@ mod tests {
     #[test]
     fn a_policy_that_somebody_gave_a_thread_is_kept() {
         on_a_thread(|| {
-            if !(ordinary().fifo().apply()) {
+            if !(ordinary().fifo(Fifo::Ask).apply()) {
                 return;
             }
             assert_eq!(as_batch(policy), libc::SCHED_FIFO);

@@ -1,4 +1,5 @@
 //! Devices in configurations: option strings, JSON, what cannot be, ids, changes of a VM that exists.
+#![expect(clippy::expect_used, reason = "a test ends where its premise fails")]
 use std::collections::BTreeSet;
 use std::fmt::{Debug, Display};
 use std::net::IpAddr;
@@ -225,7 +226,7 @@ fn devices_that_cannot_be() {
     let long = format!("cid=3,socket=/{}", "x".repeat(96));
     let mut same_socket = vsock("cid=3,socket=/run/nowhere/s");
     same_socket.serial = ConsoleConfig::parse_serial("socket=/run/nowhere/s").expect("valid");
-    for (config, expected) in [
+    let cases = vec![
         (config(&["path=/none/x"], &[]), "disks[0]: /none/x: No such file"),
         (config(&["path=/"], &[]), "disks[0]: /: is a directory"),
         (config(&["path=/dev/null"], &[]), "is neither a regular file nor a block device"),
@@ -275,7 +276,8 @@ fn devices_that_cannot_be() {
         (balloon("size=512M"), "balloon: 512MiB of 512MiB RAM; the guest must keep some"),
         (balloon("size=4097"), "no whole number of 4KiB pages"),
         (balloon("size=0,id=__rng"), "balloon: id \"__rng\": ids that begin with"),
-    ] {
+    ];
+    for (config, expected) in cases {
         has(&config.validate().expect_err(expected).to_string(), expected);
     }
     config(&[&twice, &twice], &["tap=a", "tap=b"]).validate().expect("shared for reading");

@@ -55,9 +55,10 @@ impl Cli {
 #[command(after_help = "Examples:
   cargo xtask test
   cargo xtask test --list
-  cargo xtask test --only unit,kvm")]
+  cargo xtask test --only unit,kvm
+  cargo xtask test --only linux:disks")]
 struct TestArgs {
-    /// Only these suites; can be repeated
+    /// Only these suites; can be repeated. linux:TEXT: its tests with TEXT in their names
     #[arg(long, value_name = "SUITE", value_delimiter = ',')]
     only: Vec<String>,
     /// Name the suites, run none
@@ -152,6 +153,7 @@ struct LinuxArgs {
 #[command(after_help = "Examples:
   cargo xtask mutants-lifecycle
   cargo xtask mutants-lifecycle --only 'event.rs.* in release_pause'
+  cargo xtask mutants-lifecycle --jobs 1 --shard 0/8
   cargo xtask mutants-lifecycle --jobs 1 --all")]
 struct MutantsArgs {
     /// Builds and tests at a time
@@ -160,15 +162,18 @@ struct MutantsArgs {
     /// Only mutants whose names match this regular expression
     #[arg(long, value_name = "PATTERN")]
     only: Option<String>,
-    /// Try listed survivors against the loom models, too, which takes minutes for each
+    /// Only one part of the mutants, of which there are N; K counts from 0
+    #[arg(long, value_name = "K/N")]
+    shard: Option<String>,
+    /// Try listed survivors against the slow layers, too, which takes minutes for each
     #[arg(long)]
     all: bool,
 }
 
 impl MutantsArgs {
     fn run(self) -> Result<u8> {
-        let Self { jobs, only, all } = self;
-        let options = mutants::Options { jobs: jobs.into(), only, all };
+        let Self { jobs, only, shard, all } = self;
+        let options = mutants::Options { jobs: jobs.into(), only, shard, all };
         Ok(u8::from(!mutants::run(&options)?))
     }
 }
@@ -185,7 +190,7 @@ struct LinuxTestsArgs {
     /// Where the logs go
     #[arg(long, value_name = "DIR")]
     logs: PathBuf,
-    /// Only tests whose names contain this
+    /// Only tests whose names contain this, or one of these: TEXT|TEXT
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
 }

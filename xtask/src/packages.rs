@@ -17,6 +17,18 @@ pub struct Packages {
     pub guest_kernel: Kernel,
     /// A static busybox.
     pub busybox: PathBuf,
+    /// Programs that make disk images and look into them.
+    pub image_tools: Vec<PathBuf>,
+    /// A program that knows vsock.
+    pub socat: Program,
+}
+
+/// A program, and where its libraries are that this machine may lack.
+pub struct Program {
+    /// The program.
+    pub file: PathBuf,
+    /// The directory of its libraries.
+    pub libraries: PathBuf,
 }
 
 /// A kernel package.
@@ -44,8 +56,29 @@ impl Packages {
             .map(|name| busybox.join(name))
             .find(|file| file.is_file())
             .context("the package busybox-static holds no bin/busybox")?;
-        Ok(Self { host_kernel, guest_kernel, busybox })
+        let image_tools = image_tools(&unpack("e2fsprogs")?, &unpack("qemu-utils")?)?;
+        let socat = Program {
+            file: unpack("socat")?.join("usr/bin/socat"),
+            libraries: unpack("libwrap0")?.join("usr/lib/x86_64-linux-gnu"),
+        };
+        Ok(Self { host_kernel, guest_kernel, busybox, image_tools, socat })
     }
+}
+
+/// mkfs.ext4, e2fsck, debugfs and qemu-img in these unpacked packages. Their libraries are those of this machine.
+fn image_tools(e2fsprogs: &Path, qemu_utils: &Path) -> Result<Vec<PathBuf>> {
+    let wanted = [
+        (e2fsprogs, "sbin/mkfs.ext4"),
+        (e2fsprogs, "sbin/e2fsck"),
+        (e2fsprogs, "sbin/debugfs"),
+        (qemu_utils, "bin/qemu-img"),
+    ];
+    let find = |(root, name): &(&Path, &str)| {
+        let places = [root.join(name), root.join("usr").join(name)];
+        let found = places.into_iter().find(|file| file.is_file());
+        found.with_context(|| format!("there is no {name} in {}", root.display()))
+    };
+    wanted.iter().map(find).collect()
 }
 
 /// Makes sure that QEMU for x86-64 is there.

@@ -4,14 +4,27 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::thread::{CpuSet, sched_getaffinity};
+use stillpoint_guest::Options;
 use vcpu_state::PauseParts;
 use vcpu_state::throttle::{DutyCycle, Throttle};
-use vmm::config::{CpusConfig, PayloadConfig, VmConfig};
+use vmm::config::{CpuAffinity, CpusConfig, PayloadConfig, VmConfig};
 use vmm::control::{Ended, Vmm, VmmControl, VmmOptions, VmmThread};
 
 use crate::cell::Load;
 use crate::cycles::Subject;
 use crate::guest_memory::GuestMemory;
+
+/// What is special about a VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Special {
+    /// Nothing.
+    Nothing,
+    /// So many timer interrupts a second on each vCPU.
+    Ticking(u32),
+    /// Each vCPU has a processor of its own, where there are as many.
+    Pinned,
+}
 
 /// A VM in this process; ended when dropped.
 pub struct InProcess {
@@ -28,10 +41,15 @@ struct Control {
 impl InProcess {
     /// Starts it; returns when every vCPU is in its mode.
     pub fn start(load: Load) -> Result<Self> {
+        Self::start_special(load, Special::Nothing)
+    }
+
+    /// Starts one of which something is special.
+    pub fn start_special(load: Load, special: Special) -> Result<Self> {
         let (vmm, thread) =
             Vmm::start(VmmOptions::default()).context("cannot start the control thread")?;
         let control = Control { vmm, thread: Some(thread) };
-        control.vmm.create(config(load)).context("cannot create the VM")?;
+        control.vmm.create(config(load, special)).context("cannot create the VM")?;
         control.vmm.boot().context("cannot boot the VM")?;
         let guest = GuestMemory::of(std::process::id(), load)?;
         guest.wait_ready()?;
@@ -90,16 +108,29 @@ impl Drop for Control {
     }
 }
 
-fn config(load: Load) -> VmConfig {
+fn config(load: Load, special: Special) -> VmConfig {
     let vcpus = load.vcpus.get();
+    let tick_hz = if let Special::Ticking(hz) = special { hz } else { 0 };
+    let guest = Options { mode: load.guest.mode(), tick_hz, quiet: true, ..Options::new(vcpus) };
+    let affinity = if special == Special::Pinned { one_each(vcpus) } else { Vec::new() };
     VmConfig {
-        cpus: CpusConfig { boot_vcpus: vcpus, max_vcpus: vcpus, ..CpusConfig::default() },
-        payload: PayloadConfig {
-            cmdline: Some(load.guest.cmdline(load.vcpus)),
-            ..PayloadConfig::default()
-        },
+        cpus: CpusConfig { boot_vcpus: vcpus, max_vcpus: vcpus, affinity, ..CpusConfig::default() },
+        payload: PayloadConfig { cmdline: Some(guest.to_string()), ..PayloadConfig::default() },
         ..VmConfig::default()
     }
+}
+
+/// A processor for each vCPU, of those that this process may use; none where there are fewer.
+fn one_each(vcpus: u32) -> Vec<CpuAffinity> {
+    let allowed = sched_getaffinity(None).ok();
+    let usable = allowed
+        .iter()
+        .flat_map(|allowed| (0..CpuSet::MAX_CPU).filter(|processor| allowed.is_set(*processor)));
+    let each = (0..vcpus).zip(usable);
+    let pinned: Vec<_> =
+        each.map(|(vcpu, host)| CpuAffinity { vcpu, host_cpus: vec![host] }).collect();
+    let enough = u32::try_from(pinned.len()) == Ok(vcpus);
+    if enough { pinned } else { Vec::new() }
 }
 
 impl Subject for InProcess {

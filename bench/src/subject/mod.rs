@@ -4,6 +4,6 @@ mod in_process;
 mod process;
 mod socket;
 
-pub use in_process::InProcess;
+pub use in_process::{InProcess, Special};
 pub use process::{Tie, VmmProcess, find};
 pub use socket::Socket;

@@ -1,10 +1,17 @@
 //! What a character device and its host side ask of each other.
 
-/// The host side, as the device sees it. Both methods are called by vCPU threads in the middle
-/// of an exit and must not block.
+/// The host side, as the device sees it. Its methods are called by vCPU threads in the middle
+/// of an exit, and by device workers; they must not block.
 pub trait ConsoleOutput: Send + Sync {
     /// Takes a byte, or drops it and counts that.
     fn send(&self, byte: u8);
+
+    /// Takes bytes, or as many of the first as there is room for; the others are dropped and counted.
+    fn send_all(&self, bytes: &[u8]) {
+        for byte in bytes {
+            self.send(*byte);
+        }
+    }
 
     /// [`ConsoleInput::offer`] was refused a byte; now there is room.
     fn input_has_room(&self);

@@ -37,6 +37,8 @@ pub use link::{ConsoleInput, ConsoleOutput, InputFilter};
 pub use port::ConsolePort;
 
 use crate::counters::CounterSource;
+pub(crate) use socket::{Listener, connect_now};
+
 use doorbell::Doorbell;
 use worker::Worker;
 

@@ -1,4 +1,4 @@
-//! The device end of a console: what a vCPU thread touches.
+//! The device end of a console: what vCPU threads and device workers touch.
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwapOption;
@@ -84,10 +84,17 @@ impl ConsolePort {
 
 impl ConsoleOutput for ConsolePort {
     fn send(&self, byte: u8) {
-        match &self.ring {
-            None => count(&self.nulled, 1),
-            Some(ring) if ring.push(byte) => self.doorbell.ring_if_asleep(),
-            Some(_) => count(&self.counts.output_dropped, 1),
+        self.send_all(&[byte]);
+    }
+
+    fn send_all(&self, bytes: &[u8]) {
+        let Some(ring) = &self.ring else { return count(&self.nulled, bytes.len()) };
+        let taken = ring.push_all(bytes);
+        if taken > 0 {
+            self.doorbell.ring_if_asleep();
+        }
+        if taken < bytes.len() {
+            count(&self.counts.output_dropped, bytes.len() - taken);
         }
     }
 

@@ -7,7 +7,7 @@
 //!   F: full, – : reserved by a producer that has not stored its byte yet, or free
 //! ```
 //!
-//! A producer reserves the place at `tail` by compare-and-swap, then stores its byte with the
+//! A producer reserves places from `tail` on by compare-and-swap, then stores its bytes with the
 //! [`FULL`] mark. The consumer takes full places from `head` on, clears each, then moves `head`.
 //! A place that is reserved but not full ends what the consumer can see for now.
 //!
@@ -60,33 +60,37 @@ impl Ring {
 }
 
 impl Producer {
-    /// Puts a byte in, unless the ring is full; tells whether it did.
-    pub(super) fn push(&self, byte: u8) -> bool {
+    /// Puts as many of the first bytes in as there is room for, next to each other, and tells how many.
+    pub(super) fn push_all(&self, bytes: &[u8]) -> usize {
         let ring = &*self.ring;
         let capacity = ring.places.len() as u64;
         let mut tail = ring.tail.load(Ordering::Relaxed);
-        loop {
+        let bytes = loop {
             // Acquire pairs with the consumer's release of `head`: places below it are clear
             // before this thread stores into them again.
             let head = ring.head.load(Ordering::Acquire);
             // `tail` may be older than `head`; then the exchange below fails and reloads it.
-            if tail.saturating_sub(head) >= capacity {
-                return false;
+            let room = capacity.saturating_sub(tail.saturating_sub(head));
+            let bytes = &bytes[..bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX))];
+            if bytes.is_empty() {
+                return 0;
             }
-            // Relaxed: the byte is published by its place, not by `tail`.
+            // Relaxed: the bytes are published by their places, not by `tail`.
             match ring.tail.compare_exchange_weak(
                 tail,
-                tail + 1,
+                tail + bytes.len() as u64,
                 Ordering::Relaxed,
                 Ordering::Relaxed,
             ) {
-                Ok(_) => break,
+                Ok(_) => break bytes,
                 Err(seen) => tail = seen,
             }
+        };
+        for (position, byte) in (tail..).zip(bytes) {
+            // Release pairs with the consumer's acquire of the place.
+            ring.place(position).store(FULL | u16::from(*byte), Ordering::Release);
         }
-        // Release pairs with the consumer's acquire of the place.
-        ring.place(tail).store(FULL | u16::from(byte), Ordering::Release);
-        true
+        bytes.len()
     }
 }
 
@@ -121,6 +125,10 @@ impl Consumer {
 mod tests {
     use super::*;
 
+    fn push(producer: &Producer, byte: u8) -> bool {
+        producer.push_all(&[byte]) == 1
+    }
+
     fn take(consumer: &mut Consumer, limit: usize) -> Vec<u8> {
         let mut out = Vec::new();
         consumer.take_into(&mut out, limit);
@@ -133,14 +141,25 @@ mod tests {
         for round in 0..10 {
             assert!(consumer.is_empty());
             for byte in 0..4 {
-                assert!(producer.push(round + byte));
+                assert!(push(&producer, round + byte));
             }
-            assert!(!producer.push(99), "a fifth byte does not fit");
+            assert!(!push(&producer, 99), "a fifth byte does not fit");
             assert_eq!(take(&mut consumer, 1), [round]);
-            assert!(producer.push(round + 4));
+            assert!(push(&producer, round + 4));
             assert_eq!(take(&mut consumer, 9), [round + 1, round + 2, round + 3, round + 4]);
         }
         assert_eq!(producer.ring.tail.load(Ordering::Relaxed), 50);
+    }
+
+    #[test]
+    fn several_at_once_as_far_as_there_is_room() {
+        let (producer, mut consumer) = ring(2);
+        assert_eq!(producer.push_all(&[]), 0);
+        assert_eq!(producer.push_all(&[1, 2, 3]), 3);
+        assert_eq!(take(&mut consumer, 2), [1, 2]);
+        assert_eq!(producer.push_all(&[4, 5, 6, 7]), 3, "around the end, until it is full");
+        assert_eq!(producer.push_all(&[8]), 0);
+        assert_eq!(take(&mut consumer, 9), [3, 4, 5, 6]);
     }
 
     #[test]
@@ -148,7 +167,7 @@ mod tests {
         let (producer, mut consumer) = ring(2);
         // A producer that reserves and then does not run.
         producer.ring.tail.fetch_add(1, Ordering::Relaxed);
-        assert!(producer.push(2));
+        assert!(push(&producer, 2));
         assert!(consumer.is_empty());
         assert_eq!(take(&mut consumer, 4), []);
         producer.ring.place(0).store(FULL | 1, Ordering::Release);
@@ -158,7 +177,7 @@ mod tests {
     /// Each producer's bytes arrive in its order, none twice, and what is refused is known.
     #[test]
     fn many_producers_through_a_small_ring() {
-        const EACH: u64 = 60_000;
+        const EACH: u64 = 30_000;
         let (producer, mut consumer) = ring(4);
         let producer = &producer;
         let mut received = [Vec::new(), Vec::new(), Vec::new()];
@@ -169,9 +188,9 @@ mod tests {
                         let mut sequence = 0;
                         for _ in 0..EACH {
                             // Six bits of a sequence number count what was accepted.
-                            if producer.push(id << 6 | sequence) {
-                                sequence = (sequence + 1) & 0x3F;
-                            }
+                            let next = |n| id << 6 | (sequence + n) & 0x3F;
+                            let accepted = producer.push_all(&[next(0), next(1), next(2)]);
+                            sequence = next(u8::try_from(accepted).unwrap()) & 0x3F;
                         }
                     })
                 })

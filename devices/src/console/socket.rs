@@ -1,4 +1,4 @@
-//! The listening Unix socket of a console.
+//! The listening Unix socket of a console, or of another device.
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,7 +12,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 use super::error::ConsoleError;
 
 /// A listening socket that removes its path at the end.
-pub(super) struct Listener {
+pub(crate) struct Listener {
     socket: UnixListener,
     path: PathBuf,
     /// Device and inode of the path, so that nobody else's is removed.
@@ -21,7 +21,7 @@ pub(super) struct Listener {
 
 impl Listener {
     /// Listens at a path. A socket that nobody listens on any more is taken out of the way.
-    pub(super) fn bind(path: &Path) -> Result<Self, ConsoleError> {
+    pub(crate) fn bind(path: &Path) -> Result<Self, ConsoleError> {
         let failed = |source| ConsoleError::Socket { path: path.to_owned(), source };
         // Looking whether somebody is there, removing, and binding are one step to others
         // who do the same. The lock goes with the file.
@@ -40,8 +40,13 @@ impl Listener {
         Ok(this)
     }
 
+    /// Where it listens.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The next client, if one waits; non-blocking.
-    pub(super) fn accept(&self) -> io::Result<OwnedFd> {
+    pub(crate) fn accept(&self) -> io::Result<OwnedFd> {
         let (client, _) = self.socket.accept()?;
         client.set_nonblocking(true)?;
         Ok(client.into())
@@ -59,7 +64,7 @@ fn remove_dead(path: &Path) -> Result<(), ConsoleError> {
         }
         Ok(_) => {}
     }
-    match probe(path) {
+    match connect_now(path) {
         Err(Errno::CONNREFUSED) => std::fs::remove_file(path).map_err(failed),
         Err(Errno::NOENT) => Ok(()),
         // Again: it lives, and its queue is full.
@@ -68,8 +73,8 @@ fn remove_dead(path: &Path) -> Result<(), ConsoleError> {
     }
 }
 
-/// Connects, without waiting.
-pub(super) fn probe(path: &Path) -> rustix::io::Result<OwnedFd> {
+/// Connects, without waiting; the socket does not block.
+pub(crate) fn connect_now(path: &Path) -> rustix::io::Result<OwnedFd> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     connect(&socket, &SocketAddrUnix::new(path)?)?;

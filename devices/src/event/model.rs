@@ -53,6 +53,8 @@ impl Poll {
 
     /// Listens to an event from now on, under a name.
     pub(crate) fn add(&mut self, event: &Event, name: u64) {
+        // AcqRel: pairs with `notify`, for the generation that it is about to find.
+        event.model.notified.fetch_or(false, Ordering::AcqRel);
         event.model.poll.store(Some(Arc::clone(&self.generation)));
         self.listened.push((Arc::clone(&event.model.notified), name));
     }

@@ -11,11 +11,10 @@
 //! govern. No register waits for a worker: what the driver must see completed is a ticket.
 
 mod activator;
-#[cfg(test)]
-mod activator_tests;
 pub mod balloon;
 pub mod block;
 mod chain;
+pub mod console;
 mod counts;
 mod device;
 mod interrupt;
@@ -35,6 +34,7 @@ mod sources;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod transport;
+pub mod vsock;
 mod worker;
 
 pub use activator::{Activator, ActivatorEnd, ActivatorThread};

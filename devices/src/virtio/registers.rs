@@ -50,7 +50,7 @@ pub struct Registers {
 const COMMON: u64 = Features::VERSION_1 | Features::INDIRECT_DESC | Features::EVENT_IDX;
 
 impl Registers {
-    /// Registers that `activator` serves from now on.
+    /// Registers that `activator` serves from now on, until they are [removed](Self::remove).
     ///
     /// # Errors
     /// The host has no file descriptor left for the doorbells.

@@ -60,6 +60,7 @@ impl Name {
         Self(KIND_DOORBELL << KIND_SHIFT | queue as u64)
     }
 
+    #[cfg(not(any(loom, shuttle)))]
     const fn token(token: Token) -> Self {
         Self(KIND_TOKEN << KIND_SHIFT | token.0 as u64)
     }
@@ -168,6 +169,7 @@ fn sort(occurred: impl Iterator<Item = Name>, wakeups: &mut impl Extend<Wakeup>)
 pub struct Sources(crate::event::Poll);
 
 #[cfg(any(loom, shuttle))]
+#[expect(clippy::unnecessary_wraps, clippy::unused_self, reason = "the kernel's is like that")]
 impl Sources {
     pub(super) fn new(kick: &Event) -> io::Result<Self> {
         let mut poll = crate::event::Poll::new();

@@ -61,6 +61,10 @@ pub enum WorkerError {
 
 /// A device type's work, on a thread of its own. No call may take long but `drain`: work in pieces, and
 /// say [`Progress::More`].
+///
+/// A [`Wakeup`] may be spurious: what it tells of may have been dealt with in an earlier call. After an error `drain` is
+/// called once more, its result ignored; after a panic nothing is. Then the worker is dropped: its drop must leave nothing
+/// in flight that touches guest memory.
 pub trait Worker: Send {
     /// A word for the thread's name: `rx`, `q0`.
     fn label(&self) -> String;

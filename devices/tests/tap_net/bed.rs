@@ -1,5 +1,6 @@
 //! A namespace with a tap in it, a card on the tap, and a driver.
 
+use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 
 use devices::CounterSource;
@@ -51,6 +52,8 @@ pub struct Bed {
     pub runners: Vec<Runner>,
     /// The buffers that each receive queue has, in order.
     given: Vec<Vec<Sent>>,
+    /// Packets that came while another was waited for.
+    passed: VecDeque<Vec<u8>>,
 }
 
 impl Bed {
@@ -67,7 +70,7 @@ impl Bed {
             runner.step().unwrap();
         }
         let given = drivers.iter().map(|_| Vec::new()).collect();
-        Self { net, drivers, runners, given }
+        Self { net, drivers, runners, given, passed: VecDeque::new() }
     }
 
     /// Gives a pair buffers for packets of any size.
@@ -98,15 +101,21 @@ impl Bed {
         packets
     }
 
-    /// Sleeps until a pair has got a packet that satisfies `wanted`, which is given. Gives a buffer for each that it got.
+    /// Sleeps until the pair has got a packet that satisfies `wanted`, which is given; what comes before it is passed over.
+    /// Gives a buffer for each that it got. To be used for one pair only.
     pub fn wait_for(&mut self, pair: usize, wanted: impl Fn(&[u8]) -> bool) -> Vec<u8> {
         loop {
-            let got = self.got(pair);
-            self.give(pair, got.len());
-            if let Some(packet) = got.into_iter().find(|packet| wanted(packet)) {
-                return packet;
+            while let Some(packet) = self.passed.pop_front() {
+                if wanted(&packet) {
+                    return packet;
+                }
             }
-            self.runners[pair].sleep().unwrap();
+            let got = self.got(pair);
+            if got.is_empty() {
+                self.runners[pair].sleep().unwrap();
+            }
+            self.give(pair, got.len());
+            self.passed.extend(got);
         }
     }
 

@@ -37,7 +37,7 @@ fn a_large_datagram_is_cut_up_by_the_host_if_at_all() {
         let mut bed = Bed::new(options(1), CSUM | HOST_UFO);
         let socket = UdpSocket::bind("10.0.0.1:7000").unwrap();
         socket.set_read_timeout(Some(HANG)).unwrap();
-        let data: Vec<u8> = (0..8000_u32).map(|place| (place % 251) as u8).collect();
+        let data: Vec<u8> = (0..=250).cycle().take(8000).collect();
         let mut packet = udp([6000, 7000], &data, Checksum::Left);
         let left = Header::of(&packet);
         // VIRTIO_NET_HDR_GSO_UDP

@@ -1,6 +1,6 @@
 //! Taps that are made, opened, handed in, and refused.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Command;
 
 use devices::virtio::VirtioDevice;
@@ -13,6 +13,22 @@ fn ip(arguments: &str) -> String {
     let output = Command::new("ip").args(arguments.split(' ')).output().expect("ip(8)");
     assert!(output.status.success(), "ip {arguments}: {output:?}");
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// A queue of a tap, as a program that hands taps to VMs opens it.
+fn queue(tap: &str, flags: u16) -> OwnedFd {
+    let file = std::fs::File::options().read(true).write(true).open("/dev/net/tun").unwrap();
+    let mut request = [0_u64; 5];
+    let mut bytes = [0; 40];
+    bytes[..tap.len()].copy_from_slice(tap.as_bytes());
+    bytes[16..18].copy_from_slice(&flags.to_ne_bytes());
+    for (word, bytes) in request.iter_mut().zip(bytes.as_chunks().0) {
+        *word = u64::from_ne_bytes(*bytes);
+    }
+    // SAFETY: the request reads and writes one `struct ifreq`, of 40 bytes, which outlives the call.
+    let done = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, request.as_mut_ptr()) };
+    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+    file.into()
 }
 
 fn named(tap: &str, pairs: u16) -> NetOptions {
@@ -111,5 +127,46 @@ fn descriptors_that_are_no_taps_are_refused_by_their_place() {
         assert!(matches!(error, NetError::NoTap { place: 0, .. }), "{error}");
         let error = refusal(NetOptions { fds: vec![null(), null()], ..NetOptions::default() });
         assert!(matches!(error, NetError::Descriptors { fds: 2, pairs: 1 }), "{error}");
+    });
+}
+
+/// IFF_TAP, IFF_NO_PI, and those that a card needs.
+const TAP: u16 = 0x1002;
+const MULTI_QUEUE: u16 = 0x0100;
+const VNET_HEADER: u16 = 0x4000;
+
+#[test]
+fn queues_that_somebody_else_has_opened_are_used_as_they_are() {
+    in_namespace(|| {
+        let flags = TAP | MULTI_QUEUE | VNET_HEADER;
+        let fds = vec![queue("given", flags), queue("given", flags)];
+        let net =
+            Net::new("net0".into(), NetOptions { fds, num_queues: 4, ..NetOptions::default() });
+        let net = net.unwrap();
+        assert_eq!(net.tap(), "given");
+        assert!(!ip("link show up").contains("given"), "the interface is left as it is");
+        let fds = vec![queue("elsewhere", TAP | VNET_HEADER)];
+        in_namespace(move || {
+            let options = NetOptions { fds, mtu: Some(1450), ..NetOptions::default() };
+            let net = Net::new("net1".into(), options).unwrap();
+            let mut mtu = [0; 2];
+            net.read_config(10, &mut mtu);
+            assert_eq!(u16::from_le_bytes(mtu), 1450);
+        });
+    });
+}
+
+#[test]
+fn queues_without_headers_or_of_different_taps_are_refused() {
+    in_namespace(|| {
+        let options = |fds: Vec<OwnedFd>| {
+            let num_queues = 2 * u16::try_from(fds.len()).unwrap();
+            NetOptions { fds, num_queues, ..NetOptions::default() }
+        };
+        let error = refusal(options(vec![queue("bare", TAP)]));
+        assert!(error.to_string().contains("no headers"), "{error}");
+        let two = ["one", "other"].map(|tap| queue(tap, TAP | MULTI_QUEUE | VNET_HEADER));
+        let error = refusal(options(two.into()));
+        assert!(matches!(error, NetError::NoTap { place: 1, .. }), "{error}");
     });
 }

@@ -1,4 +1,4 @@
-//! Pause, resume, kill and kick with two vCPUs and two controllers, over the production types.
+//! Pause, resume, kill and kick with two vCPUs and two controllers, throttles and work items, over the production types.
 
 mod entered;
 mod entered_and_left;
@@ -11,6 +11,7 @@ mod range;
 mod resume;
 mod resume_last_out;
 mod throttle;
+mod work_item;
 
 use crate::model::Model;
 
@@ -29,4 +30,9 @@ pub const MODELS: &[Model] = &[
     throttle::HELD,
     throttle::LET_GO,
     throttle::KILLED,
+    work_item::ROUNDS,
+    work_item::PAUSED,
+    work_item::KILLED,
+    work_item::UNATTENDED,
+    work_item::LAST_ANSWER,
 ];

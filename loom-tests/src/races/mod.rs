@@ -8,10 +8,11 @@
 pub mod a;
 pub mod b;
 pub mod c;
+pub mod d;
 
 use crate::model::Model;
 
 /// Every entry, in the catalogue's order.
 pub fn models() -> impl Iterator<Item = &'static Model> {
-    a::MODELS.iter().chain(b::MODELS).chain(c::MODELS)
+    a::MODELS.iter().chain(b::MODELS).chain(c::MODELS).chain(d::MODELS)
 }

@@ -43,6 +43,15 @@ pub trait Kick: Send + Sync {
     fn kick(&self, member: usize);
 }
 
+/// For members of tests, which look at their words by themselves.
+#[cfg(test)]
+pub(crate) struct NoKick;
+
+#[cfg(test)]
+impl Kick for NoKick {
+    fn kick(&self, _member: usize) {}
+}
+
 /// The words of one VM's members.
 pub struct Group {
     slots: Box<[CachePadded<Slot>]>,

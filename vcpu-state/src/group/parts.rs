@@ -58,6 +58,7 @@ impl Times {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::group::NoKick;
 
     const fn at(micros: u64) -> Duration {
         Duration::from_micros(micros)
@@ -82,6 +83,26 @@ mod tests {
             let PauseParts { signalling, stopping, completing, waking } = TIMES.along(last);
             assert_eq!(signalling + stopping + completing + waking, at(100), "{last:?}");
         }
+    }
+
+    #[test]
+    fn the_last_member_is_the_one_that_parked_last_since_the_pause_began() {
+        let group = Group::new(3, Box::new(NoKick));
+        for member in [2, 0] {
+            group.stamp_stopped(member);
+            while group.elapsed() == group.stopped(member).0 {}
+            group.stamp_parked(member);
+        }
+        let (stopped, parked) = group.stopped(0);
+        assert!(stopped < parked && group.stopped(2).1 <= stopped);
+        let times = Times { begun: at(0), signalled: at(0), ended: parked + at(10) };
+        let expected = PauseParts {
+            signalling: at(0),
+            stopping: stopped,
+            completing: parked.saturating_sub(stopped),
+            waking: at(10),
+        };
+        assert_eq!(times.parts(&group, 0..3), expected);
     }
 
     #[test]

@@ -138,3 +138,101 @@ impl QuiescedRange {
         self.hold.release()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::group::NoKick;
+    use crate::{Member, Parked};
+
+    /// A group of which the first member is in its loop.
+    fn group(members: usize) -> (Arc<Group>, Member) {
+        let group = Group::new(members, Box::new(NoKick));
+        let Some(mut member) = group.member(0) else { panic!("it has no owner yet") };
+        assert_eq!(member.start(), Ok(Parked::Resumed));
+        (group, member)
+    }
+
+    /// Gives up at the second look; how often it was looked. Each look brings the next.
+    fn looks(group: &Group, wait: impl FnOnce(&dyn Fn() -> bool)) -> u32 {
+        let looked = Cell::new(0);
+        wait(&|| {
+            looked.set(looked.get() + 1);
+            assert!(looked.get() <= 2, "it had given up");
+            group.remind();
+            looked.get() == 2
+        });
+        looked.get()
+    }
+
+    #[test]
+    fn members_that_are_held_are_waited_for_until_given_up() {
+        let (group, _member) = group(2);
+        let wait = || looks(&group, |given_up| group.wait_free(0..2, given_up));
+        assert_eq!(wait(), 1, "nobody holds them");
+        let held = group.signal_range(1..2, Deadline::Never).unwrap();
+        assert_eq!(wait(), 2);
+        assert_eq!(looks(&group, |given_up| group.wait_free(0..1, given_up)), 1);
+        drop(held);
+        assert_eq!(wait(), 1);
+    }
+
+    #[test]
+    fn members_that_owe_an_ack_are_waited_for_until_given_up_or_the_limit() {
+        let (group, member) = group(2);
+        let quiet = group.signal_range(1..2, Deadline::Never).unwrap();
+        assert_eq!(looks(&group, |given_up| quiet.wait_unless(None, given_up)), 1);
+        let asked = group.signal_range(0..1, Deadline::Never).unwrap();
+        assert_eq!(looks(&group, |given_up| asked.wait_unless(None, given_up)), 2);
+        // Once before it watches, once after, and once more when the time has run out.
+        let looked = Cell::new(0);
+        asked.wait_unless(Some(Duration::ZERO), || {
+            looked.set(looked.get() + 1);
+            false
+        });
+        assert_eq!(looked.get(), 3);
+        assert!(group.load(0).owes_ack(), "the hold stays");
+        drop(member);
+        assert_eq!(looks(&group, |given_up| asked.wait_unless(None, given_up)), 1);
+    }
+
+    #[test]
+    fn those_that_owe_an_ack_at_the_deadline_are_named_and_let_go() {
+        let (group, member) = group(3);
+        let passed = Deadline::After(Duration::ZERO);
+        let asked = group.signal_range(0..3, passed).unwrap();
+        let stuck = asked.wait_all().map(drop).unwrap_err();
+        assert_eq!(stuck.members.iter().map(|it| it.member).collect::<Vec<_>>(), [0]);
+        assert!(group.words().all(|word| word.holders() == 0));
+        // Who owes nothing is not stuck, however late it is.
+        let held = group.pause_range(1..3, passed).unwrap();
+        assert_eq!(group.words().map(Word::holders).collect::<Vec<_>>(), [0, 1, 1]);
+        assert_eq!(held.resume(), Released::Running);
+        drop(member);
+        drop(group.pause_range(0..3, Deadline::Never).unwrap());
+        assert!(group.words().all(|word| word.holders() == 0));
+    }
+
+    #[test]
+    fn the_latency_is_that_from_the_request_to_the_end_of_the_wait() {
+        let (group, _member) = group(2);
+        let before = Instant::now();
+        let asked = group.signal_range(1..2, Deadline::Never).unwrap();
+        let since = Instant::now();
+        while since.elapsed().is_zero() {}
+        let at_least = since.elapsed();
+        let held = asked.wait_all().unwrap();
+        assert!(at_least <= held.latency() && held.latency() <= before.elapsed());
+    }
+
+    #[test]
+    fn a_reminder_is_a_new_generation() {
+        let (group, _member) = group(1);
+        let seen = group.news.load();
+        group.remind();
+        assert_eq!(group.news.load(), seen + 1);
+    }
+}

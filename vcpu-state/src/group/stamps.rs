@@ -106,3 +106,42 @@ impl Group {
         time.duration_since(self.origin)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::group::NoKick;
+
+    /// Does something at a time that is later than any before; when that was, at the earliest and the latest.
+    fn during(group: &Group, act: impl FnOnce()) -> std::ops::RangeInclusive<Duration> {
+        let before = group.elapsed();
+        while group.elapsed() == before {}
+        let earliest = group.elapsed();
+        act();
+        earliest..=group.elapsed()
+    }
+
+    #[test]
+    fn each_stamp_is_the_time_at_which_it_was_made_and_its_members_own() {
+        let group = Group::new(2, Box::new(NoKick));
+        let never = (Duration::ZERO, Duration::ZERO);
+        assert_eq!((group.stamps(1), group.stopped(1)), (never, never));
+        let stopped = during(&group, || group.stamp_stopped(1));
+        let parked = during(&group, || group.stamp_parked(1));
+        let unparked = during(&group, || group.stamp_unparked(1));
+        assert!(stopped.contains(&group.stopped(1).0));
+        assert!(parked.contains(&group.stopped(1).1) && parked.contains(&group.stamps(1).0));
+        assert!(unparked.contains(&group.stamps(1).1));
+        assert_eq!((group.stamps(0), group.stopped(0)), (never, never));
+        let again = during(&group, || group.stamp_parked(1));
+        assert!(again.contains(&group.stamps(1).0) && stopped.contains(&group.stopped(1).0));
+    }
+
+    #[test]
+    fn an_instant_is_counted_from_when_the_group_was_made() {
+        let group = Group::new(1, Box::new(NoKick));
+        let mut now = Duration::ZERO;
+        let when = during(&group, || now = group.stamp_of(Instant::now()));
+        assert!(when.contains(&now), "{now:?} is not in {when:?}");
+    }
+}

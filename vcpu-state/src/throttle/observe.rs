@@ -5,19 +5,29 @@ use std::time::Duration;
 
 use crate::group::Group;
 
-/// When the members stood still that were asked then: the mean of their own times, and of now for
-/// those that still owe an ack. Now, where there is none, because they were dead or asleep at their parks.
+/// Members that stop within so long of the first stopped when they were asked to; later ones waited for a processor.
+const TOGETHER: Duration = Duration::from_micros(50);
+
+/// When the members stood still that were asked then: the mean of the times of those that stopped with the first.
+/// Now, where there is none, because they were dead or asleep at their parks.
+///
+/// Others waited for a processor, and to wait for that is neither to run nor to be held. If they counted, the stop would
+/// be made longer for their sake, and those that stopped at once would stand still for more than their share.
 pub(super) fn stood_still(group: &Group, members: &Range<usize>, asked: Duration) -> Duration {
     let now = group.elapsed();
-    let (mut sum, mut count) = (Duration::ZERO, 0);
-    for member in members.clone() {
+    let took = members.clone().filter_map(|member| {
         let parked = group.stamps(member).0;
-        if parked >= asked || group.load(member).owes_ack() {
-            let since = if parked >= asked { parked.min(now) } else { now };
-            (sum, count) = (sum + since.saturating_sub(asked), count + 1);
-        }
-    }
-    if count == 0 { now } else { asked + sum / count }
+        let owes = || group.load(member).owes_ack();
+        if parked >= asked { Some(parked.min(now)) } else { owes().then_some(now) }
+    });
+    let took: Vec<_> = took.map(|stopped| stopped.saturating_sub(asked)).collect();
+    together(&took).map_or(now, |took| asked + took)
+}
+
+/// How long those took that stopped with the first, on average.
+fn together(took: &[Duration]) -> Option<Duration> {
+    let first = *took.iter().min()?;
+    mean(took.iter().filter(|took| took.saturating_sub(first) <= first.min(TOGETHER)))
 }
 
 /// How long the members took to wake that were let go then: the mean of those that came with the first.
@@ -26,11 +36,40 @@ pub(super) fn woke(group: &Group, members: &Range<usize>, let_go: Duration) -> O
     let unparked = members.clone().map(|member| group.stamps(member).1);
     let took: Vec<_> = unparked.filter_map(|unparked| unparked.checked_sub(let_go)).collect();
     let first = *took.iter().min()?;
-    let early = || took.iter().filter(|took| **took <= first * 4);
-    Some(early().sum::<Duration>() / u32::try_from(early().count()).ok()?)
+    mean(took.iter().filter(|took| **took <= first * 4))
+}
+
+fn mean<'t>(times: impl Iterator<Item = &'t Duration> + Clone) -> Option<Duration> {
+    let count = u32::try_from(times.clone().count()).ok()?;
+    times.sum::<Duration>().checked_div(count)
 }
 
 /// How often the first of the members has been asked to pause.
 pub(super) fn epoch(group: &Group, members: &Range<usize>) -> Option<u32> {
     members.clone().next().map(|member| group.load(member).epoch())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(micros: &[u64]) -> Option<Duration> {
+        together(&micros.iter().copied().map(Duration::from_micros).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn who_waited_for_a_processor_makes_no_stop_longer() {
+        let micros = |micros| Some(Duration::from_micros(micros));
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[20]), micros(20));
+        assert_eq!(of(&[30, 20]), micros(25));
+        // As long again as the first took, at most.
+        assert_eq!(of(&[20, 40]), micros(30));
+        assert_eq!(of(&[20, 41]), micros(20));
+        assert_eq!(of(&[3000, 20, 900]), micros(20));
+        // Where the first took long, it waited itself, and says nothing about the others.
+        assert_eq!(of(&[1000, 1050]), micros(1025));
+        assert_eq!(of(&[1000, 1051]), micros(1000));
+        assert_eq!(of(&[0, 0, 1]), micros(0));
+    }
 }

@@ -5,6 +5,7 @@ use acpi_tables::aml::{
     Device, EISAName, IO, Interrupt, Name, Package, Path, ResourceTemplate, Scope,
 };
 use acpi_tables::sdt::Sdt;
+use devices::pvpanic::PvPanic;
 
 use super::registers::SLEEP_TYPE_S5;
 use super::{LegacyDevice, OEM_ID, OEM_REVISION, OEM_TABLE_ID, Platform, ged, pci};
@@ -43,55 +44,44 @@ fn processor(aml: &mut Vec<u8>, vcpu: u32) {
     Device::new(name, vec![&hid, &uid, &status]).to_aml_bytes(aml);
 }
 
-struct Legacy {
-    name: &'static str,
-    pnp: &'static str,
-    uid: u8,
-    ports: (u16, u8),
-    irq: u32,
-    dos_name: Option<&'static str>,
+fn legacy(aml: &mut Vec<u8>, device: LegacyDevice) {
+    let status = Name::new("_STA".into(), &PRESENT);
+    match device {
+        LegacyDevice::Com1 => {
+            let dos_name = Name::new("_DDN".into(), &"COM1");
+            let resources = resources((0x3F8, 8), Some(4));
+            isa(aml, "COM1", ("PNP0501", 1), &[&status, &resources, &dos_name]);
+        }
+        LegacyDevice::Rtc => {
+            let resources = resources((0x70, 2), Some(8));
+            isa(aml, "RTC_", ("PNP0B00", 0), &[&status, &resources]);
+        }
+        LegacyDevice::PvPanic => {
+            let hid = Name::new("_HID".into(), &PvPanic::ACPI_ID);
+            // The only port of the range, which the device publishes.
+            let port = u16::try_from(PvPanic::PORTS.first()).unwrap_or(u16::MAX);
+            let resources = resources((port, 1), None);
+            Device::new("PEVT".into(), vec![&hid, &status, &resources]).to_aml_bytes(aml);
+        }
+    }
 }
 
-fn legacy(aml: &mut Vec<u8>, device: LegacyDevice) {
-    let Legacy { name, pnp, uid, ports: (base, len), irq, dos_name } = match device {
-        LegacyDevice::Com1 => Legacy {
-            name: "COM1",
-            pnp: "PNP0501",
-            uid: 1,
-            ports: (0x3F8, 8),
-            irq: 4,
-            dos_name: Some("COM1"),
-        },
-        LegacyDevice::Com2 => Legacy {
-            name: "COM2",
-            pnp: "PNP0501",
-            uid: 2,
-            ports: (0x2F8, 8),
-            irq: 3,
-            dos_name: Some("COM2"),
-        },
-        LegacyDevice::Rtc => Legacy {
-            name: "RTC_",
-            pnp: "PNP0B00",
-            uid: 0,
-            ports: (0x70, 2),
-            irq: 8,
-            dos_name: None,
-        },
-    };
+fn isa(aml: &mut Vec<u8>, name: &str, (pnp, uid): (&str, u8), others: &[&dyn Aml]) {
     let hid = EISAName::new(pnp);
     let hid = Name::new("_HID".into(), &hid);
     let uid = Name::new("_UID".into(), &uid);
-    let status = Name::new("_STA".into(), &PRESENT);
+    let children = [&hid as &dyn Aml, &uid].into_iter().chain(others.iter().copied()).collect();
+    Device::new(name.into(), children).to_aml_bytes(aml);
+}
+
+/// `_CRS`: ports from a base on, and an interrupt line.
+fn resources((base, len): (u16, u8), irq: Option<u32>) -> Name {
     let io = IO::new(base, base, 1, len);
     // Consumer, edge-triggered, active high, not shared.
-    let interrupt = Interrupt::new(true, true, false, false, irq);
-    let resources = ResourceTemplate::new(vec![&io, &interrupt]);
-    let resources = Name::new("_CRS".into(), &resources);
-    let dos_name = dos_name.map(|text| Name::new("_DDN".into(), &text));
-    let mut children: Vec<&dyn Aml> = vec![&hid, &uid, &status, &resources];
-    if let Some(dos_name) = &dos_name {
-        children.push(dos_name);
+    let interrupt = irq.map(|irq| Interrupt::new(true, true, false, false, irq));
+    let mut all: Vec<&dyn Aml> = vec![&io];
+    if let Some(interrupt) = &interrupt {
+        all.push(interrupt);
     }
-    Device::new(name.into(), children).to_aml_bytes(aml);
+    Name::new("_CRS".into(), &ResourceTemplate::new(all))
 }

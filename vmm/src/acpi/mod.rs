@@ -2,7 +2,7 @@
 //! switch itself off.
 //!
 //! ```text
-//!  RSDP ──> XSDT ─┬─> FADT ──> DSDT   (AML: processors, COM1, COM2, RTC, PCI, hotplug, \_S5)
+//!  RSDP ──> XSDT ─┬─> FADT ──> DSDT   (AML: processors, COM1, RTC, panic port, PCI, hotplug, \_S5)
 //!                 ├─> MADT            (local APICs, I/O APIC, NMI wiring)
 //!                 └─> MCFG            (PCI configuration space)
 //! ```

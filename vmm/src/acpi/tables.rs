@@ -29,8 +29,8 @@ pub struct Platform<'a> {
 pub enum LegacyDevice {
     /// 16550 at 0x3F8, IRQ 4.
     Com1,
-    /// 16550 at 0x2F8, IRQ 3.
-    Com2,
+    /// The port through which a guest's kernel says that it has crashed.
+    PvPanic,
     /// MC146818 clock at 0x70, IRQ 8.
     Rtc,
 }

@@ -8,7 +8,7 @@ use crate::config::{CpusConfig, MemoryConfig};
 const WINDOWS: PciWindows =
     PciWindows { low: (3 << 30, 0xF000_0000), high: Some((32 << 30, 64 << 30)) };
 
-const ALL: [LegacyDevice; 3] = [LegacyDevice::Com1, LegacyDevice::Com2, LegacyDevice::Rtc];
+const ALL: [LegacyDevice; 3] = [LegacyDevice::Com1, LegacyDevice::PvPanic, LegacyDevice::Rtc];
 
 fn topology(vcpus: u32) -> Topology {
     let cpus = CpusConfig { boot_vcpus: vcpus, max_vcpus: vcpus, ..CpusConfig::default() };
@@ -137,7 +137,7 @@ fn tables_are_written_below_1_mib() {
 
 #[test]
 fn too_many_processors_and_too_little_ram_are_errors() {
-    assert_eq!(tables(4096, &ALL).len(), 5, "as many as there are names for fit");
+    assert_eq!(tables(4096, &ALL).len(), 6, "as many as there are names for fit");
     let large = topology(4097);
     let platform = Platform { topology: &large, boot_vcpus: 4097, devices: &ALL, pci: WINDOWS };
     assert!(matches!(build(&platform), Err(AcpiError::TooMany { vcpus: 4097 })));

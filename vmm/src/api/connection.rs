@@ -5,6 +5,14 @@
 //!    │ stop, EOF,       │ stop, EOF: close                 └ close asked for ──▶ closed
 //!    └ IDLE passes      └ PARTIAL passes: 408
 //! ```
+//!
+//! The first piece of a request is only looked at (MSG_PEEK) and taken from the socket when the request has been
+//! answered. Taking it makes room for the client to write, and the kernel tells it so: a client that sleeps in a
+//! read wakes, on a processor that the vCPUs need in that moment, and a wake-up is the dearest thing on
+//! the way of a pause.
+//!
+//! Invariant: nothing that was looked at lies in the socket when more is read, or when the connection ends: a socket
+//! that is closed over unread bytes is reset, and its client would not see the answer.
 use std::io::{Read, Write};
 use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
@@ -13,6 +21,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 
 use super::MAX_BODY;
 use super::chunked::{self, Decoder};
@@ -26,6 +35,8 @@ use crate::control::VmmControl;
 const IDLE: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
 /// How long the rest of a request may take to come, each piece.
 const PARTIAL: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
+/// The most bytes that are read at once.
+const PIECE: usize = 8192;
 /// How long a client may take to make room for an answer.
 const WRITE: Duration = Duration::from_secs(10);
 
@@ -50,12 +61,14 @@ pub(super) struct Connection<'a> {
     /// Becomes readable, for good, when the server stops.
     stop: BorrowedFd<'a>,
     unread: Vec<u8>,
+    /// How many bytes were looked at and still lie in the socket.
+    looked_at: usize,
 }
 
 impl<'a> Connection<'a> {
     /// A connection that was just accepted.
     pub fn new(stream: UnixStream, stop: BorrowedFd<'a>) -> Self {
-        Self { stream, stop, unread: Vec::new() }
+        Self { stream, stop, unread: Vec::new(), looked_at: 0 }
     }
 
     /// Serves until the connection ends.
@@ -73,7 +86,8 @@ impl<'a> Connection<'a> {
                         delivery::await_read(&self.stream);
                         drop(response.wake);
                     }
-                    if written.is_err() || head.after == After::Close {
+                    let taken = self.take_looked_at();
+                    if taken.is_err() || written.is_err() || head.after == After::Close {
                         return;
                     }
                 }
@@ -131,6 +145,7 @@ impl<'a> Connection<'a> {
     }
 
     fn read_more(&mut self, limit: Limit) -> Result<(), End> {
+        self.take_looked_at()?;
         match limit {
             Limit::Idle if !self.wait_readable(IDLE)? => return Err(End::Closed),
             Limit::Partial if !self.wait_readable(PARTIAL)? => {
@@ -139,14 +154,34 @@ impl<'a> Connection<'a> {
             }
             _ => {}
         }
-        let mut piece = [0; 8192];
-        match self.stream.read(&mut piece) {
-            Ok(0) | Err(_) => Err(End::Closed),
-            Ok(length) => {
+        let mut piece = [0; PIECE];
+        let flags = match limit {
+            Limit::Idle => RecvFlags::PEEK,
+            Limit::Partial => RecvFlags::empty(),
+        };
+        match recv(&self.stream, &mut piece[..], flags) {
+            Ok((0, _)) | Err(_) => Err(End::Closed),
+            Ok((length, _)) => {
+                if flags.contains(RecvFlags::PEEK) {
+                    self.looked_at = length;
+                }
                 self.unread.extend_from_slice(&piece[..length]);
                 Ok(())
             }
         }
+    }
+
+    /// Takes from the socket what was looked at.
+    fn take_looked_at(&mut self) -> Result<(), End> {
+        let mut piece = [0; PIECE];
+        while self.looked_at > 0 {
+            // Does not block: the bytes are there.
+            match self.stream.read(&mut piece[..self.looked_at.min(PIECE)]) {
+                Ok(0) | Err(_) => return Err(End::Closed),
+                Ok(length) => self.looked_at -= length,
+            }
+        }
+        Ok(())
     }
 
     /// Whether there is something to read before `limit` has passed.
@@ -172,7 +207,7 @@ impl<'a> Connection<'a> {
             return;
         }
         let mut left = 2 * MAX_BODY;
-        let mut piece = [0; 8192];
+        let mut piece = [0; PIECE];
         while left > 0 && matches!(self.wait_readable(PARTIAL), Ok(true)) {
             match self.stream.read(&mut piece) {
                 Ok(0) | Err(_) => return,

@@ -46,7 +46,7 @@ fn a_bzimage_gets_a_zero_page() {
     assert_eq!(u64::from(params.hdr.ramdisk_image), initramfs.start);
     assert_eq!({ params.hdr.ramdisk_size }, 100);
     assert_eq!({ params.acpi_rsdp_addr }, 0xE_0000);
-    assert_eq!({ params.e820_entries }, 6);
+    assert_eq!({ params.e820_entries }, 7);
     let last_ram = { params.e820_table }[4];
     assert_eq!(({ last_ram.addr }, { last_ram.size }, { last_ram.r#type }), (1 << 20, 63 << 20, 1));
     let cmdline = u64::from(params.hdr.cmd_line_ptr);
@@ -78,7 +78,7 @@ fn an_elf_with_a_note_gets_start_info() {
     assert_eq!(loaded.entry, Entry::Pvh { eip: GuestAddress(u64::from(PVH_ENTRY)) });
     let info: hvm_start_info = ram.memory().read_obj(layout::START_INFO).unwrap();
     assert_eq!((info.magic, info.version, info.nr_modules), (0x336E_C578, 1, 1));
-    assert_eq!((info.rsdp_paddr, info.memmap_entries), (0xE_0000, 7));
+    assert_eq!((info.rsdp_paddr, info.memmap_entries), (0xE_0000, 8));
     assert_eq!(text(&ram, info.cmdline_paddr, 6), b"quiet\0");
     let module: hvm_modlist_entry =
         ram.memory().read_obj(GuestAddress(info.modlist_paddr)).unwrap();

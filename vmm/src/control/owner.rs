@@ -120,6 +120,11 @@ impl Owner {
     /// still for the guest, its wishes included.
     fn look_after_guest(&mut self) -> Option<Ended> {
         self.collect_ejected();
+        if self.vm.as_ref().is_some_and(|vm| vm.machine().power.take_panic()) {
+            tracing::warn!("the guest's kernel has crashed");
+            let report = "the guest's kernel has crashed (pvpanic)".to_owned();
+            self.published.last_error.store(Some(Arc::new(report)));
+        }
         if self.published.phase() != Phase::Running {
             return None;
         }

@@ -15,11 +15,13 @@ use devices::CounterSource;
 use devices::virtio::VirtioDevice;
 use devices::virtio::balloon::{Balloon, BalloonError};
 use devices::virtio::block::{BlockDevice, BlockError};
+use devices::virtio::console::{ConsoleSize, VirtioConsole};
 use devices::virtio::net::{Net, NetError};
 use devices::virtio::rng::{Rng, RngError};
+use devices::virtio::vsock::{Vsock, VsockError};
 use vcpu_state::sync::Arc;
 
-use crate::config::VmConfig;
+use crate::config::{VmConfig, VsockConfig};
 use crate::consoles::Consoles;
 use crate::memory::GuestRam;
 use ram::BalloonRam;
@@ -46,9 +48,20 @@ pub enum OpenDeviceError {
     /// The source of entropy.
     #[error("rng: {0}")]
     Rng(#[from] RngError),
+    /// The socket of a socket device.
+    #[error("vsock {id}: {source}")]
+    Vsock {
+        /// The device.
+        id: String,
+        /// Why.
+        source: VsockError,
+    },
     /// The balloon's size.
     #[error("balloon: {0}")]
     Balloon(#[from] BalloonError),
+    /// The console's events.
+    #[error("console: {0}")]
+    Console(std::io::Error),
     /// An open tap that was named by its number.
     #[error("network device {id}: {source}")]
     Descriptor {
@@ -77,6 +90,8 @@ enum Kind {
     Disk(Arc<BlockDevice>),
     Net(Arc<Net>),
     Rng(Arc<Rng>),
+    Console(Arc<VirtioConsole>),
+    Vsock(Arc<Vsock>),
     Balloon(Arc<Balloon>, Arc<BalloonRam>),
     Own(Arc<dyn VirtioDevice>),
 }
@@ -105,6 +120,8 @@ impl HostDevice {
             Kind::Disk(disk) => Arc::clone(disk) as _,
             Kind::Net(net) => Arc::clone(net) as _,
             Kind::Rng(rng) => Arc::clone(rng) as _,
+            Kind::Console(console) => Arc::clone(console) as _,
+            Kind::Vsock(vsock) => Arc::clone(vsock) as _,
             Kind::Balloon(balloon, _) => Arc::clone(balloon) as _,
             Kind::Own(device) => Arc::clone(device),
         }
@@ -134,6 +151,8 @@ impl CounterSource for HostDevice {
             Kind::Disk(disk) => disk.counters(),
             Kind::Net(net) => net.counters(),
             Kind::Rng(rng) => rng.counters(),
+            Kind::Console(console) => console.counters(),
+            Kind::Vsock(vsock) => vsock.counters(),
             Kind::Balloon(balloon, _) => balloon.counters(),
             Kind::Own(_) => Vec::new(),
         }
@@ -183,6 +202,19 @@ impl HostDevices {
         if let Some(rng) = &config.rng {
             self.open_one(rng.id.as_ref(), |id| Ok(Kind::Rng(Arc::new(Rng::open(id, &rng.src)?))))?;
         }
+        if let Some(host) = &consoles.console {
+            self.open_one(config.console.id.as_ref(), |id| {
+                let output = Arc::clone(host.port()) as _;
+                let console = VirtioConsole::new(id, output, ConsoleSize::default());
+                let console = Arc::new(console.map_err(OpenDeviceError::Console)?);
+                // Last: input finds a device that can take it.
+                host.port().attach(&console);
+                Ok(Kind::Console(console))
+            })?;
+        }
+        if let Some(vsock) = &config.vsock {
+            self.open_one(vsock.id.as_ref(), |id| open_vsock(id, vsock))?;
+        }
         if let Some(balloon) = &config.balloon {
             self.open_one(balloon.id.as_ref(), |id| {
                 let ram = Arc::new(BalloonRam::default());
@@ -221,4 +253,11 @@ impl HostDevices {
         }
         Ok(())
     }
+}
+
+fn open_vsock(id: &str, vsock: &VsockConfig) -> Result<Kind, OpenDeviceError> {
+    let failed = |source| OpenDeviceError::Vsock { id: id.to_owned(), source };
+    // A number that is too large for one is none that the device takes.
+    let cid = u32::try_from(vsock.cid).unwrap_or(u32::MAX);
+    Ok(Kind::Vsock(Arc::new(Vsock::bind(id, cid, &vsock.socket).map_err(failed)?)))
 }

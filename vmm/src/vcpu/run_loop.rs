@@ -133,7 +133,8 @@ impl RunLoop {
 
     fn pause(&mut self, epoch: u32) -> Result<(), End> {
         self.complete()?;
-        let parked = sched::as_batch(|| self.member.park(epoch));
+        // Batch only once it has answered: the change of class may cost the thread its processor.
+        let parked = self.member.park_within(epoch, |stay| sched::as_batch(stay));
         if parked == Parked::Resumed {
             // Tells the guest's watchdogs that time stood still (KVM_KVMCLOCK_CTRL). Fails where the
             // guest uses no kvmclock; then there is nobody to tell.

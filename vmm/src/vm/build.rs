@@ -140,7 +140,8 @@ impl Builder<'_> {
             power: Arc::new(PowerRequests::new(ticket, Arc::clone(self.inbox))),
             devices: arc_swap::ArcSwap::default(),
         });
-        let legacy = devices::attach(&vm, &machine, self.consoles)?;
+        let options = devices::Options { pvpanic: self.config.pvpanic };
+        let legacy = devices::attach(&vm, &machine, self.consoles, options)?;
         let windows = layout::pci_windows(machine.ram.size(), address_bits);
         let platform = Platform {
             topology: &topology,

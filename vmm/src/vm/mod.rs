@@ -45,7 +45,7 @@ pub use throttle::throttle;
 const PAUSE_DEADLINE: Deadline = Deadline::After(Duration::from_secs(30));
 
 /// Devices that are there from the build on, by their names in `vm.counters`.
-const FIXED: [&str; 3] = ["com1", "com2", "pvpanic"];
+const FIXED: [&str; 2] = ["com1", "pvpanic"];
 
 /// A virtual machine with its vCPU threads, running or held.
 pub struct Vm {

@@ -7,7 +7,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::until;
+
 /// The threads of the only VM in this process, and of its throttle.
+#[derive(Debug)]
 pub struct Threads {
     vcpus: Vec<PathBuf>,
     throttle: Vec<PathBuf>,
@@ -38,10 +41,14 @@ pub struct Held {
 }
 
 impl Threads {
-    pub fn of_the_vm() -> Self {
-        let named = |start: &str| {
+    /// Waits until there is one thread for each vCPU and one for the throttle: a thread has its name, by which it
+    /// is found, only once it has run, and one that was joined may still be there for a moment. What is not found
+    /// would seem not to have waited.
+    pub fn of_the_vm(vcpus: usize) -> Self {
+        let named = |start: &str| -> Vec<PathBuf> {
             let tasks = fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
             let number = |task: &PathBuf| {
+                // It may have ended since it was listed.
                 let name = fs::read_to_string(task.join("comm")).ok()?;
                 Some(name.strip_prefix(start)?.trim_end().parse().unwrap_or(0_u32))
             };
@@ -50,7 +57,11 @@ impl Threads {
             tasks.sort_unstable();
             tasks.into_iter().map(|(_, task)| task).collect()
         };
-        Self { vcpus: named("vcpu"), throttle: named("throttle") }
+        let found = || Self { vcpus: named("vcpu"), throttle: named("throttle") };
+        let complete = |them: &Self| (them.vcpus.len(), them.throttle.len()) == (vcpus, 1);
+        let state = || format!("{:?}", found());
+        until("the threads of the VM and its throttle", || complete(&found()), state);
+        found()
     }
 
     /// To be called while the VM is paused; then `resume` is. Nothing where the kernel does not count

@@ -8,8 +8,8 @@ use crate::image::guest::Guest;
 use crate::image::tree::{self, Tree};
 use crate::packages::Packages;
 
-/// Kernel modules: KVM on AMD, the disk and the ports that results come back on.
-const MODULES: [&str; 4] = ["kvm-amd", "virtio_pci", "virtio_blk", "virtio_console"];
+/// Kernel modules: KVM on AMD, taps, the disk and the ports that results come back on.
+const MODULES: [&str; 5] = ["kvm-amd", "tun", "virtio_pci", "virtio_blk", "virtio_console"];
 
 /// All that goes in.
 pub struct Contents<'a> {

@@ -5,7 +5,7 @@
 #   sp.run=poweroff   powers off at once
 #   sp.run=reboot     reboots at once
 #   sp.run=commands   reads such words from the console, one a line
-# and what the terminal is: sp.rows=, sp.columns=, sp.term=.
+# and what the terminal is: sp.rows=, sp.columns=, sp.term=. With sp.drivers it loads those of virtio devices first.
 # Lines that start with SP are for the tests to read.
 
 /bin/busybox mount -t proc proc /proc
@@ -37,10 +37,147 @@ check() {
         taskset -c "$number" sleep 0.1 && echo "SP woke=$number"
     done
     lscpu | sed 's/^/SP lscpu /'
-    # Levels 0 to 4 are emergency to warning; -r keeps the `<level>` in front.
+    complaints
+    echo "SP-CHECK-DONE"
+}
+
+# Levels 0 to 4 are emergency to warning; -r keeps the `<level>` in front.
+complaints() {
     dmesg -r | grep -E '^<[0-4]>|rcu.*(stall|detected)|soft lockup|hard LOCKUP|hung task|BUG:|WARNING:|Call Trace' |
         sed 's/^/SP dmesg /'
-    echo "SP-CHECK-DONE"
+    return 0
+}
+
+load_drivers() {
+    while read -r module; do
+        insmod "$module" || echo "SP cannot load $module"
+    done </etc/modules
+}
+
+# Waits until `$@` succeeds; the test's patience is the limit.
+until_true() { until "$@" 2>/dev/null; do usleep 20000; done; }
+
+# The functions on the bus, each with its driver, and the virtio devices behind them.
+pci() {
+    for function in /sys/bus/pci/devices/*; do
+        driver=$(readlink "$function/driver") || driver=none
+        echo "SP pci ${function##*/} $(cat "$function/vendor"):$(cat "$function/device") ${driver##*/}"
+    done
+    for device in /sys/bus/virtio/devices/*; do
+        function=$(readlink -f "$device/..")
+        driver=$(readlink "$device/driver") || driver=none
+        echo "SP virtio ${function##*/} ${driver##*/}"
+    done
+    echo "SP vectors=$(grep -c PCI-MSI /proc/interrupts)"
+}
+
+disk_at() { test -e "/sys/bus/pci/devices/$1"/virtio*/block/vd?; }
+
+# A disk by the place of its function on the bus, as a file system at /mnt/ID.
+mount_disk() { # ID BDF
+    until_true disk_at "$2"
+    disk=$(basename "/sys/bus/pci/devices/$2"/virtio*/block/*)
+    until_true test -b "/dev/$disk"
+    mkdir -p "/mnt/$1"
+    mount -t ext4 "/dev/$disk" "/mnt/$1" && echo "SP disk=$disk"
+}
+
+# Files of random bytes, with their checksums; every second one is overwritten and every third goes away again.
+fill_disk() { # ID FILES KIB
+    n=0
+    while [ "$n" -lt "$2" ]; do
+        n=$((n + 1))
+        dd if=/dev/urandom of="/mnt/$1/f$n" bs=1k count="$3" conv=fsync 2>/dev/null || return
+        [ $((n % 2)) = 0 ] || continue
+        dd if=/dev/urandom of="/mnt/$1/f$n" bs=512 seek=3 count=9 conv=notrunc,fsync 2>/dev/null || return
+    done
+    rm -f "/mnt/$1"/f3 "/mnt/$1"/f6
+    sync
+    (cd "/mnt/$1" && sha256sum f*) >"/tmp/$1.sums" || return
+    sed 's/^/SP sum /' "/tmp/$1.sums"
+}
+
+# The same files, from the disk and not from the page cache.
+reread_disk() { # ID
+    sync
+    echo 3 >/proc/sys/vm/drop_caches
+    (cd "/mnt/$1" && sha256sum -c "/tmp/$1.sums") >/dev/null
+}
+
+# What is on it, for a guest that has not written it.
+sums_of_disk() { # ID
+    (cd "/mnt/$1" && sha256sum f*) | sed 's/^/SP sum /'
+}
+
+# Reads the disk round and round, past the page cache, in the background, until it goes away.
+read_on() { # ID BDF
+    disk=$(basename "/sys/bus/pci/devices/$2"/virtio*/block/*)
+    (
+        n=0
+        while dd if="/dev/$disk" of=/dev/null bs=64k iflag=direct 2>/dev/null; do n=$((n + 1)); echo "$n" >"/tmp/$1.rounds"; done
+        echo gone >"/tmp/$1.reader"
+    ) &
+    until_true test -s "/tmp/$1.rounds"
+}
+read_ended() { # ID
+    until_true test -s "/tmp/$1.reader"
+    rm -f "/tmp/$1.rounds" "/tmp/$1.reader"
+}
+
+trim_disk() { fstrim "/mnt/$1"; }
+umount_disk() { umount "/mnt/$1"; }
+
+# The network card, with an address.
+net_up() { # ADDRESS/BITS
+    until_true ip link show eth0
+    ip link set lo up && ip addr add "$1" dev eth0 && ip link set eth0 up
+    until_true grep -q 1 /sys/class/net/eth0/carrier
+}
+
+net_ping() { ping -c 3 -W 30 "$1" | sed -n 's/^\([0-9]*\) packets transmitted, \([0-9]*\) packets received.*/SP ping=\1 \2/p'; }
+net_fetch() { echo "SP sum $(wget -q -O - "$1" | sha256sum)"; }
+
+# Makes a file and hands it out over HTTP.
+net_serve() { # KIB
+    mkdir -p /tmp/www
+    dd if=/dev/urandom of=/tmp/www/data bs=1k count="$1" 2>/dev/null && httpd -p 80 -h /tmp/www &&
+        echo "SP sum $(sha256sum </tmp/www/data)"
+}
+
+entropy() { # KIB
+    until_true grep -q virtio /sys/class/misc/hw_random/rng_current
+    echo "SP rng=$(cat /sys/class/misc/hw_random/rng_current)"
+    echo "SP sum $(dd if=/dev/hwrng bs=1k count="$1" iflag=fullblock 2>/dev/null | sha256sum)"
+    echo "SP sum $(dd if=/dev/hwrng bs=1k count="$1" iflag=fullblock 2>/dev/null | sha256sum)"
+}
+
+# Waits until MemTotal has fallen (-lt) or risen (-gt) to what is said.
+memory_total() { # -lt|-gt KIB
+    until_true sh -c "[ \$(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo) $1 $2 ]"
+    grep -E '^Mem(Total|Free)' /proc/meminfo | sed 's/^/SP /'
+}
+
+# Waits until a function has left the bus.
+gone() { # BDF
+    until_true test ! -e "/sys/bus/pci/devices/$1"
+}
+
+# Says back what is typed on hvc0.
+answer_on_hvc0() {
+    until_true test -c /dev/hvc0
+    stty -echo </dev/hvc0
+    (while read -r line; do echo "hvc0 got $line"; done) </dev/hvc0 >/dev/hvc0 &
+}
+
+# Gives back what it is sent on this port.
+vsock_echo() { # PORT
+    socat -t 60 "VSOCK-LISTEN:$1,fork" EXEC:cat &
+}
+
+# Sends bytes to the host.
+vsock_send() { # PORT KIB
+    dd if=/dev/urandom of=/tmp/vsock bs=1k count="$2" 2>/dev/null
+    socat -u FILE:/tmp/vsock "VSOCK-CONNECT:2:$1" && echo "SP sum $(sha256sum </tmp/vsock)"
 }
 
 # Powers off from the outside in: nothing here needs a clean shutdown.
@@ -51,6 +188,10 @@ run() {
             n=0
             while [ "$n" -lt "${2:-10}" ]; do sleep 0.1; n=$((n + 1)); echo "SP tick=$n"; done
             echo "SP-TICKS-DONE" ;;
+        pci | mount_disk | fill_disk | reread_disk | sums_of_disk | read_on | read_ended | trim_disk | umount_disk | \
+            net_up | net_ping | net_fetch | net_serve | entropy | memory_total | gone | answer_on_hvc0 | vsock_echo | vsock_send | complaints)
+            "$@"
+            echo "SP-DONE $?" ;;
         date) echo "SP date=$(date +%s) uptime=$(uptime_now)"; echo "SP-DATE-DONE" ;;
         poweroff) poweroff -f ;;
         reboot) reboot -f ;;
@@ -70,6 +211,7 @@ for word in $(cat /proc/cmdline); do
         sp.rows=*) rows=${word#sp.rows=} ;;
         sp.columns=*) columns=${word#sp.columns=} ;;
         sp.term=*) TERM=${word#sp.term=} ;;
+        sp.drivers) load_drivers ;;
     esac
 done
 

@@ -12,6 +12,17 @@ use crate::packages::Packages;
 /// The guest's first program.
 const INIT: &str = include_str!("guest-init.sh");
 
+/// Drivers of the VM's devices, which this kernel has as modules. They are loaded when a test asks for them.
+const MODULES: [&str; 7] = [
+    "virtio_pci",
+    "virtio_blk",
+    "virtio_net",
+    "virtio_rng",
+    "virtio_balloon",
+    "virtio_console",
+    "vmw_vsock_virtio_transport",
+];
+
 /// The files of a guest.
 #[derive(Clone)]
 pub struct Guest {
@@ -39,6 +50,8 @@ impl Guest {
         }
         let mut root = tree::Tree::new(&packages.busybox, INIT)?;
         root.host_file(&tree::lscpu()?, "usr/bin/lscpu")?;
+        root.program(&packages.socat, "usr/bin/socat")?;
+        root.modules(&packages.guest_kernel.modules, &MODULES)?;
         write(&guest.initramfs(), &root.finish())?;
         Ok(guest)
     }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use super::cpio::{Archive, Kind};
 use super::modules;
+use crate::packages::Program;
 use crate::tool;
 
 /// A file system that grows; every path is added once, with its parents.
@@ -76,9 +77,18 @@ impl Tree {
             std::fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
         let kind = if meta.permissions().mode() & 0o111 == 0 { Kind::Data } else { Kind::Program };
         if kind == Kind::Program && bytes.starts_with(b"\x7fELF") {
-            self.libraries(from)?;
+            self.libraries(from, None)?;
         }
         self.file(to, kind, &bytes);
+        Ok(())
+    }
+
+    /// Adds a program with its libraries, of which some lie in a package and not where a loader looks.
+    pub fn program(&mut self, program: &Program, to: &str) -> Result<()> {
+        self.libraries(&program.file, Some(&program.libraries))?;
+        let bytes = std::fs::read(&program.file)
+            .with_context(|| format!("cannot read {}", program.file.display()))?;
+        self.file(to, Kind::Program, &bytes);
         Ok(())
     }
 
@@ -107,13 +117,15 @@ impl Tree {
         }
     }
 
-    /// Adds what the dynamic loader would load for `program`, at the same paths.
-    fn libraries(&mut self, program: &Path) -> Result<()> {
-        let out = Command::new("ldd")
-            .arg(program)
-            .env("LC_ALL", "C")
-            .output()
-            .context("cannot start `ldd`")?;
+    /// Adds what the dynamic loader would load for `program`, at the same paths; what it finds in `package`, where the
+    /// loader looks first.
+    fn libraries(&mut self, program: &Path, package: Option<&Path>) -> Result<()> {
+        let mut ldd = Command::new("ldd");
+        ldd.arg(program).env("LC_ALL", "C");
+        if let Some(package) = package {
+            ldd.env("LD_LIBRARY_PATH", package);
+        }
+        let out = ldd.output().context("cannot start `ldd`")?;
         if !out.status.success() {
             // A static program; ldd says so by failing.
             return Ok(());
@@ -126,7 +138,14 @@ impl Tree {
             let path = line.split_whitespace().find(|word| word.starts_with('/'));
             if let Some(path) = path.filter(|path| !self.seen.contains(path.trim_matches('/'))) {
                 let bytes = std::fs::read(path).with_context(|| format!("cannot read {path}"))?;
-                self.file(path, Kind::Program, &bytes);
+                let name = package.and_then(|package| Path::new(path).strip_prefix(package).ok());
+                match name {
+                    Some(name) => {
+                        let to = format!("usr/lib/x86_64-linux-gnu/{}", name.display());
+                        self.file(&to, Kind::Program, &bytes);
+                    }
+                    None => self.file(path, Kind::Program, &bytes),
+                }
             }
         }
         Ok(())

@@ -1,6 +1,10 @@
 //! The guest's own power-off and reboot.
 use anyhow::{Result, ensure};
 
+use super::disks::{fill, mount, sums};
+use super::guest;
+use super::images::{self, Images};
+use super::storm::Storm;
 use super::vm::{Vm, text};
 use super::{Bed, autopsy};
 
@@ -30,6 +34,36 @@ pub fn reboot(bed: &Bed) -> Result<String> {
     let status = vm.wait()?;
     ensure!(status.success(), "after `stillpoint stop` the VMM ended with {status}");
     Ok(format!("{BOOTS} boots"))
+}
+
+/// A guest that reboots finds its devices again, and its data.
+pub fn reboot_keeps_the_devices(bed: &Bed) -> Result<String> {
+    let images = Images::new("reboot")?;
+    let image = images.raw("disk", 64)?;
+    let disk = format!("path={},id=disk", text(&image)?);
+    let devices = ["--disk", &disk, "--rng", "src=/dev/urandom"];
+    let mut vm = guest::start(bed, "reboot-devices", &devices)?;
+    let storm = Storm::start(&vm)?;
+    mount(&mut vm, "disk")?;
+    let written = fill(&mut vm, "disk")?;
+    vm.run("umount_disk disk")?;
+    let place = vm.place("disk")?;
+    let mut cycles = storm.end()?;
+
+    let from = vm.serial.len();
+    vm.send("reboot")?;
+    vm.wait_for("SP-READY", from)?;
+    let storm = Storm::start(&vm)?;
+    ensure!(vm.place("disk")? == place, "the disk was at {place}, and is at {}", vm.place("disk")?);
+    mount(&mut vm, "disk")?;
+    let read = sums(&vm.run("sums_of_disk disk")?);
+    ensure!(read == written, "after the reboot the guest reads {read:?}, not {written:?}");
+    vm.run("umount_disk disk")?;
+    vm.run("entropy 1")?;
+    cycles += storm.end()?;
+    guest::finish(vm, &["disk", "__rng"])?;
+    images::check_raw(&images, &image, &written)?;
+    Ok(format!("{cycles} cycles of pause and resume"))
 }
 
 fn start(bed: &Bed, what: &str, serial: &str) -> Result<Vm> {

@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 use super::http::Api;
 use super::{Bed, autopsy};
@@ -18,7 +19,7 @@ use crate::progress::tail;
 use crate::tool;
 
 /// After how long a wait is reported as a hang. An emulated boot takes seconds, on a busy machine a minute.
-const PATIENCE: Duration = Duration::from_mins(5);
+pub(super) const PATIENCE: Duration = Duration::from_mins(5);
 
 /// A line of the serial console.
 #[derive(Clone, Debug)]
@@ -48,6 +49,17 @@ pub struct Vm {
 impl Vm {
     /// Starts `stillpoint run` with the serial console on a pipe and these options besides.
     pub fn start(bed: &Bed, name: &str, options: &[&str]) -> Result<Self> {
+        Self::start_as(Command::new(&bed.stillpoint), bed, name, options)
+    }
+
+    /// The same in a network namespace of its own, which ends with it.
+    pub fn start_in_namespace(bed: &Bed, name: &str, options: &[&str]) -> Result<Self> {
+        let mut command = Command::new("unshare");
+        command.arg("-n").arg(&bed.stillpoint);
+        Self::start_as(command, bed, name, options)
+    }
+
+    fn start_as(mut command: Command, bed: &Bed, name: &str, options: &[&str]) -> Result<Self> {
         let runtime =
             std::env::temp_dir().join(format!("stillpoint-test-{}-{name}", std::process::id()));
         std::fs::DirBuilder::new()
@@ -55,7 +67,6 @@ impl Vm {
             .create(&runtime)
             .with_context(|| format!("cannot make {}", runtime.display()))?;
         let errors = bed.logs.join(format!("{name}.stderr"));
-        let mut command = Command::new(&bed.stillpoint);
         command.args(["run", "--name", name]).args(options).env("XDG_RUNTIME_DIR", &runtime);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(&errors)?);
         let started = Instant::now();
@@ -137,8 +148,46 @@ impl Vm {
 
     /// Runs `stillpoint VERB NAME`, as a user would.
     pub fn command(&self, verb: &str) -> Result<String> {
+        self.command_with(verb, &[])
+    }
+
+    /// Runs `stillpoint VERB NAME WORDS…`.
+    pub fn command_with(&self, verb: &str, words: &[&str]) -> Result<String> {
         let mut command = Command::new(&self.stillpoint);
-        tool::output(command.args([verb, &self.name]).env("XDG_RUNTIME_DIR", &self.runtime))
+        command.args([verb, &self.name]).args(words);
+        tool::output(command.env("XDG_RUNTIME_DIR", &self.runtime))
+    }
+
+    /// Has the guest run one of its own commands, which must succeed; the lines `SP …` that it says.
+    pub fn run(&mut self, command: &str) -> Result<Vec<String>> {
+        let lines = self.ask(command, "SP-DONE ")?;
+        let status = lines.iter().find_map(|line| line.text.strip_prefix("SP-DONE "));
+        let said = lines.iter().filter_map(|line| Some(line.text.strip_prefix("SP ")?.to_owned()));
+        let said: Vec<_> = said.collect();
+        if status != Some("0") {
+            let last: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
+            bail!("`{command}` ended with {status:?} in the guest:\n{}", last.join("\n"));
+        }
+        Ok(said)
+    }
+
+    /// What `vm.info` answers.
+    pub fn info(&self) -> Result<Value> {
+        Ok(serde_json::from_str(&self.api()?.get("vm.info")?)?)
+    }
+
+    /// The counter `name` of the device `id`.
+    pub fn counter(&self, id: &str, name: &str) -> Result<u64> {
+        let counters: Value = serde_json::from_str(&self.api()?.get("vm.counters")?)?;
+        let counter = counters.get(id).and_then(|device| device.get(name)).and_then(Value::as_u64);
+        counter.with_context(|| format!("vm.counters has no {name} of {id}"))
+    }
+
+    /// Where the guest finds the device `id`.
+    pub fn place(&self, id: &str) -> Result<String> {
+        let info = self.info()?;
+        let place = info["device_tree"][id]["pci_bdf"].as_str();
+        Ok(place.with_context(|| format!("vm.info has no place of {id}"))?.to_owned())
     }
 
     /// A connection to the API's socket.

@@ -5,8 +5,8 @@
 //! ```
 //! cargo-mutants makes the mutants and runs the tests, in a copy of the sources. Each layer gets only
 //! what the quicker ones before it let live. What survives all of them has to be in the committed list,
-//! with a reason, and what is in the list has to survive: the command fails otherwise. A listed mutant is
-//! excused from the loom layer, which takes minutes for each, unless that is asked for.
+//! with a reason, and what is in the list has to survive: the command fails otherwise. A listed mutant that survives
+//! the first layer is excused from the slower ones, of which the last takes minutes for each, unless that is asked for.
 mod layer;
 mod list;
 mod outcome;
@@ -31,8 +31,17 @@ pub struct Options {
     pub jobs: usize,
     /// Only mutants whose names match this regular expression.
     pub only: Option<String>,
-    /// Puts listed mutants through the loom layer, too.
+    /// Only one part of them: `K/N`, with K from 0.
+    pub shard: Option<String>,
+    /// Puts listed mutants through the slow layers, too.
     pub all: bool,
+}
+
+impl Options {
+    /// Not all mutants are tested.
+    fn is_partial(&self) -> bool {
+        self.only.is_some() || self.shard.is_some()
+    }
 }
 
 /// Tests every mutant; the result says whether the survivors are those in the list.
@@ -46,7 +55,7 @@ pub fn run(options: &Options) -> Result<bool> {
     for layer in &LAYERS {
         if layer.excuses_listed && !options.all {
             let (listed, others) = list.split(survivors.unwrap_or_default());
-            excused = listed;
+            excused.extend(listed);
             survivors = Some(others);
         }
         if survivors.as_ref().is_some_and(Vec::is_empty) {
@@ -75,7 +84,7 @@ pub fn run(options: &Options) -> Result<bool> {
     }
     let mut survivors = survivors.unwrap_or_default();
     survivors.extend(excused);
-    let complaints = list.complaints(&survivors, &tested, options.only.is_some());
+    let complaints = list.complaints(&survivors, &tested, options.is_partial());
     print!("{table}");
     println!("{}", list.summary(&survivors));
     for complaint in &complaints {

@@ -1,7 +1,8 @@
 //! The suite of Linux guests: on this machine's KVM if that can run Linux, else in the nested host.
+use std::ffi::OsString;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -18,8 +19,8 @@ use crate::{build, linux_tests, paths};
 /// Where the logs of single tests go, below the target directory.
 const LOGS: &str = "linux-tests";
 
-/// Runs them.
-pub fn linux() -> Result<Outcome> {
+/// Runs those whose names contain `only`, all without it.
+pub fn linux(only: Option<&str>) -> Result<Outcome> {
     let hardware = kvm::detect() == Kvm::Hardware;
     let packages = match Packages::fetch() {
         Ok(packages) => packages,
@@ -28,7 +29,7 @@ pub fn linux() -> Result<Outcome> {
     if !hardware && let Err(error) = packages::ensure_qemu() {
         return Ok(left_out(&error));
     }
-    if hardware { directly(&packages) } else { nested(&packages) }
+    if hardware { directly(&packages, only) } else { nested(&packages, only) }
 }
 
 fn left_out(error: &anyhow::Error) -> Outcome {
@@ -50,11 +51,13 @@ fn own_program() -> Result<PathBuf> {
     Ok(copy)
 }
 
-fn directly(packages: &Packages) -> Result<Outcome> {
+fn directly(packages: &Packages, only: Option<&str>) -> Result<Outcome> {
     let guest = Guest::build(&paths::target().join("linux-guest"), packages)?;
     let mut command = Command::new(own_program()?);
     command.arg("linux-tests").arg("--stillpoint").arg(build::stillpoint()?);
     command.arg("--guest").arg(guest.dir()).arg("--logs").arg(paths::target().join(LOGS));
+    command.args(only.into_iter().flat_map(|only| ["--only", only]));
+    command.env("PATH", with_tools(packages)?);
     let ran = log::run("linux", &mut command)?;
     Ok(Outcome {
         tally: tap::tally(&ran.text),
@@ -64,15 +67,28 @@ fn directly(packages: &Packages) -> Result<Outcome> {
     })
 }
 
-fn nested(packages: &Packages) -> Result<Outcome> {
+/// The search path with the tools behind what is on it already.
+fn with_tools(packages: &Packages) -> Result<OsString> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let tools = packages.image_tools.iter().chain([&packages.busybox]);
+    let tools = tools.filter_map(|tool| tool.parent().map(Path::to_owned));
+    Ok(std::env::join_paths(std::env::split_paths(&path).chain(tools))?)
+}
+
+fn nested(packages: &Packages, only: Option<&str>) -> Result<Outcome> {
     let guest = Guest::build(&paths::target().join("linux-guest"), packages)?;
     let own = own_program()?;
     let logs = paths::target().join(LOGS);
+    let mut files = vec![
+        (own, "usr/local/bin/xtask".to_owned()),
+        (guest.vmlinux(), "guest/vmlinux".to_owned()),
+    ];
+    for tool in &packages.image_tools {
+        let name = tool.file_name().unwrap_or_default().to_string_lossy();
+        files.push((tool.clone(), format!("usr/local/bin/{name}")));
+    }
     let options = host::Options {
-        files: vec![
-            (own, "usr/local/bin/xtask".to_owned()),
-            (guest.vmlinux(), "guest/vmlinux".to_owned()),
-        ],
+        files,
         out: Some(logs.clone()),
         // With several, each other's interrupts are among what QEMU's emulation can lose (see `host::qemu`), and
         // guests fall over. What needs processors that really run at once is tested without Linux.
@@ -90,11 +106,13 @@ fn nested(packages: &Packages) -> Result<Outcome> {
         "--logs",
         "/out",
     ];
+    let mut words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+    words.extend(only.into_iter().flat_map(|only| ["--only".to_owned(), only.to_owned()]));
     let mut text = Vec::new();
     let mut each = |output: Output<'_>| match output {
         Output::Out(bytes) | Output::Err(bytes) => text.extend_from_slice(bytes),
     };
-    let result = host::run(&options, &words.map(str::to_owned), Streams::Piped(&mut each));
+    let result = host::run(&options, &words, Streams::Piped(&mut each));
     let mut text = String::from_utf8_lossy(&text).into_owned();
     let mut tally = tap::tally(&text);
     if let Err(error) = result {

@@ -122,7 +122,7 @@ fn a_live_socket_with_a_full_queue_is_not_stolen() {
     let mut waiting = Vec::new();
     // Nobody accepts; at some point a connection would have to wait.
     loop {
-        match super::super::socket::probe(&place.path) {
+        match super::super::socket::connect_now(&place.path) {
             Ok(client) => waiting.push(client),
             Err(error) => {
                 assert_eq!(error, rustix::io::Errno::AGAIN);

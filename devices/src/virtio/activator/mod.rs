@@ -22,6 +22,8 @@
 
 mod round;
 mod seats;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,7 +33,7 @@ use vcpu_state::sync::FutexWord;
 use vcpu_state::{Attendant, Group, WorkItem};
 
 use super::registers::Registers;
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use round::Served;
 use seats::Seats;
 
@@ -53,6 +55,8 @@ struct Shared {
     /// Advanced by every request, arrival, and the stop.
     bell: Arc<FutexWord>,
     arrivals: SegQueue<Served>,
+    /// How many have arrived. It orders an arrival with who takes it, as the queue does, and a model checker sees it.
+    arrived: AtomicU64,
     stop: AtomicBool,
     /// 1 when the thread has ended and every worker has.
     ended: FutexWord,
@@ -74,6 +78,7 @@ impl Activator {
         let shared = Arc::new(Shared {
             bell: Arc::new(FutexWord::new(0)),
             arrivals: SegQueue::new(),
+            arrived: AtomicU64::new(0),
             stop: AtomicBool::new(false),
             ended: FutexWord::new(0),
         });
@@ -92,8 +97,7 @@ impl Activator {
     /// Makes the thread end: every worker of every device ends, and whoever waits for a ticket is told that it
     /// failed. The caller joins the thread.
     pub fn stop(&self) {
-        // Release: pairs with the acquire in `run`.
-        self.shared.stop.store(true, Ordering::Release);
+        self.shared.close();
         self.shared.bell.advance();
     }
 
@@ -119,22 +123,49 @@ impl Activator {
     /// Serves a device from now on, until it is removed.
     pub(super) fn serve(&self, registers: &Arc<Registers>, attendant: Attendant) {
         self.shared.arrivals.push(Served::new(Arc::clone(registers), attendant));
+        // Release: pairs with the acquire in `take`.
+        self.shared.arrived.fetch_add(1, Ordering::AcqRel);
         self.shared.bell.advance();
+        // A read-modify-write: either it sees the stop, or the thread, which sees the stop, sees the arrival.
+        if self.shared.stop.fetch_or(false, Ordering::AcqRel) {
+            self.shared.turn_away();
+        }
+    }
+}
+
+impl Shared {
+    /// From now on nobody is served.
+    fn close(&self) {
+        // AcqRel: pairs with the load in `run` and the read-modify-write in `serve`.
+        self.stop.swap(true, Ordering::AcqRel);
+    }
+
+    /// Those who have arrived since the last call.
+    fn take(&self, served: &mut Vec<Served>) {
+        // Acquire: pairs with the release in `serve`. Each of these has been pushed before it was counted.
+        for _ in 0..self.arrived.swap(0, Ordering::AcqRel) {
+            served.extend(self.arrivals.pop());
+        }
+    }
+
+    /// Drops those who came too late, which fails their tickets.
+    fn turn_away(&self) {
+        while self.arrivals.pop().is_some() {}
     }
 }
 
 impl ActivatorThread {
     /// Serves, until [`Activator::stop`]. For a thread of its own, which may block.
+    ///
+    /// On every way out, a panic included, workers end and tickets fail: by its drop.
     pub fn run(mut self) {
         loop {
             // The generation first, then what it tells of: a ring in between moves the generation.
             let seen = self.shared.bell.load();
-            while let Some(device) = self.shared.arrivals.pop() {
-                self.served.push(device);
-            }
-            // Acquire: pairs with the release in `stop`.
+            self.shared.take(&mut self.served);
+            // Acquire: pairs with the release in `close`.
             if self.shared.stop.load(Ordering::Acquire) {
-                break;
+                return;
             }
             let mut worked = false;
             for device in &mut self.served {
@@ -145,12 +176,17 @@ impl ActivatorThread {
                 self.shared.bell.wait(seen, None);
             }
         }
+    }
+}
+
+impl Drop for ActivatorThread {
+    fn drop(&mut self) {
+        self.shared.close();
+        self.shared.turn_away();
         for device in &mut self.served {
             device.end_workers(&mut self.seats);
         }
-        let shared = Arc::clone(&self.shared);
-        // With the devices: who waits for the thread's end finds nothing left of them.
-        drop(self);
-        shared.ended.advance();
+        // What is left of the devices goes with the thread's last instructions, which its joiner waits for.
+        self.shared.ended.advance();
     }
 }

@@ -16,8 +16,13 @@ use crate::virtio::{Chain, Listening, Progress, Virtqueue, Wakeup, Worker, Worke
 
 /// Page numbers that are looked at together: as many as Linux puts into a request.
 const PIECE: usize = 256;
-/// Bytes of a page number.
+/// Bytes of a page number, and of a piece.
 const NUMBER: u32 = 4;
+const PIECE_BYTES: u32 = 1024;
+const _: () = assert!(PIECE * NUMBER as usize == PIECE_BYTES as usize);
+/// [`PAGE_SIZE`], as a size in memory.
+const PAGE_BYTES: usize = 4096;
+const _: () = assert!(PAGE_BYTES as u64 == PAGE_SIZE);
 /// Pieces and requests that a call works off for each queue.
 const BATCH: usize = 16;
 
@@ -116,14 +121,14 @@ impl Desk<'_> {
     /// Gives the pages of a piece of an inflate request back; where the next piece begins.
     fn inflate(&self, lane: &Lane, at: u32) -> Result<Option<u32>, WorkerError> {
         let memory = lane.queue.memory();
-        let mut bytes = [0; PIECE * NUMBER as usize];
+        let mut bytes = [0; PIECE_BYTES as usize];
         let read = lane.chain.read(memory, at, &mut bytes)?;
         let mut numbers = [0; PIECE];
         let mut count = 0;
         let (whole_numbers, rest) = bytes[..read].as_chunks();
         for number in whole_numbers.iter().map(|number| u32::from_le_bytes(*number)) {
             let gpa = GuestAddress(u64::from(number) * PAGE_SIZE);
-            if memory.check_range(gpa, PAGE_SIZE as usize, Permissions::Write) {
+            if memory.check_range(gpa, PAGE_BYTES, Permissions::Write) {
                 numbers[count] = number;
                 count += 1;
             } else {
@@ -136,7 +141,7 @@ impl Desk<'_> {
         runs(&mut numbers[..count], |gpa, len| {
             self.discard(gpa, len, &self.counters.inflated);
         });
-        Ok((read == bytes.len()).then(|| at.saturating_add(PIECE as u32 * NUMBER)))
+        Ok((read == bytes.len()).then(|| at.saturating_add(PIECE_BYTES)))
     }
 
     /// Gives the pages of one range of a report back; which range is the next.

@@ -101,14 +101,8 @@ impl BlockDevice {
 
     /// The size of the disk in bytes: whole sectors.
     #[must_use]
-    pub fn len(&self) -> u64 {
+    pub fn size(&self) -> u64 {
         self.shared.capacity() * u64::from(SECTOR)
-    }
-
-    /// Whether the disk has no sector: never.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Resizes the image and the disk. The caller announces the change of the configuration. It may block; no vCPU may call
@@ -125,7 +119,7 @@ impl BlockDevice {
         if self.options.access == Access::ReadOnly {
             return Err(fail(std::io::Error::other("the disk is read-only")));
         }
-        let old_len = self.len();
+        let old_len = self.size();
         if new_len < old_len {
             // First, so that no new request goes beyond the end.
             self.shared.capacity.store(new_len / u64::from(SECTOR), Ordering::Release);

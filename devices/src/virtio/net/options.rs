@@ -23,7 +23,7 @@ pub struct NetOptions {
     /// kernel chooses a name.
     pub tap: Option<String>,
     /// Queues of a tap that somebody else has opened (with IFF_VNET_HDR), instead of a name: one for each queue pair. The interface is
-    /// left as it is.
+    /// left as it is, and may be in another network namespace.
     pub fds: Vec<OwnedFd>,
     /// The guest's address; `None`: a random one.
     pub mac: Option<MacAddress>,

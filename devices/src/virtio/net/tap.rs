@@ -29,6 +29,8 @@ const ATTACH: u16 = 0x0200;
 const DETACH: u16 = 0x0400;
 /// IFF_UP (netdevice(7)).
 const UP: u16 = 1;
+/// The MTU of Ethernet.
+const ETHERNET_MTU: u16 = 1500;
 /// ARPHRD_ETHER and AF_INET.
 const ETHERNET: u16 = 1;
 const INET: u16 = 2;
@@ -49,24 +51,33 @@ impl Tap {
     /// Makes or opens what the options ask for.
     pub(super) fn open(options: &mut NetOptions) -> Result<Self, NetError> {
         let fds = std::mem::take(&mut options.fds);
-        let (mut tap, socket) = if fds.is_empty() {
-            let tap = Self::attach(options.tap.as_deref().unwrap_or_default(), options.pairs())?;
+        let tap = if fds.is_empty() {
+            let mut tap =
+                Self::attach(options.tap.as_deref().unwrap_or_default(), options.pairs())?;
             let socket = tap.socket()?;
             tap.configure(&socket, options)?;
-            (tap, socket)
+            tap.mtu = tap.read_mtu(&socket)?;
+            tap
         } else {
-            let tap = Self::adopt(fds)?;
-            let socket = tap.socket()?;
-            (tap, socket)
+            let mut tap = Self::adopt(fds)?;
+            // Its interface may be in another network namespace, where it has no name that could be asked for.
+            let asked = || tap.read_mtu(&tap.socket()?);
+            tap.mtu = options.mtu.or_else(|| asked().ok()).unwrap_or(ETHERNET_MTU);
+            tap
         };
-        tap.mtu = tap.read_mtu(&socket)?;
+        tap.ready()
+    }
+
+    /// Makes it what a card that is not in use needs.
+    fn ready(mut self) -> Result<Self, NetError> {
+        let tap = &mut self;
         for queue in &tap.queues {
             let sized = ioctl::set_header_size(queue.as_fd(), HEADER);
             tap.configured("set the header's size", sized)?;
         }
         tap.offloads = tap.probe();
         tap.configured("turn queues off", tap.set_active(1))?;
-        Ok(tap)
+        Ok(self)
     }
 
     /// Bytes that a packet may have behind its Ethernet header.

@@ -2,21 +2,24 @@
 //!
 //! Mechanism: an activation that fails returns early and never reaches the barrier on which the vCPU waits.
 //!
-//! Invariant: the vCPU is released on every path, a panic included, because the end of a ticket is the drop of
-//! its completer.
+//! Invariant: the vCPU is released on every path, a panic included, because a round of the activator ends
+//! on each, and so does its ticket. The device says what happened, and works again after a reset.
 
 use std::sync::Arc;
 
-use vcpu_state::{Outcome, Ticket};
+use devices::virtio::lifecycle::Cause;
+use devices::virtio::testing::{Activating, Working};
+use vcpu_state::Outcome;
 
 use crate::bed::{Bed, Script};
 use crate::checker::{join, thread};
+use crate::device::{Device, handled, negotiate};
 use crate::model::{Bound, Finding, Model};
 use crate::monitor::Monitor;
 
 /// The pair.
 pub const MODEL: Model = Model::race("activate-fail", historic, Finding::Deadlock, ours)
-    .explored(Bound::Preemptions(2), Bound::Preemptions(3));
+    .explored(Bound::Preemptions(1), Bound::Preemptions(2));
 
 fn historic() {
     let activated = Arc::new(Monitor::new(false));
@@ -38,23 +41,24 @@ fn historic() {
 
 fn ours() {
     let bed = Bed::new(1);
-    let (first, fails) = Ticket::new(&bed.group);
-    let (second, panics) = Ticket::new(&bed.group);
-    let vcpu = bed.spawn(0, Script::halt().wait(first).wait(second).end());
-    let works = false;
-    let activate = move || -> Result<(), &'static str> {
-        if !works {
-            return Err("no memory for the queues");
+    let device = Device::new(&bed.group, Working::Serves, 0, 0);
+    device.device.then(Activating::Fails);
+    device.device.then(Activating::Panics);
+    let again = {
+        let registers = Arc::clone(&device.registers);
+        move || {
+            assert_eq!(registers.word().status(), 0);
+            negotiate(&registers);
+            handled(registers.write_status(15))
         }
-        fails.complete(Outcome::Done);
-        Ok(())
     };
-    assert!(activate().is_err());
-    // Unwinds as a panic does, without the message.
-    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
-        let _panics = panics;
-        std::panic::resume_unwind(Box::new("activation"));
-    }));
-    assert!(panicked.is_err());
-    assert_eq!(join(vcpu).outcomes, [Outcome::Failed; 2]);
+    let script = Script::halt()
+        .exit(device.status_handler(15))
+        .exit(device.status_handler(0))
+        .exit(again)
+        .end();
+    let vcpu = bed.spawn(0, script);
+    assert_eq!(join(vcpu).outcomes, [Outcome::Failed, Outcome::Done, Outcome::Failed]);
+    assert_eq!(device.registers.word().cause(), Some(Cause::Panic));
+    device.end();
 }

@@ -8,13 +8,14 @@
 
 use std::sync::Arc;
 
-use vcpu_state::{Outcome, Ticket};
+use devices::virtio::testing::Working;
+use vcpu_state::Outcome;
 
 use crate::bed::{Bed, Script};
-use crate::checker::{FutexWord, await_at_least, join, thread};
+use crate::checker::{join, thread};
+use crate::device::Device;
 use crate::model::{Bound, Finding, Model};
 use crate::monitor::Monitor;
-use crate::vcpu::Handled;
 
 /// The pair.
 pub const MODEL: Model = Model::race("activate-vs-migration", historic, Finding::Deadlock, ours)
@@ -59,22 +60,10 @@ fn historic() {
 
 fn ours() {
     let bed = Bed::new(1);
-    let (ticket, completer) = Ticket::new(&bed.group);
-    let posted = Arc::new(FutexWord::new(0));
-    let driver_ok = {
-        let posted = Arc::clone(&posted);
-        move || {
-            posted.advance();
-            Handled::Wait(ticket)
-        }
-    };
-    let vcpu = bed.spawn(0, Script::halt().exit(driver_ok).end());
-    let worker = {
-        let bed = bed.clone();
-        thread::spawn(move || drop(bed.pause()))
-    };
-    await_at_least(&posted, 1);
-    completer.complete(Outcome::Done);
-    join(worker);
+    let device = Device::new(&bed.group, Working::Serves, 0, 0);
+    let vcpu = bed.spawn(0, Script::halt().exit(device.status_handler(15)).end());
+    // The main thread owns the VM, and does nothing for the activation.
+    drop(bed.pause());
     assert_eq!(join(vcpu).outcomes, [Outcome::Done]);
+    device.end();
 }

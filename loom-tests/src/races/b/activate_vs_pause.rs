@@ -8,16 +8,18 @@
 
 use std::sync::Arc;
 
-use vcpu_state::{Outcome, Ticket};
+use devices::virtio::testing::Working;
+use vcpu_state::Outcome;
 
 use crate::bed::{Bed, Script};
 use crate::checker::{join, thread};
+use crate::device::Device;
 use crate::model::{Bound, Finding, Model};
 use crate::monitor::Monitor;
 
 /// The pair.
 pub const MODEL: Model = Model::race("activate-vs-pause", historic, Finding::Deadlock, ours)
-    .explored(Bound::Preemptions(2), Bound::Preemptions(4));
+    .explored(Bound::Preemptions(1), Bound::Preemptions(2));
 
 #[derive(Default)]
 #[expect(clippy::struct_excessive_bools, reason = "that protocol is made of flags")]
@@ -48,10 +50,12 @@ fn historic() {
 
 fn ours() {
     let bed = Bed::new(1);
-    let (ticket, completer) = Ticket::new(&bed.group);
-    let vcpu = bed.spawn(0, Script::halt().wait(ticket).end());
-    // The thread that is to activate pauses first, and has nothing to drain.
+    let device = Device::new(&bed.group, Working::Serves, 0, 0);
+    // The activation does not end before the pause has.
+    let gate = device.gate();
+    let vcpu = bed.spawn(0, Script::halt().exit(device.status_handler(15)).end());
     drop(bed.pause());
-    completer.complete(Outcome::Done);
+    gate.advance();
     assert_eq!(join(vcpu).outcomes, [Outcome::Done]);
+    device.end();
 }

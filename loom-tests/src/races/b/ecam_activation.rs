@@ -4,23 +4,27 @@
 //! window in the PCI configuration space drops it; the activator, who waits on the barrier for two, hangs, and
 //! a guest can make that happen.
 //!
-//! Invariant: every register path ends in the same activation, and a completer waits for nobody: one vCPU may
-//! wait for the ticket, several, or none.
+//! Invariant: every register path ends in the same activation, and the activator waits for nobody: one
+//! vCPU may wait for the ticket, several, or none.
 
 use std::sync::Arc;
 
-use vcpu_state::{Completer, Outcome, Ticket};
+use devices::bus::Written;
+use devices::pci::{BarIndex, PciFunction};
+use devices::virtio::VirtioPci;
+use devices::virtio::lifecycle::State;
+use devices::virtio::testing::{TestDevice, TestPlatform, Working};
+use vcpu_state::{Outcome, WorkItem};
 
 use crate::bed::{Bed, Script};
-use crate::checker::atomic::{AtomicBool, Ordering};
-use crate::checker::{FutexWord, await_at_least, join, thread};
+use crate::checker::{FutexWord, join, thread};
+use crate::device::{Device, handled, negotiate};
 use crate::model::{Bound, Finding, Model};
 use crate::monitor::Monitor;
-use crate::vcpu::Handled;
 
 /// The pair.
 pub const MODEL: Model = Model::race("ecam-activation", historic, Finding::Deadlock, ours)
-    .explored(Bound::Preemptions(2), Bound::Preemptions(3));
+    .explored(Bound::Preemptions(1), Bound::Preemptions(1));
 
 fn historic() {
     let at_barrier = Arc::new(Monitor::new(0));
@@ -40,45 +44,60 @@ fn historic() {
     join(vcpu);
 }
 
-/// The device's register block, and how often it was asked to activate.
-struct Registers {
-    posted: FutexWord,
-    active: AtomicBool,
-    ticket: Ticket,
+/// Where the window is: behind three capabilities of 16 bytes and one of 20.
+const WINDOW: u16 = 0x40 + 3 * 16 + 20;
+/// The status register in the common configuration.
+const STATUS: u64 = 0x14;
+
+/// A device on PCI without queues, negotiated up to DRIVER_OK.
+fn function(device: &Device) -> Arc<VirtioPci> {
+    let (work, _) = WorkItem::new(&device.vcpus, &Arc::new(FutexWord::new(0)));
+    let function = VirtioPci::new(
+        Arc::new(TestDevice::new(0, 1, Working::Serves)),
+        device.registers.memory().clone(),
+        &device.activator,
+        &TestPlatform::default(),
+        &Arc::new(work),
+    );
+    match function {
+        Ok(function) => {
+            negotiate(function.registers());
+            Arc::new(function)
+        }
+        Err(error) => panic!("no function: {error}"),
+    }
 }
 
-impl Registers {
-    fn write_status(&self) -> Handled {
-        self.posted.advance();
-        Handled::Wait(self.ticket.clone())
-    }
-
-    fn activate(&self, completer: Completer) {
-        await_at_least(&self.posted, 1);
-        // Relaxed: the ticket orders it.
-        self.active.store(true, Ordering::Relaxed);
-        completer.complete(Outcome::Done);
-    }
+/// Writes the status register through the PCI_CFG window.
+fn through_window(function: &VirtioPci, status: u8) -> Written {
+    let write = |offset, data: &[u8]| {
+        function.config().write(offset, data);
+        function.config_written(offset, data)
+    };
+    assert!(matches!(write(WINDOW + 8, &[0x14, 0, 0, 0]), Written::Done));
+    assert!(matches!(write(WINDOW + 12, &[1, 0, 0, 0]), Written::Done));
+    write(WINDOW + 16, &[status])
 }
 
 fn ours() {
     let bed = Bed::new(1);
-    let (ticket, completer) = Ticket::new(&bed.group);
-    let posted = FutexWord::new(0);
-    let registers = Arc::new(Registers { posted, active: AtomicBool::new(false), ticket });
+    let device = Device::new(&bed.group, Working::Serves, 0, 0);
+    let function = function(&device);
     let through_the_bar = {
-        let registers = Arc::clone(&registers);
-        move || registers.write_status()
+        let function = Arc::clone(&function);
+        move || handled(function.write_bar(BarIndex(0), STATUS, &[15]))
     };
     let through_the_window = {
-        let registers = Arc::clone(&registers);
+        let function = Arc::clone(&function);
         move || {
-            assert!(registers.active.load(Ordering::Relaxed), "the guest went on before the end");
-            registers.write_status()
+            let word = function.registers().word();
+            assert!(word.state() == State::Active, "the guest went on before the end");
+            handled(through_window(&function, 0))
         }
     };
     let script = Script::halt().exit(through_the_bar).exit(through_the_window).end();
     let vcpu = bed.spawn(0, script);
-    registers.activate(completer);
     assert_eq!(join(vcpu).outcomes, [Outcome::Done; 2]);
+    assert_eq!(function.registers().word().status(), 0);
+    device.end();
 }

@@ -3,20 +3,21 @@
 //! Mechanism: a shutdown does not drain activations. The vCPU that waits for one never sees the kill, and the
 //! join of its thread hangs.
 //!
-//! Invariant: kill dominates every wait. Here the completer outlives the vCPU, so only the kill can end it.
+//! Invariant: kill dominates every wait. Here the activation outlives the vCPU, so only the kill can end it.
 
 use std::sync::Arc;
 
-use vcpu_state::Ticket;
+use devices::virtio::testing::Working;
 
 use crate::bed::{Bed, Script};
 use crate::checker::{join, thread};
+use crate::device::Device;
 use crate::model::{Bound, Finding, Model};
 use crate::monitor::Monitor;
 
 /// The pair.
 pub const MODEL: Model = Model::race("shutdown-vs-activation", historic, Finding::Deadlock, ours)
-    .explored(Bound::Preemptions(3), Bound::Exhaustive);
+    .explored(Bound::Preemptions(2), Bound::Preemptions(3));
 
 #[derive(Default)]
 struct Vm {
@@ -42,9 +43,11 @@ fn historic() {
 
 fn ours() {
     let bed = Bed::new(1);
-    let (ticket, completer) = Ticket::new(&bed.group);
-    let vcpus = vec![bed.spawn(0, Script::halt().wait(ticket))];
+    let device = Device::new(&bed.group, Working::Serves, 0, 0);
+    let gate = device.gate();
+    let vcpus = vec![bed.spawn(0, Script::halt().exit(device.status_handler(15)))];
     let reports = bed.end(vcpus);
     assert_eq!(reports[0].outcomes, []);
-    drop(completer);
+    gate.advance();
+    device.end();
 }

@@ -3,21 +3,22 @@
 //! Mechanism: an unplug tells the device's worker to stop and waits until it says so. The worker died of an
 //! error long ago.
 //!
-//! Invariant: an unplug does not depend on the worker: it waits for DEAD, which a worker publishes on every way
-//! out.
+//! Invariant: an unplug does not depend on the worker: its last reset kills the worker and
+//! joins its thread, which may have ended long ago.
 
 use std::sync::Arc;
 
-use vcpu_state::{Deadline, Word};
+use devices::virtio::testing::Working;
+use vcpu_state::Outcome;
 
-use crate::bed::{Bed, Script};
 use crate::checker::{join, thread};
+use crate::device::Device;
 use crate::model::{Bound, Finding, Model};
 use crate::monitor::Monitor;
 
 /// The pair.
 pub const MODEL: Model = Model::race("dead-worker-unplug", historic, Finding::Deadlock, ours)
-    .explored(Bound::Preemptions(3), Bound::Preemptions(5));
+    .explored(Bound::Preemptions(1), Bound::Preemptions(2));
 
 #[derive(Default)]
 struct Worker {
@@ -43,10 +44,11 @@ fn historic() {
 }
 
 fn ours() {
-    let bed = Bed::new(1);
-    let worker = bed.spawn(0, Script::halt().end());
-    bed.group.kill(0);
-    assert_eq!(bed.group.wait_dead(Deadline::Never), Ok(()));
-    join(worker);
-    assert!(bed.group.words().all(|word| word.any(Word::DEAD)));
+    let mut device = Device::active(Working::Panics, 1, 1);
+    device.send(0);
+    let removal = device.registers.remove();
+    assert_eq!(device.wait(&removal), Outcome::Done);
+    assert_eq!(device.workers(), 0);
+    assert_eq!(device.registers.word().status(), 0);
+    device.end();
 }

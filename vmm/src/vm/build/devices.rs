@@ -1,4 +1,4 @@
-//! Attaching the legacy devices: serial ports, clock, keyboard controller, power registers.
+//! Attaching the legacy devices: serial port, clock, keyboard controller, power registers, panic port.
 
 use ::devices::acpi_pm::AcpiPm;
 use ::devices::bus::{AddressRange, BusDevice, Pio};
@@ -6,6 +6,7 @@ use ::devices::console::HostConsole;
 use ::devices::debug_port::DebugPort;
 use ::devices::i8042::I8042;
 use ::devices::power::PowerSink;
+use ::devices::pvpanic::PvPanic;
 use ::devices::rtc::{MemorySizes, Rtc};
 use ::devices::serial::Serial;
 use kvm_ioctls::VmFd;
@@ -19,11 +20,19 @@ use crate::memory::GuestRam;
 use crate::vm::Machine;
 use crate::vm::machine::Counted;
 
+/// Which of them a VM has is its configuration's to say.
+#[derive(Clone, Copy)]
+pub(super) struct Options {
+    /// Whether there is a port through which the guest's kernel says that it has crashed.
+    pub(super) pvpanic: bool,
+}
+
 /// Publishes every device on the port bus; those that the ACPI tables have to tell of.
 pub(super) fn attach(
     vm: &VmFd,
     machine: &Machine,
     consoles: &Consoles,
+    options: Options,
 ) -> Result<Vec<LegacyDevice>, BuildError> {
     let power: Arc<dyn PowerSink> = Arc::clone(&machine.power) as _;
     let mut counted: Vec<Counted> = Vec::new();
@@ -37,50 +46,30 @@ pub(super) fn attach(
     let debug = Arc::new(DebugPort::default());
     publish(machine, "the debug port", DebugPort::PORTS, debug)?;
 
-    for (port, host) in [(&COM1, &consoles.serial), (&COM2, &consoles.console)] {
-        if let Some(host) = host {
-            let serial = attach_serial(vm, machine, port, host)?;
-            counted.push((port.counters.to_owned(), serial));
-            present.push(port.device);
-        }
+    if let Some(host) = &consoles.serial {
+        counted.push(("com1".to_owned(), attach_serial(vm, machine, host)?));
+        present.push(LegacyDevice::Com1);
+    }
+    if options.pvpanic {
+        let port = Arc::new(PvPanic::new(Arc::clone(&machine.power) as _));
+        publish(machine, "the panic port", PvPanic::PORTS, Arc::clone(&port))?;
+        counted.push(("pvpanic".to_owned(), port));
+        present.push(LegacyDevice::PvPanic);
     }
     machine.devices.store(Arc::new(counted));
     Ok(present)
 }
 
-struct Port {
-    name: &'static str,
-    counters: &'static str,
-    ports: AddressRange<Pio>,
-    gsi: u32,
-    device: LegacyDevice,
-}
-
-const COM1: Port = Port {
-    name: "the first serial port",
-    counters: "com1",
-    ports: Serial::COM1,
-    gsi: Serial::COM1_IRQ,
-    device: LegacyDevice::Com1,
-};
-
-const COM2: Port = Port {
-    name: "the second serial port",
-    counters: "com2",
-    ports: Serial::COM2,
-    gsi: Serial::COM2_IRQ,
-    device: LegacyDevice::Com2,
-};
+const SERIAL: &str = "the serial port";
 
 fn attach_serial(
     vm: &VmFd,
     machine: &Machine,
-    port: &Port,
     host: &HostConsole,
 ) -> Result<Arc<Serial>, BuildError> {
-    let line = IrqLine::new(vm, port.name, port.gsi)?;
+    let line = IrqLine::new(vm, SERIAL, Serial::COM1_IRQ)?;
     let serial = Arc::new(Serial::new(Box::new(line), Arc::clone(host.port()) as _));
-    publish(machine, port.name, port.ports, Arc::clone(&serial))?;
+    publish(machine, SERIAL, Serial::COM1, Arc::clone(&serial))?;
     // Last: input finds a device that the guest can see.
     host.port().attach(&serial);
     Ok(serial)

@@ -74,7 +74,7 @@ struct Finishing {
 pub(in crate::vm) struct Cards {
     activator: Activator,
     thread: Option<JoinHandle<()>>,
-    cards: Vec<Card>,
+    plugged: Vec<Card>,
     finishing: Vec<Finishing>,
     vcpus: Arc<Group>,
     inbox: Arc<Inbox>,
@@ -98,7 +98,7 @@ impl Cards {
         Ok(Self {
             activator,
             thread,
-            cards: Vec::new(),
+            plugged: Vec::new(),
             finishing: Vec::new(),
             vcpus: Arc::clone(vcpus),
             inbox: Arc::clone(inbox),
@@ -135,7 +135,7 @@ impl Cards {
                 return Err(error.into());
             }
         };
-        self.cards.push(Card { slot, state: State::Plugged, host: Arc::clone(host), function });
+        self.plugged.push(Card { slot, state: State::Plugged, host: Arc::clone(host), function });
         Ok(slot)
     }
 
@@ -148,7 +148,7 @@ impl Cards {
         root: &PciRoot,
         id: &str,
     ) -> Result<(), UnplugError> {
-        let card = self.cards.iter_mut().find(|card| card.host.id() == id);
+        let card = self.plugged.iter_mut().find(|card| card.host.id() == id);
         let card = card.ok_or_else(|| UnplugError::Unknown(id.to_owned()))?;
         root.ask_removal(card.slot)?;
         card.state = State::Leaving;
@@ -160,8 +160,8 @@ impl Cards {
         self.finishing.retain(|one| !one.thread.is_finished());
         let mut unasked = Vec::new();
         while let Some(slot) = root.next_gone() {
-            if let Some(place) = self.cards.iter().position(|card| card.slot == slot) {
-                let card = self.cards.remove(place);
+            if let Some(place) = self.plugged.iter().position(|card| card.slot == slot) {
+                let card = self.plugged.remove(place);
                 if card.state == State::Plugged {
                     unasked.push(card.host.id().to_owned());
                 }
@@ -173,26 +173,26 @@ impl Cards {
 
     /// The ids of devices that are leaving: they cannot be used again yet.
     pub(in crate::vm) fn leaving(&self) -> impl Iterator<Item = &str> {
-        let asked = self.cards.iter().filter(|card| card.state == State::Leaving);
+        let asked = self.plugged.iter().filter(|card| card.state == State::Leaving);
         let finishing = self.finishing.iter().filter(|one| !one.thread.is_finished());
         asked.map(|card| card.host.id()).chain(finishing.map(|one| one.id.as_str()))
     }
 
     /// Id and slot of every device that the guest has.
     pub(in crate::vm) fn slots(&self) -> impl Iterator<Item = (&str, Slot)> {
-        self.cards.iter().map(|card| (card.host.id(), card.slot))
+        self.plugged.iter().map(|card| (card.host.id(), card.slot))
     }
 
     /// The device with this id, and a way to tell its driver that its configuration has changed.
     pub(in crate::vm) fn find(&self, id: &str) -> Option<(&HostDevice, impl Fn())> {
-        let card = self.cards.iter().find(|card| card.host.id() == id)?;
+        let card = self.plugged.iter().find(|card| card.host.id() == id)?;
         let function = &card.function;
         Some((&*card.host, move || function.registers().interrupt().config()))
     }
 
     /// What counts, by its name in `vm.counters`.
     pub(in crate::vm) fn counted(&self) -> impl Iterator<Item = (String, Arc<dyn CounterSource>)> {
-        self.cards.iter().map(|card| {
+        self.plugged.iter().map(|card| {
             let (host, function) = (Arc::clone(&card.host), Arc::clone(&card.function));
             let counted: Arc<dyn CounterSource> = Arc::new(Counted { host, function });
             (card.host.id().to_owned(), counted)

@@ -23,6 +23,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use self::lock::Lock;
 use super::backend::{Backend, Blocking, Service, Uring};
 use super::error::BlockError;
 use super::options::{Access, BlockOptions, Caching, Engine, ImageType};
@@ -49,13 +50,15 @@ pub(super) enum Image {
 
 /// The file of a raw image, locked.
 pub(super) struct RawImage {
-    /// Goes through the page cache, and holds the lock.
+    /// Goes through the page cache.
     cached: File,
     /// Passes it by.
     direct: Option<File>,
     /// What `direct` asks for.
     reach: Reach,
     kind: FileType,
+    /// Released with the last user of the image.
+    _lock: Lock,
 }
 
 /// An opened image and how long its disk is, in bytes.
@@ -72,7 +75,7 @@ pub(super) fn open_image(options: &BlockOptions) -> Result<Opened, BlockError> {
     let path = &options.path;
     let fail = |source| BlockError::Open { path: path.clone(), source };
     let file = open_file(path, options.access)?;
-    lock::lock(&file, options.access).map_err(|source| match source.kind() {
+    let lock = Lock::take(&file, options.access).map_err(|source| match source.kind() {
         io::ErrorKind::WouldBlock => BlockError::Locked { path: path.clone() },
         _ => BlockError::Lock { path: path.clone(), source },
     })?;
@@ -86,11 +89,11 @@ pub(super) fn open_image(options: &BlockOptions) -> Result<Opened, BlockError> {
     };
     match image_type {
         ImageType::Raw => {
-            let raw = RawImage::new(file, kind, options)?;
+            let raw = RawImage::new(file, lock, kind, options)?;
             Ok(Opened { image: Image::Raw(Arc::new(raw), guard), len })
         }
         ImageType::Qcow2 => {
-            let opened = qcow2::open(file, options)?;
+            let opened = qcow2::open(file, lock, options)?;
             let service = Service::start(&options.id, Box::new(opened.image))
                 .map_err(|source| BlockError::Thread { path: path.clone(), source })?;
             Ok(Opened { image: Image::Qcow2(Arc::new(service)), len: opened.len })
@@ -128,7 +131,12 @@ fn has_magic(file: &File) -> io::Result<bool> {
 }
 
 impl RawImage {
-    fn new(cached: File, kind: FileType, options: &BlockOptions) -> Result<Self, BlockError> {
+    fn new(
+        cached: File,
+        lock: Lock,
+        kind: FileType,
+        options: &BlockOptions,
+    ) -> Result<Self, BlockError> {
         let (direct, reach) = match options.caching {
             Caching::Buffered => (None, Reach::Anywhere),
             Caching::Direct => {
@@ -141,7 +149,7 @@ impl RawImage {
                 (Some(direct), reach)
             }
         };
-        Ok(Self { cached, direct, reach, kind })
+        Ok(Self { cached, direct, reach, kind, _lock: lock })
     }
 
     /// The file for operations of this kind.
@@ -220,7 +228,7 @@ impl Image {
             match Uring::new(Arc::clone(raw), depth) {
                 Ok(ring) => return Ok(Box::new(ring)),
                 Err(error) => {
-                    tracing::warn!(%error, "no io_uring for a disk; it uses blocking calls")
+                    tracing::warn!(%error, "no io_uring for a disk; it uses blocking calls");
                 }
             }
         }

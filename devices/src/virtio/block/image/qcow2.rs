@@ -2,8 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use crossbeam_queue::SegQueue;
 use imago::file::File as Storage;
 use imago::format::PreallocateMode;
 use imago::format::gate::ImplicitOpenGate;
@@ -11,7 +12,8 @@ use imago::qcow2::Qcow2;
 use imago::{FormatAccess, FormatDriverBuilder, StorageOpenOptions};
 
 use super::header::{self, Header};
-use super::{lock, open_file, unusable};
+use super::lock::Lock;
+use super::{open_file, unusable};
 use crate::virtio::block::backend::Image;
 use crate::virtio::block::error::BlockError;
 use crate::virtio::block::options::{Access, BackingFiles, BlockOptions, Caching};
@@ -25,13 +27,18 @@ pub(super) struct Opened {
     pub len: u64,
 }
 
+/// The locks of an image and of what it refers to.
+type Locks = Arc<SegQueue<Lock>>;
+
 /// An image that imago reads and writes.
 pub(super) struct Qcow2Image {
     format: FormatAccess<Storage>,
+    /// Of the image and of its backing files; behind the format, which writes when it is dropped.
+    _locks: Locks,
 }
 
 /// Opens an image in a file that is locked already.
-pub(super) fn open(file: File, options: &BlockOptions) -> Result<Opened, BlockError> {
+pub(super) fn open(file: File, lock: Lock, options: &BlockOptions) -> Result<Opened, BlockError> {
     let path = &options.path;
     let Header { size, backing } = checked(&file).map_err(|problem| unusable(path, problem))?;
     if let (Some(backing), BackingFiles::Refused) = (backing, options.backing_files) {
@@ -44,18 +51,21 @@ pub(super) fn open(file: File, options: &BlockOptions) -> Result<Opened, BlockEr
             .and_then(|flags| rustix::fs::fcntl_setfl(&file, flags | rustix::fs::OFlags::DIRECT));
         flags.map_err(|errno| BlockError::Direct { path: path.clone(), source: errno.into() })?;
     }
+    let locks = Locks::default();
+    locks.push(lock);
     let build = || {
-        let settings =
-            StorageOpenOptions::new().filename(absolute(path)?).write(writable).direct(direct);
+        // Relative names of backing files begin where the image is.
+        let name = std::path::absolute(path)?;
+        let settings = StorageOpenOptions::new().filename(name).write(writable).direct(direct);
         let storage = Storage::from_open_file(file, settings)?;
-        let gate = Gate { depth: MAX_CHAIN };
+        let gate = Gate { depth: MAX_CHAIN, locks: Arc::clone(&locks) };
         Qcow2::<Storage>::builder(storage).write(writable).open(gate)
     };
     // What the library does with bytes that it did not write must not end the VMM.
     let built = std::panic::catch_unwind(std::panic::AssertUnwindSafe(build));
     let built = built.unwrap_or_else(|_| Err(io::Error::other("the image's library has panicked")));
     let format = FormatAccess::new(built.map_err(|error| unusable(path, error.to_string()))?);
-    Ok(Opened { image: Qcow2Image { format }, len: size })
+    Ok(Opened { image: Qcow2Image { format, _locks: locks }, len: size })
 }
 
 fn checked(mut file: &File) -> Result<Header, String> {
@@ -63,15 +73,11 @@ fn checked(mut file: &File) -> Result<Header, String> {
     header::check(file, len)
 }
 
-fn absolute(path: &Path) -> io::Result<PathBuf> {
-    // Backing files are looked for beside the image that a link leads to, as QEMU does.
-    std::path::absolute(path)
-}
-
 /// Opens what an image refers to: files of this host, for reading, shared, and checked as the image was.
-#[derive(Clone, Copy)]
 struct Gate {
+    /// How many more may be below.
     depth: u32,
+    locks: Locks,
 }
 
 impl ImplicitOpenGate<Storage> for Gate {
@@ -81,7 +87,7 @@ impl ImplicitOpenGate<Storage> for Gate {
     ) -> io::Result<FormatAccess<Storage>> {
         let depth = self.depth.checked_sub(1);
         let depth = depth.ok_or_else(|| io::Error::other("too many backing files"))?;
-        Ok(FormatAccess::new(builder.open(Self { depth })?))
+        Ok(FormatAccess::new(builder.open(Self { depth, locks: Arc::clone(&self.locks) })?))
     }
 
     fn open_storage(&mut self, settings: StorageOpenOptions) -> io::Result<Storage> {
@@ -91,7 +97,7 @@ impl ImplicitOpenGate<Storage> for Gate {
         }
         let path = settings.get_filename().ok_or_else(|| denied("it has no name"))?;
         let file = open_file(path, Access::ReadOnly).map_err(io::Error::other)?;
-        lock::lock(&file, Access::ReadOnly)?;
+        self.locks.push(Lock::take(&file, Access::ReadOnly)?);
         if super::has_magic(&file)? {
             checked(&file).map_err(io::Error::other)?;
         }

@@ -90,7 +90,7 @@ fn a_raw_image_that_was_told_by_its_bytes_is_not_made_to_look_like_another() {
         assert_eq!(rig.write(0, &longer), IO_ERROR);
         assert!(rig.read(0, SECTOR).iter().all(|byte| *byte == 0));
         assert_eq!(rig.write(1, &disguise()), OK, "elsewhere it is data");
-        assert_eq!(rig.write(0, &[7; 400 * 1]), IO_ERROR, "no whole sector");
+        assert_eq!(rig.write(0, &[7; 400]), IO_ERROR, "no whole sector");
         assert_eq!(rig.write(0, &[7; 4 * SECTOR]), OK);
         assert!(rig.read(0, 4 * SECTOR).iter().all(|byte| *byte == 7));
     }
@@ -110,7 +110,7 @@ fn an_image_that_is_said_to_be_raw_holds_anything_and_stays_raw() {
         let image_type = Some(ImageType::Raw);
         let again =
             BlockDevice::open(BlockOptions { image_type, ..BlockOptions::new("disk0", &path) });
-        assert_eq!(again.unwrap().len(), 64 * 512);
+        assert_eq!(again.unwrap().size(), 64 * 512);
         // Whoever leaves the type out is told that this is no usable qcow2 image.
         assert!(matches!(with(&path, Access::ReadOnly), Err(BlockError::Format { .. })));
         drop(dir);

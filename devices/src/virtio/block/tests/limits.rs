@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::*;
 use crate::virtio::block::{Limits, TokenBucket};
 
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 
-fn bucket(size: u64, one_time_burst: u64) -> Option<TokenBucket> {
-    Some(TokenBucket { size, one_time_burst, refill_time: HOUR })
+fn bucket(size: u64, one_time_burst: u64) -> TokenBucket {
+    TokenBucket { size, one_time_burst, refill_time: HOUR }
 }
 
 fn throttled(engine: Engine, limits: Limits) -> Rig {
@@ -31,14 +31,14 @@ fn pass(rig: &mut Rig, count: usize) -> usize {
 #[test]
 fn requests_beyond_a_limit_wait_and_a_drain_does_not_wait_for_them() {
     for engine in ENGINES {
-        let operations = Limits { operations: bucket(3, 2), bandwidth: None };
+        let operations = Limits { operations: Some(bucket(3, 2)), bandwidth: None };
         let mut rig = throttled(engine, operations);
         assert_eq!(pass(&mut rig, 8), 5);
         assert_eq!(rig.counter("throttled"), 1);
         assert_eq!(pass(&mut rig, 1), 0);
         assert_eq!(rig.counter("read_ops"), 5);
 
-        let bandwidth = Limits { operations: None, bandwidth: bucket(4096, 0) };
+        let bandwidth = Limits { operations: None, bandwidth: Some(bucket(4096, 0)) };
         let mut rig = throttled(engine, bandwidth);
         assert_eq!(pass(&mut rig, 8), 4);
         assert_eq!(rig.counter("read_bytes"), 4096);
@@ -65,7 +65,7 @@ fn queues_share_a_limit() {
     let dir = TempDir::new().unwrap();
     let mut options = BlockOptions::new("disk0", raw_image(dir.path(), 64));
     options.num_queues = 2;
-    options.limits.operations = bucket(5, 0);
+    options.limits.operations = Some(bucket(5, 0));
     let device = BlockDevice::open(options).unwrap();
     let mut drivers = Driver::queues(2, 64);
     let workers = device.activate(activation(&drivers, Features(0))).unwrap();

@@ -149,6 +149,11 @@ fn range(sector: u64, sectors: u32, flags: u32) -> [u8; 16] {
     range
 }
 
+/// Bytes that change after every `run` of them.
+fn pattern(len: usize, run: usize) -> Vec<u8> {
+    (0..len).map(|at| u8::try_from(at / run % 256).unwrap()).collect()
+}
+
 /// Bytes that a file has on its file system.
 fn allocated(path: &Path) -> u64 {
     std::fs::metadata(path).unwrap().blocks() * 512

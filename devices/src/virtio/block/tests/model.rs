@@ -74,7 +74,7 @@ struct Expected {
     sent: Sent,
     status: u8,
     data: Option<Vec<u8>>,
-    room: usize,
+    room: u32,
 }
 
 /// Makes one request available, and changes the model as it should change the disk.
@@ -88,7 +88,10 @@ fn send(rig: &mut Rig, model: &mut [u8], part: usize, step: &Step) -> Expected {
     let (kind, at, payload, room, status) = match step.op {
         Op::Read => (IN, place, vec![], bytes.len(), OK),
         Op::Write(seed) => {
-            let data = (0..bytes.len()).map(|at| seed.wrapping_add((at / 7) as u8)).collect();
+            let mut data = pattern(bytes.len(), 7);
+            for byte in &mut data {
+                *byte = byte.wrapping_add(seed);
+            }
             (OUT, place, data, 0, OK)
         }
         Op::Discard => (DISCARD, 0, a_range(0), 0, OK),
@@ -121,7 +124,7 @@ fn send(rig: &mut Rig, model: &mut [u8], part: usize, step: &Step) -> Expected {
     let writable = cut(room + 1, &step.cuts);
     let writable = writable.into_iter().map(|len| u32::try_from(len).unwrap()).collect();
     let sent = rig.driver.send(&Buffers { readable: pieces, writable });
-    Expected { sent, status, data, room }
+    Expected { sent, status, data, room: u32::try_from(room).unwrap() }
 }
 
 fn run(mut rig: Rig, batches: &[Vec<Step>]) {
@@ -139,8 +142,7 @@ fn run(mut rig: Rig, batches: &[Vec<Step>]) {
         }
         let mut used = rig.collect(batch.len());
         used.sort_unstable();
-        let mut heads: Vec<_> =
-            expected.iter().map(|one| (one.sent.head, one.room as u32 + 1)).collect();
+        let mut heads: Vec<_> = expected.iter().map(|one| (one.sent.head, one.room + 1)).collect();
         heads.sort_unstable();
         assert_eq!(used, heads, "each comes back once");
         for (expected, step) in expected.iter().zip(batch) {

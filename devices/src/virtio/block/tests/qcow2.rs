@@ -60,8 +60,8 @@ fn an_image_is_found_to_be_qcow2_and_is_in_order_afterwards() {
     for caching in [Caching::Buffered, Caching::Direct] {
         let options = BlockOptions { caching, ..BlockOptions::new("disk0", &path) };
         let mut rig = Rig::open(options);
-        assert_eq!(rig.device.len(), 8 << 20);
-        let data: Vec<u8> = (0..600 * SECTOR).map(|at| (at / 511) as u8).collect();
+        assert_eq!(rig.device.size(), 8 << 20);
+        let data = pattern(600 * SECTOR, 511);
         assert_eq!(rig.write(99, &data), OK);
         assert!(rig.read(99, data.len()) == data);
         assert_eq!(rig.request(FLUSH, 0, &[], 0).0, OK);

@@ -16,7 +16,7 @@ fn each(test: impl Fn(&mut Rig)) {
 #[test]
 fn what_is_written_is_in_the_image_and_is_read_back() {
     each(|rig| {
-        let data: Vec<u8> = (0..SECTOR * 3).map(|at| (at % 251) as u8).collect();
+        let data = pattern(3 * SECTOR, 3);
         assert_eq!(rig.write(5, &data), OK);
         assert_eq!(rig.request(FLUSH, 0, &[], 0).0, OK);
         assert!(rig.read(5, data.len()) == data);
@@ -100,7 +100,7 @@ fn zeroed_and_discarded_ranges_read_as_zeros_and_free_blocks_if_they_may() {
 #[test]
 fn ranges_have_their_own_rules() {
     each(|rig| {
-        assert_eq!(rig.write(0, &[1; 64 * SECTOR]), OK);
+        assert_eq!(rig.write(0, &vec![1; 64 * SECTOR]), OK);
         let two = [range(0, 8, 0), range(16, 8, 0)].concat();
         let one_too_far = [range(0, 8, 0), range(60, 5, 0)].concat();
         let seventeen = range(0, 1, 0).repeat(17);
@@ -180,7 +180,7 @@ fn a_large_request_is_done_in_parts() {
                 options.engine = engine;
                 options.caching = caching;
             });
-            let data: Vec<u8> = (0..700 * SECTOR).map(|at| (at / 509) as u8).collect();
+            let data = pattern(700 * SECTOR, 509);
             assert_eq!(rig.write(1, &data), OK);
             assert!(rig.read(1, data.len()) == data, "{engine:?} {caching:?}");
         }
@@ -207,16 +207,16 @@ fn many_requests_at_once_use_a_slot_each() {
             options.queue_size = 64;
         });
         for round in 0..20_u8 {
-            let sent: Vec<_> = (0..21_u64)
-                .map(|at| rig.send(OUT, at, &[round.wrapping_add(at as u8); SECTOR], &[1]))
+            let sent: Vec<_> = (0..21_u8)
+                .map(|at| rig.send(OUT, at.into(), &[round + at; SECTOR], &[1]))
                 .collect();
             let used = rig.collect(sent.len());
             assert_eq!(used.len(), sent.len());
             assert!(sent.iter().all(|one| rig.written(one) == [OK]));
         }
         let data = rig.read(0, 21 * SECTOR);
-        for (at, bytes) in data.chunks(SECTOR).enumerate() {
-            assert!(bytes.iter().all(|byte| *byte == 19 + at as u8));
+        for (at, bytes) in (19_u8..).zip(data.chunks(SECTOR)) {
+            assert!(bytes.iter().all(|byte| *byte == at));
         }
     }
 }
@@ -249,7 +249,7 @@ fn a_disk_grows_and_shrinks() {
         for len in [0, 100, 513] {
             assert!(rig.device.resize(len).is_err());
         }
-        assert_eq!(rig.device.len(), 8 * 512);
+        assert_eq!(rig.device.size(), 8 * 512);
     });
 }
 
@@ -282,4 +282,28 @@ fn the_configuration_is_as_the_specification_lays_it_out() {
     let features = rig.device.features();
     assert_eq!(features, 1 << 2 | 1 << 6 | 1 << 9 | 1 << 10 | 1 << 12 | 1 << 13 | 1 << 14);
     assert_eq!(rig.device.queue_sizes(), [16; 4]);
+}
+
+#[test]
+fn zeros_are_written_where_the_file_system_knows_no_better_way() {
+    use rustix::fs::{MemfdFlags, memfd_create};
+    use std::os::fd::AsRawFd;
+    for engine in ENGINES {
+        // Files in memory give blocks up, but cannot zero them.
+        let file = std::fs::File::from(memfd_create("disk", MemfdFlags::CLOEXEC).unwrap());
+        file.write_all_at(&vec![0xee; 1024 * SECTOR], 0).unwrap();
+        let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        let mut rig = Rig::open(BlockOptions { engine, ..BlockOptions::new("disk0", &path) });
+        let full = allocated(&path);
+        for (flags, freed) in [(0, 0), (1, 1000 * 512)] {
+            assert_eq!(rig.request(WRITE_ZEROES, 0, &range(8, 1000, flags), 0).0, OK);
+            let data = rig.read(0, 1024 * SECTOR);
+            for (sector, bytes) in data.chunks(SECTOR).enumerate() {
+                let expected = if (8..1008).contains(&sector) { 0 } else { 0xee };
+                assert!(bytes.iter().all(|byte| *byte == expected), "sector {sector}");
+            }
+            assert_eq!(full - allocated(&path), freed);
+        }
+        assert_eq!(rig.counter("discard_ops"), 2);
+    }
 }

@@ -104,11 +104,11 @@ fn packets_of_each_pair_leave_by_its_queue() {
     let mut bed = Bed::new(2);
     let mut runners = bed.run();
     command(&mut bed, &mut runners, &[&[4, 0, 2, 0]]);
-    for pair in 0..2 {
+    for (pair, runner) in runners.iter_mut().take(2).enumerate() {
         let packet = [&PLAIN[..], &[0x40; 60]].concat();
         let driver = &mut bed.drivers[2 * pair + 1];
         driver.send(&Buffers { readable: vec![&packet], writable: vec![] });
-        runners[pair].step().unwrap();
+        runner.step().unwrap();
         assert_eq!(bed.double.receive(pair), Some(packet));
     }
 }

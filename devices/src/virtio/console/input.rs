@@ -1,0 +1,98 @@
+//! Input on its way to the guest: a bounded ring between the host's console and the worker.
+//!
+//! ```text
+//!   offer:  push … full ─▶ starved ─▶ fence ─▶ push once more ─▶ refuse
+//!   take:   pop … ─▶ fence ─▶ starved? ─▶ tell the host's console that there is room
+//! ```
+//!
+//! Invariant: no wake-up is lost. Of two that meet, one sees the other: either the offer finds the room that
+//! the worker made, or the worker finds the mark. A mark that was not needed costs one superfluous call.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use crossbeam_queue::ArrayQueue;
+
+use crate::console::ConsoleOutput;
+use crate::event::Event;
+use crate::sync::atomic::{AtomicBool, Ordering, fence};
+
+/// Bytes that wait for the guest at most.
+pub(super) const INPUT_LIMIT: usize = 4096;
+
+pub(super) struct Input {
+    bytes: ArrayQueue<u8>,
+    /// Notified when bytes have come.
+    arrived: Event,
+    /// Bytes were refused.
+    starved: AtomicBool,
+    output: Arc<dyn ConsoleOutput>,
+}
+
+impl Input {
+    pub(super) fn new(output: Arc<dyn ConsoleOutput>) -> std::io::Result<Self> {
+        Ok(Self {
+            bytes: ArrayQueue::new(INPUT_LIMIT),
+            arrived: Event::new()?,
+            starved: AtomicBool::new(false),
+            output,
+        })
+    }
+
+    /// Takes as many of the first bytes as there is room for.
+    pub(super) fn offer(&self, bytes: &[u8]) -> usize {
+        let taken = bytes.iter().position(|byte| !self.push(*byte)).unwrap_or(bytes.len());
+        if taken > 0 {
+            self.arrived.notify();
+        }
+        taken
+    }
+
+    fn push(&self, byte: u8) -> bool {
+        if self.bytes.push(byte).is_ok() {
+            return true;
+        }
+        self.starved.store(true, Ordering::Relaxed);
+        // Pairs with the fence in `take`.
+        fence(Ordering::SeqCst);
+        self.bytes.push(byte).is_ok()
+    }
+
+    /// Whether there is nothing for the guest.
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Takes as many bytes as there are, and fit; how many.
+    pub(super) fn take(&self, into: &mut [u8]) -> usize {
+        let mut taken = 0;
+        while taken < into.len()
+            && let Some(byte) = self.bytes.pop()
+        {
+            into[taken] = byte;
+            taken += 1;
+        }
+        // Pairs with the fence in `push`.
+        fence(Ordering::SeqCst);
+        // Relaxed: the exchange decides who calls, the fence orders.
+        if taken > 0
+            && self.starved.load(Ordering::Relaxed)
+            && self.starved.swap(false, Ordering::Relaxed)
+        {
+            self.output.input_has_room();
+        }
+        taken
+    }
+
+    /// Forgets the notifications until now.
+    pub(super) fn clear(&self) {
+        self.arrived.clear();
+    }
+}
+
+impl AsFd for Input {
+    /// Readable when bytes have come since the last [`Input::clear`].
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.arrived.as_fd()
+    }
+}

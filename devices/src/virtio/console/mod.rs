@@ -1,0 +1,179 @@
+//! Console (virtio 1.2, 5.3) with one port: Linux's `hvc0`.
+//!
+//! ```text
+//!   transmitq ──▶ ┌────────┐ ──send_all──▶ ConsoleOutput (a bounded ring; what does not fit is dropped and counted)
+//!                 │ worker │
+//!   receiveq  ◀── └────────┘ ◀── input ring ◀──offer── the host's console
+//! ```
+//!
+//! Invariants:
+//! - Output never waits for the host side, and the driver gets its buffers back at once: a driver may spin for them.
+//! - Input waits in the ring until the guest has buffers; the ring survives resets. When it is full, the rest stays with the
+//!   host's console, which is told as soon as there is room (`input`).
+//! - A change of the size is one store: no driver reads columns of one size with rows of another in one access.
+
+mod input;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+use std::sync::Arc;
+
+use super::{Activation, ActivationError, DeviceType, VirtioDevice, Worker};
+use crate::console::{ConsoleInput, ConsoleOutput};
+use crate::counters::CounterSource;
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use input::Input;
+use worker::ConsoleWorker;
+
+/// Port 0's `receiveq` (5.3.2): to the guest.
+const RECEIVE_QUEUE: u16 = 0;
+/// Port 0's `transmitq`: from the guest.
+const TRANSMIT_QUEUE: u16 = 1;
+
+/// VIRTIO_CONSOLE_F_SIZE (5.3.3): the configuration tells columns and rows.
+const F_SIZE: u64 = 1 << 0;
+
+/// The size of a terminal, in characters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConsoleSize {
+    /// Characters in a row.
+    pub columns: u16,
+    /// Rows.
+    pub rows: u16,
+}
+
+/// Whether a size is news to the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a changed size is announced by a configuration interrupt"]
+pub enum Resized {
+    /// It is another size than before: announce the change of the configuration.
+    Changed,
+    /// It was the size before.
+    Same,
+}
+
+/// A console.
+pub struct VirtioConsole {
+    id: String,
+    /// Columns in the lower half, rows in the upper.
+    size: AtomicU32,
+    output: Arc<dyn ConsoleOutput>,
+    input: Arc<Input>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    /// Bytes that the guest sent.
+    sent: AtomicU64,
+    /// Bytes of single requests beyond what one may have.
+    oversize: AtomicU64,
+    /// Bytes that the guest received.
+    received: AtomicU64,
+}
+
+impl VirtioConsole {
+    /// A console that sends to `output`. Attach it there for input.
+    ///
+    /// # Errors
+    /// The process or the host has no file descriptor left.
+    pub fn new(
+        id: &str,
+        output: Arc<dyn ConsoleOutput>,
+        size: ConsoleSize,
+    ) -> std::io::Result<Self> {
+        Ok(Self {
+            id: id.to_owned(),
+            size: AtomicU32::new(size.pack()),
+            input: Arc::new(Input::new(Arc::clone(&output))?),
+            output,
+            counts: Arc::default(),
+        })
+    }
+
+    /// Gives the terminal another size, from any thread. The caller announces it through the transport.
+    pub fn resize(&self, size: ConsoleSize) -> Resized {
+        // Release pairs with the acquire in `size`: who is interrupted for the change sees it.
+        let before = self.size.swap(size.pack(), Ordering::AcqRel);
+        if before == size.pack() { Resized::Same } else { Resized::Changed }
+    }
+
+    /// The size that the driver reads.
+    #[must_use]
+    pub fn size(&self) -> ConsoleSize {
+        ConsoleSize::unpack(self.size.load(Ordering::Acquire))
+    }
+}
+
+impl ConsoleSize {
+    fn pack(self) -> u32 {
+        u32::from(self.rows) << 16 | u32::from(self.columns)
+    }
+
+    fn unpack(packed: u32) -> Self {
+        let [c0, c1, r0, r1] = packed.to_le_bytes();
+        Self { columns: u16::from_le_bytes([c0, c1]), rows: u16::from_le_bytes([r0, r1]) }
+    }
+}
+
+impl ConsoleInput for VirtioConsole {
+    fn offer(&self, bytes: &[u8]) -> usize {
+        self.input.offer(bytes)
+    }
+}
+
+impl VirtioDevice for VirtioConsole {
+    fn name(&self) -> &str {
+        &self.id
+    }
+
+    fn device_type(&self) -> DeviceType {
+        DeviceType::Console
+    }
+
+    fn features(&self) -> u64 {
+        F_SIZE
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        &[256, 256]
+    }
+
+    /// `struct virtio_console_config` (5.3.4): `cols`, `rows`, `max_nr_ports`, `emerg_wr`. The last two belong to
+    /// features that are not offered.
+    fn read_config(&self, offset: u64, data: &mut [u8]) {
+        let config = self.size.load(Ordering::Acquire).to_le_bytes();
+        let from = usize::try_from(offset).unwrap_or(usize::MAX);
+        for (place, byte) in data.iter_mut().enumerate() {
+            *byte = config.get(from.saturating_add(place)).copied().unwrap_or_default();
+        }
+    }
+
+    fn activate(
+        &self,
+        mut activation: Activation,
+    ) -> Result<Vec<Box<dyn Worker>>, ActivationError> {
+        let mut take =
+            |index| activation.take_queue(index).ok_or(ActivationError::MissingQueue(index));
+        let worker = ConsoleWorker::new(
+            take(RECEIVE_QUEUE)?,
+            take(TRANSMIT_QUEUE)?,
+            Arc::clone(&self.input),
+            Arc::clone(&self.output),
+            Arc::clone(&self.counts),
+        );
+        Ok(vec![Box::new(worker)])
+    }
+}
+
+// Relaxed: statistics.
+impl CounterSource for VirtioConsole {
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        vec![
+            ("bytes_sent", self.counts.sent.load(Ordering::Relaxed)),
+            ("bytes_oversize", self.counts.oversize.load(Ordering::Relaxed)),
+            ("bytes_received", self.counts.received.load(Ordering::Relaxed)),
+        ]
+    }
+}

@@ -1,0 +1,24 @@
+//! Section D: devices.
+
+mod barrier_arity;
+mod dead_worker_pause;
+mod inflight_park;
+mod lost_queue_kick;
+mod pause_io;
+mod reset_not_acked;
+mod unparked_ctrl_queue;
+mod worker_resume_pause;
+
+use crate::model::Model;
+
+/// The entries.
+pub const MODELS: &[Model] = &[
+    unparked_ctrl_queue::MODEL,
+    barrier_arity::MODEL,
+    worker_resume_pause::MODEL,
+    dead_worker_pause::MODEL,
+    inflight_park::MODEL,
+    lost_queue_kick::MODEL,
+    pause_io::MODEL,
+    reset_not_acked::MODEL,
+];
