@@ -4,14 +4,13 @@
 //! what to do, enters, looks the address up, reads the register, and leaves. Its parts are the production ones; there is no KVM.
 
 use std::sync::Arc;
-use std::sync::Barrier;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use devices::bus::{AddressRange, Bus, BusDevice, Mmio, Written};
 use stillpoint_guest::driver::{Command, PCI_HOTPLUG};
-use vcpu_state::{Group, Kick, Step};
+use vcpu_state::{Group, Kick, Member, Step};
 
 use super::guest::Guest;
 use super::median;
@@ -97,11 +96,19 @@ fn in_user_space(claims: u64, threads: usize) -> Result<Duration> {
         bus.publish(range, Arc::new(Block(AtomicU32::new(1))))?;
     }
     let group = Group::new(threads, Box::new(NoKick));
-    let begin = Barrier::new(threads);
-    let thread = |index: usize| -> Result<Duration> {
+    let mut members = Vec::new();
+    for index in 0..threads {
         let mut member = group.member(index).context("the member is taken")?;
         member.start().context("the member does not start")?;
-        begin.wait();
+        members.push(member);
+    }
+    let there = AtomicUsize::new(0);
+    let thread = |mut member: Member| -> Result<Duration> {
+        let index = member.index();
+        there.fetch_add(1, Ordering::SeqCst);
+        while there.load(Ordering::SeqCst) < threads {
+            std::hint::spin_loop();
+        }
         let begun = Instant::now();
         for exit in 0..u64::from(EXITS) {
             // Each its own devices, as far as there are enough.
@@ -117,7 +124,7 @@ fn in_user_space(claims: u64, threads: usize) -> Result<Duration> {
     };
     std::thread::scope(|scope| {
         let running: Vec<_> =
-            (0..threads).map(|index| scope.spawn(move || thread(index))).collect();
+            members.into_iter().map(|member| scope.spawn(|| thread(member))).collect();
         let mut slowest = Duration::ZERO;
         for one in running {
             let took = one.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
