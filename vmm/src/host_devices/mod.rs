@@ -114,15 +114,18 @@ impl HostDevice {
         &self.id
     }
 
-    /// As the guest's transport sees it.
-    pub fn virtio(&self) -> Arc<dyn VirtioDevice> {
+    /// As its transport sees it, in a VM that has this RAM.
+    pub fn virtio(&self, ram: &GuestRam) -> Arc<dyn VirtioDevice> {
         match &self.kind {
             Kind::Disk(disk) => Arc::clone(disk) as _,
             Kind::Net(net) => Arc::clone(net) as _,
             Kind::Rng(rng) => Arc::clone(rng) as _,
             Kind::Console(console) => Arc::clone(console) as _,
             Kind::Vsock(vsock) => Arc::clone(vsock) as _,
-            Kind::Balloon(balloon, _) => Arc::clone(balloon) as _,
+            Kind::Balloon(balloon, of) => {
+                of.meet(ram);
+                Arc::clone(balloon) as _
+            }
             Kind::Own(device) => Arc::clone(device),
         }
     }
@@ -135,13 +138,6 @@ impl HostDevice {
     /// Its balloon, if it is one.
     pub fn balloon(&self) -> Option<&Balloon> {
         if let Kind::Balloon(balloon, _) = &self.kind { Some(balloon) } else { None }
-    }
-
-    /// The RAM of the VM that it is plugged into next.
-    pub fn meet(&self, ram: &GuestRam) {
-        if let Kind::Balloon(_, of) = &self.kind {
-            of.meet(ram);
-        }
     }
 }
 

@@ -28,3 +28,33 @@ impl PageReturn for BalloonRam {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use devices::virtio::balloon::{Balloon, BalloonOptions, Offered};
+
+    use super::*;
+    use crate::config::MemoryConfig;
+    use crate::host_devices::{HostDevice, Kind};
+
+    /// Nobody had told it: every page that a guest gave back was an error, and stayed with the VM.
+    #[test]
+    fn a_balloon_knows_the_ram_of_the_vm_that_it_is_plugged_into() {
+        let config = MemoryConfig { size: 2 << 20, ..MemoryConfig::default() };
+        let ram = GuestRam::new(&config, 46).unwrap();
+        let of = Arc::new(BalloonRam::default());
+        let options = BalloonOptions {
+            size: 0,
+            deflate_on_oom: Offered::No,
+            free_page_reporting: Offered::No,
+        };
+        let balloon = Balloon::new("balloon".to_owned(), options, Arc::clone(&of) as _).unwrap();
+        let kind = Kind::Balloon(Arc::new(balloon), Arc::clone(&of));
+        let device = HostDevice { id: "balloon".to_owned(), kind };
+        of.discard(GuestAddress(0), 4096).unwrap_err();
+
+        let _ = device.virtio(&ram);
+
+        of.discard(GuestAddress(0), 4096).unwrap();
+    }
+}

@@ -26,6 +26,8 @@ pub fn and_entropy(bed: &Bed) -> Result<String> {
     for _ in 0..2 {
         vm.command_with("resize", &["--balloon", &format!("{MIB}M")])?;
         total(&mut vm, "-le", whole - (MIB << 10))?;
+        let size = vm.info()?["config"]["balloon"]["size"].as_u64();
+        ensure!(size == Some(MIB << 20), "vm.info says that the balloon is to have {size:?}");
         vm.command_with("resize", &["--balloon", "0"])?;
         total(&mut vm, "-ge", whole)?;
     }

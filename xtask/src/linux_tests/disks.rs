@@ -9,7 +9,7 @@ use super::vm::{Vm, text};
 
 /// Files on each disk, and how large they are.
 const FILES: u32 = 8;
-const KIB: u32 = 768;
+const KIB: u32 = 512;
 
 /// Mounted, filled, read again and unmounted while the VM is paused and resumed; the host looks at the images then.
 pub fn keep_their_data(bed: &Bed) -> Result<String> {

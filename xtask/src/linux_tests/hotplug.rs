@@ -15,7 +15,7 @@ use super::storm::Storm;
 use super::vm::{PATIENCE, Vm, text};
 
 /// How often the disk goes and comes back.
-const ROUNDS: u32 = 3;
+const ROUNDS: u32 = 2;
 const IN_USE: &str = "in use by another VM or process";
 
 /// See above.

@@ -121,7 +121,7 @@ impl Cards {
         host: &Arc<HostDevice>,
     ) -> Result<Slot, PlugError> {
         let function = Arc::new(VirtioPci::new(
-            host.virtio(),
+            host.virtio(ram),
             ram.memory().clone(),
             &self.activator,
             root.platform(),
