@@ -42,7 +42,7 @@ impl Account {
     }
 
     /// Time on a processor, time waiting for one (both in ns), number of turns
-    /// (Documentation/scheduler/sched-stats.rst, "/proc/<pid>/schedstat").
+    /// (Documentation/scheduler/sched-stats.rst, `/proc/PID/schedstat`).
     fn parse(text: &str) -> Option<Self> {
         let mut numbers = text.split_whitespace().skip(1).map(str::parse);
         let (waited, turns) = (numbers.next()?.ok()?, numbers.next()?.ok()?);

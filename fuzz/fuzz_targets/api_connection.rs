@@ -22,9 +22,7 @@ use vmm::config::{
     ConfigError, DiskConfig, NetConfig, Removal, ResizeConfig, ResizeDiskConfig, VmConfig,
     VsockConfig,
 };
-use vmm::control::{
-    Added, ControlError, Counters, VmInfo, VmState, VmmControl, Wake, device_tree,
-};
+use vmm::control::{Added, ControlError, Counters, VmInfo, VmState, VmmControl, Wake, device_tree};
 
 /// The longest input: its answers fit the socket's buffer, so nobody waits for a reader.
 const MAX_INPUT: usize = 2048;
@@ -124,7 +122,10 @@ impl VmmControl for Recorder {
     }
     fn resize_disk(&self, resize: ResizeDiskConfig) -> Result<(), ControlError> {
         let config = self.vm()?;
-        config.disk(&resize.id).map(drop).ok_or_else(|| ControlError::no_device(&resize.id, config.device_ids()))
+        config
+            .disk(&resize.id)
+            .map(drop)
+            .ok_or_else(|| ControlError::no_device(&resize.id, config.device_ids()))
     }
     fn resize(&self, resize: ResizeConfig) -> Result<(), ControlError> {
         let config = self.vm()?.resized(&resize)?;

@@ -43,10 +43,8 @@ fn asks_for_nothing(value: &Value) -> bool {
         Value::Number(number) => {
             number.as_f64().is_some_and(|number| [0.0, 1.0, 46.0, 64.0, 233.0].contains(&number))
         }
-        Value::String(text) => {
-            ["", "Vm", "Off", "Acpi", "Unknown", "Client", "ByteRange", "Full"]
-                .contains(&text.as_str())
-        }
+        Value::String(text) => ["", "Vm", "Off", "Acpi", "Unknown", "Client", "ByteRange", "Full"]
+            .contains(&text.as_str()),
         Value::Array(elements) => elements.is_empty(),
         Value::Object(members) => members.values().all(asks_for_nothing),
     }

@@ -6,7 +6,7 @@
 //!   Sxx._EJ0 ──▶ PHPR.PCEJ ──▶ B0EJ = bit of the slot
 //! ```
 //!
-//! The registers are [`devices::pci::hotplug`]'s.
+//! The registers are [`devices::pci::PciHotplug`]'s.
 
 use acpi_tables::Aml;
 use acpi_tables::aml::{
