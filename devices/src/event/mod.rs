@@ -1,6 +1,6 @@
 //! A counting event between threads, or between the kernel and a thread: an eventfd.
 //!
-//! Under a model checker the descriptor is never notified; what threads wait for is [`model`], which follows
+//! Under a model checker the descriptor is never notified; what threads wait for is `event/model.rs`, which follows
 //! the kernel.
 
 #[cfg(any(loom, shuttle))]
