@@ -93,6 +93,10 @@ impl BlockWorker {
                 // What ends, or the timer, wakes it; until then it needs no doorbells.
                 Admitted::Full | Admitted::Throttled => return Ok(Progress::Idle),
                 Admitted::All => {
+                    // Nothing can end any more that would tell by the descriptor; what has ended needs no turn of its own.
+                    if self.backend.in_flight() == 0 {
+                        self.backend.acknowledge();
+                    }
                     if !self.queue.enable_notifications()? {
                         return Ok(Progress::Idle);
                     }
