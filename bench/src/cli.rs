@@ -12,7 +12,7 @@ use crate::cycles::Plan;
 use crate::measure::{self, Measured, Server};
 use crate::report::{self, Host, Report, digits};
 use crate::subject;
-use crate::{breakdown, latency, pace, start, throttle};
+use crate::{breakdown, io, latency, pace, start, throttle};
 
 /// Measures how long Stillpoint takes to pause, resume and start a VM.
 ///
@@ -31,6 +31,7 @@ enum Command {
     Breakdown(BreakdownArgs),
     Throttle(ThrottleArgs),
     Latency(LatencyArgs),
+    Io(IoArgs),
 }
 
 /// Pause and resume latency, start time and memory, as a table, JSON and a plot
@@ -115,6 +116,36 @@ struct ThrottleArgs {
     seconds: u32,
 }
 
+/// Block requests of a guest next to a plain program's, and what an exit costs
+#[derive(Args)]
+#[command(after_help = "Examples:
+  stillpoint-bench io
+  stillpoint-bench io --only dispatch
+  stillpoint-bench io --only block --dir /dev/shm --milliseconds 1000")]
+struct IoArgs {
+    /// What is measured
+    #[arg(long, value_delimiter = ',', value_name = "PART,…", default_values = ["block", "dispatch"])]
+    only: Vec<IoPart>,
+    /// Where the disk's image is made
+    #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
+    dir: PathBuf,
+    /// How long each side runs at a time
+    #[arg(long, value_name = "MS", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    milliseconds: u32,
+    /// Turns of each side, of which the medians are shown
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    turns: u32,
+}
+
+/// A part of the measurement of device I/O.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum IoPart {
+    /// virtio-blk
+    Block,
+    /// Exits
+    Dispatch,
+}
+
 /// How long vCPUs that an interrupt wakes wait for a processor on a busy host, and whether pauses cost them any
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -158,6 +189,7 @@ impl Cli {
             Command::Breakdown(args) => args.run(),
             Command::Throttle(args) => args.run(),
             Command::Latency(args) => args.run(),
+            Command::Io(args) => args.run(),
         }
     }
 }
@@ -185,6 +217,24 @@ impl ThrottleArgs {
             window: Duration::from_secs(u64::from(self.seconds)),
         };
         print!("{}", throttle::throttle(&plan)?);
+        Ok(())
+    }
+}
+
+impl IoArgs {
+    fn run(self) -> Result<()> {
+        check_kvm(Path::new("/dev/kvm"))?;
+        let plan = io::Plan {
+            window: Duration::from_millis(u64::from(self.milliseconds)),
+            turns: size(self.turns),
+            dir: self.dir,
+        };
+        for part in self.only {
+            match part {
+                IoPart::Block => print!("{}", io::block(&plan)?),
+                IoPart::Dispatch => print!("{}", io::dispatch()?),
+            }
+        }
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Measures pause, resume and start of Stillpoint.
+//! Measures pause, resume, start and device I/O of Stillpoint.
 //!
 //! ```text
 //!   cli ─▶ measure ─▶ cycles over a Subject ─▶ stats ─▶ report: terminal, JSON, SVG
@@ -17,6 +17,7 @@ mod cycles;
 mod floor;
 mod guest_memory;
 mod http;
+mod io;
 mod latency;
 mod mappings;
 mod measure;

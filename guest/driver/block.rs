@@ -77,6 +77,7 @@ pub fn run(line: &Line, vcpu: u64) -> Result<(), u64> {
         slots: &slots,
         job: &job,
         depth,
+        free: (1 << depth) - 1,
         idle: 0,
     };
     let begun = ticks();
@@ -92,6 +93,9 @@ struct Run<'a> {
     slots: &'a Slots,
     job: &'a Job,
     depth: u64,
+    /// Slots whose request has come back through the used ring, a bit each. (Their status is written before that, and
+    /// says nothing about it.)
+    free: u128,
     /// How often nothing had come back.
     idle: u32,
 }
@@ -108,9 +112,8 @@ impl Run<'_> {
             let mut offered = false;
             while begun < self.job.requests && begun - done < self.depth {
                 let place = if sequential { begun % places } else { random.below(places) };
-                // Requests come back in any order, so a free slot has to be found; with one that is used again
-                // only after it came back, the ring of heads does it.
-                let slot = self.free_slot(begun);
+                let slot = u64::from(self.free.trailing_zeros());
+                self.free &= self.free - 1;
                 self.offer(slot, if write { OUT } else { IN }, place * step);
                 begun += 1;
                 offered = true;
@@ -177,16 +180,6 @@ impl Run<'_> {
             .all(|at| self.slots.data(slot).at(at).read64() == self.word(place, round, at))
     }
 
-    fn free_slot(&self, begun: u64) -> u64 {
-        if begun < self.depth {
-            return begun;
-        }
-        // The status of a request in flight is the value that no device writes.
-        (0..self.depth)
-            .find(|slot| self.slots.status(*slot).read8() != PENDING)
-            .unwrap_or(0)
-    }
-
     fn offer(&mut self, slot: u64, kind: u32, sector: u64) {
         offer(self.queue, self.slots, slot, kind, sector);
     }
@@ -200,6 +193,7 @@ impl Run<'_> {
                 self.line.result(3, slot);
                 return Err(OUTCOME_REQUEST);
             }
+            self.free |= 1 << slot;
             done += 1;
         }
         if done == 0 {

@@ -75,7 +75,7 @@ struct Faulty {
 }
 
 impl Faulty {
-    fn new(name: String, fault: Fault) -> Arc<dyn VirtioDevice> {
+    fn shared(name: String, fault: Fault) -> Arc<dyn VirtioDevice> {
         Arc::new(Self { name, fault, activations: AtomicU64::new(0) })
     }
 }
@@ -160,7 +160,7 @@ fn median(mut latencies: Vec<Duration>) -> Duration {
 #[test]
 fn four_of_32_vcpus_in_an_activation_without_end_delay_no_pause_and_not_the_end() {
     let gate = Gate::closed();
-    let slow = |number| Faulty::new(format!("slow{number}"), Fault::Slow(Arc::clone(&gate)));
+    let slow = |number| Faulty::shared(format!("slow{number}"), Fault::Slow(Arc::clone(&gate)));
     let (mut guest, slots) = boot(VCPUS, (0..WAITING).map(slow).collect());
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for _ in 0..TURNS {
@@ -187,8 +187,8 @@ fn four_of_32_vcpus_in_an_activation_without_end_delay_no_pause_and_not_the_end(
 #[test]
 fn an_activation_that_fails_or_panics_is_the_drivers_to_repair_and_the_vm_goes_on() {
     let devices = vec![
-        Faulty::new("fails".to_owned(), Fault::Fails),
-        Faulty::new("panics".to_owned(), Fault::Panics),
+        Faulty::shared("fails".to_owned(), Fault::Fails),
+        Faulty::shared("panics".to_owned(), Fault::Panics),
     ];
     let (mut guest, slots) = boot(2, devices);
     for (vcpu, slot) in slots.iter().enumerate() {

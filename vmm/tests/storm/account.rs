@@ -1,7 +1,5 @@
 //! What the guest and the devices count, next to each other.
 
-use std::collections::BTreeMap;
-
 use vcpu_state::Word;
 use vmm::control::{Counters, VmmControl};
 
@@ -24,7 +22,7 @@ pub struct Look {
     progress: [u64; VCPUS],
     results: [Results; VCPUS],
     words: Vec<Word>,
-    counters: BTreeMap<String, Vec<(String, u64)>>,
+    counters: Counters,
 }
 
 impl Account {
@@ -40,20 +38,6 @@ impl Account {
     /// Whether every device has been activated by its vCPU several times.
     pub fn all_activated(&self, guest: &DriverVm) -> bool {
         self.stormed.iter().all(|(vcpu, _)| guest.results(*vcpu)[1] >= 3)
-    }
-
-    pub fn look(&self, guest: &DriverVm) -> Look {
-        let counters = guest.vm.vmm.counters().unwrap().into_iter().map(|(group, counts)| {
-            let standing = counts.into_iter().map(|(name, count)| (name.to_string(), count));
-            let standing = standing.filter(|(name, _)| !OF_THE_ACTIVATOR.contains(&name.as_str()));
-            (group.to_string(), standing.collect())
-        });
-        Look {
-            progress: std::array::from_fn(|vcpu| guest.progress(vcpu)),
-            results: std::array::from_fn(|vcpu| guest.results(vcpu)),
-            words: guest.vm.vmm.group().unwrap().words().collect(),
-            counters: counters.collect(),
-        }
     }
 
     /// While the VM is paused: the device is at most one activation ahead of its vCPU.
@@ -86,14 +70,25 @@ impl Account {
 }
 
 impl Look {
+    pub fn at(guest: &DriverVm) -> Self {
+        let mut counters = guest.vm.vmm.counters().unwrap();
+        for counts in counters.values_mut() {
+            counts.retain(|name, _| !OF_THE_ACTIVATOR.contains(&name.as_str()));
+        }
+        Self {
+            progress: std::array::from_fn(|vcpu| guest.progress(vcpu)),
+            results: std::array::from_fn(|vcpu| guest.results(vcpu)),
+            words: guest.vm.vmm.group().unwrap().words().collect(),
+            counters,
+        }
+    }
+
     /// Whether a vCPU was stopped in the wait for an activation or a reset.
     pub fn is_somebody_parked(&self) -> bool {
         self.words.iter().any(|word| word.any(Word::ACTIVATION_PENDING))
     }
 
     pub fn must_be(&self, other: &Self, state: impl FnOnce() -> String) {
-        if self != other {
-            panic!("moved during a pause: {self:#?}\n{other:#?}\n{}", state());
-        }
+        assert!(self == other, "moved during a pause: {self:#?}\n{other:#?}\n{}", state());
     }
 }

@@ -22,7 +22,7 @@ use vmm::config::{DiskConfig, RngConfig};
 use vmm::control::{Added, ControlError, VmmControl};
 
 use crate::embedded::{self, driver::DriverVm};
-use account::Account;
+use account::{Account, Look};
 pub use plan::Plan;
 
 /// vCPUs.
@@ -147,10 +147,10 @@ impl Storm {
     fn cycle(&mut self, account: &Account) {
         let vmm = &self.guest.vm.vmm;
         vmm.pause().unwrap();
-        let then = account.look(&self.guest);
+        let then = Look::at(&self.guest);
         account.check(&self.guest);
         self.parked += u64::from(then.is_somebody_parked());
-        then.must_be(&account.look(&self.guest), || format!("in {self}"));
+        then.must_be(&Look::at(&self.guest), || format!("in {self}"));
         let turn = usize::try_from(self.cycles).unwrap() % VCPUS;
         let progress = self.guest.progress(turn);
         drop(vmm.resume().unwrap());
