@@ -124,6 +124,11 @@ read_ended() { # ID
     rm -f "/tmp/$1.rounds" "/tmp/$1.reader"
 }
 
+# Waits until the disk has so many sectors.
+disk_size() { # BDF SECTORS
+    until_true sh -c "[ \$(cat /sys/bus/pci/devices/$1/virtio*/block/vd?/size) = $2 ]"
+}
+
 trim_disk() { fstrim "/mnt/$1"; }
 umount_disk() { umount "/mnt/$1"; }
 
@@ -188,7 +193,7 @@ run() {
             n=0
             while [ "$n" -lt "${2:-10}" ]; do sleep 0.1; n=$((n + 1)); echo "SP tick=$n"; done
             echo "SP-TICKS-DONE" ;;
-        pci | mount_disk | fill_disk | reread_disk | sums_of_disk | read_on | read_ended | trim_disk | umount_disk | \
+        pci | mount_disk | fill_disk | reread_disk | sums_of_disk | read_on | read_ended | disk_size | trim_disk | umount_disk | \
             net_up | net_ping | net_fetch | net_serve | entropy | memory_total | gone | answer_on_hvc0 | vsock_echo | vsock_send | complaints)
             "$@"
             echo "SP-DONE $?" ;;

@@ -10,6 +10,8 @@ use super::vm::{Vm, text};
 /// Files on each disk, and how large they are.
 const FILES: u32 = 8;
 const KIB: u32 = 512;
+/// What one of them grows to.
+const GROWN_MIB: u64 = 96;
 
 /// Mounted, filled, read again and unmounted while the VM is paused and resumed; the host looks at the images then.
 pub fn keep_their_data(bed: &Bed) -> Result<String> {
@@ -28,6 +30,9 @@ pub fn keep_their_data(bed: &Bed) -> Result<String> {
     for id in ["raw", "qcow2"] {
         vm.run(&format!("reread_disk {id}"))?;
         vm.run(&format!("trim_disk {id}"))?;
+        if id == "raw" {
+            grow(&mut vm, id)?;
+        }
         vm.run(&format!("reread_disk {id}"))?;
         vm.run(&format!("umount_disk {id}"))?;
     }
@@ -45,6 +50,13 @@ pub fn keep_their_data(bed: &Bed) -> Result<String> {
     images::check_raw(&images, &raw, &sums[0])?;
     images::check_raw(&images, &images::checked_qcow2(&qcow2)?, &sums[1])?;
     Ok(format!("{FILES} files on each, {cycles} cycles of pause and resume"))
+}
+
+/// The disk becomes larger while it is mounted, and the guest learns of it.
+fn grow(vm: &mut Vm, id: &str) -> Result<()> {
+    vm.command_with("resize-disk", &[id, &format!("{GROWN_MIB}M")])?;
+    let place = vm.place(id)?;
+    vm.run(&format!("disk_size {place} {}", GROWN_MIB << 11)).map(drop)
 }
 
 /// Mounts the disk `id`.
