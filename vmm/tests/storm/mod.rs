@@ -28,7 +28,7 @@ pub use plan::Plan;
 /// vCPUs.
 pub const VCPUS: usize = 4;
 /// Pause cycles of a chapter, at least.
-const CYCLES: u64 = 60;
+const CYCLES: u64 = 40;
 /// Sectors of each disk.
 const SECTORS: usize = 2048;
 /// Everything that a storm can do to a disk.
@@ -112,8 +112,8 @@ impl Storm {
         let begun = self.cycles;
         while self.cycles - begun < CYCLES || !account.all_activated(&self.guest) {
             match self.cycles - begun {
-                20 => self.add(SPARE),
-                40 => self.guest.vm.vmm.remove_device(SPARE).unwrap(),
+                10 => self.add(SPARE),
+                25 => self.guest.vm.vmm.remove_device(SPARE).unwrap(),
                 _ => {}
             }
             self.cycle(&account);
