@@ -1,6 +1,6 @@
 //! A disk as the transport and the VM see it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use super::backend;
 use super::config::{self, Layout, feature};
@@ -14,7 +14,7 @@ use super::request::{Request, SECTOR, SERIAL, Status};
 use super::slot::{Durability, Rules};
 use super::worker::BlockWorker;
 use crate::counters::CounterSource;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::virtio::{
     Activation, ActivationError, DeviceType, Features, VirtioDevice, Virtqueue, Worker,
 };
@@ -231,14 +231,13 @@ fn serial(options: &BlockOptions) -> Result<[u8; SERIAL], BlockError> {
 
 /// Asks the host, and says once that it has none.
 fn io_uring_is_available() -> bool {
-    static SAID: AtomicBool = AtomicBool::new(false);
+    static SAID: Once = Once::new();
     match backend::is_available() {
         Ok(()) => true,
         Err(error) => {
-            // Relaxed: it decides about nothing but this line.
-            if !SAID.swap(true, Ordering::Relaxed) {
+            SAID.call_once(|| {
                 tracing::warn!(%error, "this host has no io_uring: disks use blocking calls");
-            }
+            });
             false
         }
     }
