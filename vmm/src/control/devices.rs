@@ -21,6 +21,7 @@ use crate::config::{
     ConfigError, DiskConfig, NetConfig, Removal, ResizeConfig, ResizeDiskConfig, VmConfig,
     VsockConfig,
 };
+use crate::vm::Vm;
 
 /// What can be asked about devices.
 #[derive(Debug)]
@@ -169,8 +170,8 @@ impl Owner {
 
     /// Takes devices apart that the guest has let go of. One that it was not asked for leaves the configuration, too.
     pub(super) fn collect_ejected(&mut self) {
-        let Some(vm) = &mut self.vm else { return };
-        for id in vm.collect_ejected() {
+        let Some(unasked) = self.vm.as_mut().and_then(Vm::collect_ejected) else { return };
+        for id in unasked {
             tracing::info!("the guest has ejected {id}, unasked");
             self.host.forget(&id);
             if let Some(config) = self.published.config.load_full()

@@ -176,11 +176,12 @@ impl Vm {
         self.cards.ask_removal(&self.root, id)
     }
 
-    /// Takes devices apart that the guest has ejected. Gives the ids of those that it was not asked for.
-    pub fn collect_ejected(&mut self) -> Vec<String> {
-        let unasked = self.cards.collect(&self.root);
+    /// Takes devices apart that the guest has ejected, and gives the ids of those that it was not asked for; `None` if it
+    /// has ejected none. Every request asks this, a pause too, so it costs nothing then.
+    pub fn collect_ejected(&mut self) -> Option<Vec<String>> {
+        let unasked = self.cards.collect(&self.root)?;
         self.count_devices();
-        unasked
+        Some(unasked)
     }
 
     /// Ids of devices that are leaving: they are not free yet.

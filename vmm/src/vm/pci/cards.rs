@@ -155,11 +155,14 @@ impl Cards {
         Ok(())
     }
 
-    /// Takes those apart that the guest has let go of; the ids of those that it was not asked for, too.
-    pub(in crate::vm) fn collect(&mut self, root: &PciRoot) -> Vec<String> {
+    /// Takes those apart that the guest has let go of, and gives the ids of those that it was not asked for; `None` if it
+    /// has let go of none, as nearly always.
+    pub(in crate::vm) fn collect(&mut self, root: &PciRoot) -> Option<Vec<String>> {
         self.finishing.retain(|one| !one.thread.is_finished());
+        let mut next = Some(root.next_gone()?);
         let mut unasked = Vec::new();
-        while let Some(slot) = root.next_gone() {
+        while let Some(slot) = next {
+            next = root.next_gone();
             if let Some(place) = self.plugged.iter().position(|card| card.slot == slot) {
                 let card = self.plugged.remove(place);
                 if card.state == State::Plugged {
@@ -168,7 +171,7 @@ impl Cards {
                 self.finish(card);
             }
         }
-        unasked
+        Some(unasked)
     }
 
     /// The ids of devices that are leaving: they cannot be used again yet.
