@@ -1,15 +1,17 @@
 //! `cargo xtask test`: every check of the project, as suites that run one after the other.
 //!
 //! ```text
-//! suite ── runs ──▶ Outcome { tally, skips, log } ── one line ──▶ … ── skips with reasons, summary line
+//! suite ── runs ──▶ Outcome { tally, skips, log } ── one line ──▶ … ── failures, skips with reasons, summary line
 //! ```
 //! The last line, `N passed, N failed, N skipped`, is for programs to read; its form stays as it is.
 pub mod cargo;
+mod digest;
 mod fuzz;
 mod libtest;
 mod linux;
 pub mod log;
 mod models;
+mod models_table;
 mod static_checks;
 mod tally;
 mod tap;
@@ -149,6 +151,7 @@ pub fn run(only: &[String]) -> Result<bool> {
     check(only)?;
     let mut total = Tally::default();
     let mut skips = Vec::new();
+    let mut failures = Vec::new();
     for suite in &SUITES {
         let Some(chosen) = suite.chosen(only) else { continue };
         if std::io::stderr().is_terminal() {
@@ -171,10 +174,17 @@ pub fn run(only: &[String]) -> Result<bool> {
             if let Some(file) = &outcome.log_file {
                 println!("    all of it: {}", file.display());
             }
+            failures.push((suite.name, digest::digest(&outcome.log)));
         }
         std::io::stdout().flush()?;
         total += outcome.tally;
         skips.extend(outcome.skips.into_iter().map(|skip| (suite.name, skip)));
+    }
+    for (suite, digest) in &failures {
+        println!("failed in {suite}:");
+        for line in digest {
+            println!("    {line}");
+        }
     }
     for (suite, skip) in &skips {
         println!("skipped {} in {suite}: {}", skip.count, skip.reason);

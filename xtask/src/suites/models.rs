@@ -2,6 +2,7 @@
 use anyhow::{Context, Result};
 
 use super::cargo::{self, MODELS, cargo};
+use super::models_table::tables;
 use super::tally::Outcome;
 use super::{libtest, log};
 
@@ -38,22 +39,6 @@ fn models(checker: &str) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// The tables of the models' own runner: from the line of column names to the line of totals.
-fn tables(text: &str) -> String {
-    let mut tables = String::new();
-    let mut inside = false;
-    for line in text.lines() {
-        inside |= line.starts_with("model ") && line.ends_with("  result");
-        if inside {
-            tables.push_str("    ");
-            tables.push_str(line.trim_end());
-            tables.push('\n');
-        }
-        inside &= !line.starts_with("all ");
-    }
-    tables
-}
-
 /// Right and wrong halves in the lines `N halves, M wrong` of the models' own runner, which is no libtest.
 fn halves(text: &str) -> (u64, u64) {
     let mut sum = (0, 0);
@@ -78,19 +63,12 @@ fn names_dependency(manifest: &str, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{halves, names_dependency, tables};
+    use super::{halves, names_dependency};
 
     #[test]
     fn halves_are_counted() {
         assert_eq!(halves("all  559659\n116 halves, 2 wrong\nwrong halves, 1 wrong\n"), (114, 2));
         assert_eq!(halves("test result: ok."), (0, 0));
-    }
-
-    #[test]
-    fn tables_are_found_among_other_lines() {
-        let text = "model a half=x result=none\nmodel  half  result\na      x     none\nall          \n9 passed\n";
-        assert_eq!(tables(text), "    model  half  result\n    a      x     none\n    all\n");
-        assert_eq!(tables("test result: ok."), "");
     }
 
     #[test]
