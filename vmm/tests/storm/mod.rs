@@ -5,8 +5,11 @@
 //!   Together: vCPU 0 and 1 ⇄ one disk         vCPU 2 ⇄ rng
 //!   both:     vCPU 3 ⇄ a disk that was just added, and is removed in use; another one comes and goes unused
 //!
-//!   cycle:    pause ─▶ nothing moves, the counts agree ─▶ resume ─▶ one vCPU has gone on ─▶ …
+//!   cycle:    pause ─▶ nothing moves, the counts agree ─▶ resume ─▶ the guest has gone on ─▶ …
 //! ```
+//!
+//! How far it has gone on: in one cycle of four a vCPU, each in its turn, has done a round of its storm; in the others some
+//! exits were served, so that most pauses come in the middle of a round, between any two exits.
 //!
 //! What has to hold: while the VM is paused, no vCPU goes on and no device does anything for the guest; the activations
 //! that a vCPU has counted are those of its device, and one that is under way; an id is taken until the guest
@@ -28,7 +31,11 @@ pub use plan::Plan;
 /// vCPUs.
 pub const VCPUS: usize = 4;
 /// Pause cycles of a chapter, at least.
-const CYCLES: u64 = 40;
+const CYCLES: u64 = 160;
+/// Of so many cycles one waits for a round of a vCPU's storm, the others for exits.
+const ROUND_EVERY: u64 = 4;
+/// Exits that are waited for, at most.
+const EXITS: u64 = 5;
 /// Sectors of each disk.
 const SECTORS: usize = 2048;
 /// Everything that a storm can do to a disk.
@@ -112,8 +119,8 @@ impl Storm {
         let begun = self.cycles;
         while self.cycles - begun < CYCLES || !account.all_activated(&self.guest) {
             match self.cycles - begun {
-                10 => self.add(SPARE),
-                25 => self.guest.vm.vmm.remove_device(SPARE).unwrap(),
+                40 => self.add(SPARE),
+                100 => self.guest.vm.vmm.remove_device(SPARE).unwrap(),
                 _ => {}
             }
             self.cycle(&account);
@@ -151,16 +158,44 @@ impl Storm {
         account.check(&self.guest);
         self.parked += u64::from(then.is_somebody_parked());
         then.must_be(&Look::at(&self.guest), || format!("in {self}"));
-        let turn = usize::try_from(self.cycles).unwrap() % VCPUS;
+        if self.cycles.is_multiple_of(ROUND_EVERY) {
+            self.resume_for_a_round();
+        } else {
+            self.resume_for_exits(1 + self.cycles % EXITS);
+        }
+        self.cycles += 1;
+    }
+
+    /// Back to back, pauses leave the vCPUs no time to wake; each of them has its turn to go on.
+    fn resume_for_a_round(&self) {
+        let vmm = &self.guest.vm.vmm;
+        let turn = usize::try_from(self.cycles / ROUND_EVERY).unwrap() % VCPUS;
         let progress = self.guest.progress(turn);
         drop(vmm.resume().unwrap());
-        // Back to back, pauses leave the vCPUs no time to wake; each of them has its turn to go on.
         embedded::until(
             "a vCPU going on",
             || self.guest.is_done(turn) || self.guest.progress(turn) != progress,
             || format!("vCPU {turn} in {self}: {:?} {:?}", vmm.info(), vmm.counters()),
         );
-        self.cycles += 1;
+    }
+
+    fn resume_for_exits(&self, exits: u64) {
+        let vmm = &self.guest.vm.vmm;
+        let served = || {
+            let kinds = vmm.counters().unwrap().remove("exits").unwrap();
+            kinds
+                .iter()
+                .filter(|(kind, _)| *kind != "interrupted")
+                .map(|(_, count)| count)
+                .sum::<u64>()
+        };
+        let before = served();
+        drop(vmm.resume().unwrap());
+        embedded::until(
+            "exits",
+            || served() >= before + exits,
+            || format!("{exits} in {self}: {:?} {:?}", vmm.info(), vmm.counters()),
+        );
     }
 
     fn storm(&mut self, account: &mut Account, vcpu: usize, id: &str, what: u64, seed: u64) {
