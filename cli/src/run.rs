@@ -252,9 +252,10 @@ fn open_terminal(events: Sender<Event>) -> OpenTerminal {
     Box::new(move || {
         let input = std::io::stdin().as_fd().try_clone_to_owned()?;
         let output = std::io::stdout().as_fd().try_clone_to_owned()?;
+        let resized = Some(signals::pipe_of_resizes()?);
         terminal::make_raw()?;
         let filter = Keys { events: events.clone(), escape: EscapeFilter::default() };
-        Ok(Terminal { input, output, filter: Box::new(filter) })
+        Ok(Terminal { input, output, resized, filter: Box::new(filter) })
     })
 }
 

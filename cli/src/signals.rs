@@ -3,9 +3,11 @@
 //! The first one asks for an orderly end; a second one, when that takes too long for somebody,
 //! ends the process at once. Either way the terminal is restored.
 use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::sync::mpsc::Sender;
 
-use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
 use signal_hook::iterator::Signals;
 
 use crate::run::Event;
@@ -32,4 +34,13 @@ pub fn watch(events: Sender<Event>) -> io::Result<()> {
         },
     )?;
     Ok(())
+}
+
+/// Something that is readable when the terminal may have another size.
+pub fn pipe_of_resizes() -> io::Result<OwnedFd> {
+    let (sign, resized) = UnixStream::pair()?;
+    sign.set_nonblocking(true)?;
+    // The handler keeps its end for as long as the process lives: there is one terminal.
+    signal_hook::low_level::pipe::register(SIGWINCH, sign)?;
+    Ok(resized.into())
 }

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arbitrary::Arbitrary;
 use devices::CounterSource;
-use devices::console::{ConsoleInput, ConsoleOutput};
-use devices::virtio::console::{ConsoleSize, VirtioConsole};
+use devices::console::{ConsoleInput, ConsoleOutput, ConsoleSize};
+use devices::virtio::console::VirtioConsole;
 use devices::virtio::testing::{Driver, Runner, activation};
 use devices::virtio::{Features, VirtioDevice};
 use libfuzzer_sys::fuzz_target;
@@ -45,7 +45,7 @@ impl ConsoleOutput for Host {
 
 fuzz_target!(|ops: Vec<Op<'_>>| {
     let host = Arc::new(Host::default());
-    let console = VirtioConsole::new("con0", Arc::clone(&host) as _, ConsoleSize::default());
+    let console = VirtioConsole::new("con0", Arc::clone(&host) as _);
     let console = console.expect("an eventfd");
     let mut drivers = Driver::queues(2, 16);
     let features = Features(Features::EVENT_IDX * (ops.len() as u64 % 2));
@@ -68,7 +68,7 @@ fuzz_target!(|ops: Vec<Op<'_>>| {
             }
             Op::Resize(columns, rows) => {
                 let size = ConsoleSize { columns: *columns, rows: *rows };
-                let _ = console.resize(size);
+                console.resized(size);
                 assert_eq!(console.size(), size);
             }
             Op::Config(offset, len) => console.read_config(*offset, &mut vec![0; (*len).into()]),

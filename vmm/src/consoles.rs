@@ -16,6 +16,8 @@ pub struct Terminal {
     pub input: OwnedFd,
     /// Where output goes.
     pub output: OwnedFd,
+    /// Readable when the terminal's size may have changed, if anything says so.
+    pub resized: Option<OwnedFd>,
     /// What stands between the keys and the guest.
     pub filter: Box<dyn InputFilter>,
 }
@@ -123,7 +125,8 @@ fn open(
             let failed = |source| OpenConsoleError::Terminal { console: name, source };
             let terminal = open().map_err(failed)?;
             filter = Some(terminal.filter);
-            Backend::Terminal { input: terminal.input, output: terminal.output }
+            let Terminal { input, output, resized, .. } = terminal;
+            Backend::Terminal { input, output, resized }
         }
     };
     HostConsole::start(name, backend, filter)

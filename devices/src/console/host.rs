@@ -35,6 +35,9 @@ pub enum Backend {
         input: OwnedFd,
         /// Where output goes.
         output: OwnedFd,
+        /// Readable when the terminal's size may have changed: the end of a pipe into which the caller's handler of
+        /// `SIGWINCH` writes.
+        resized: Option<OwnedFd>,
     },
 }
 
@@ -47,6 +50,10 @@ pub(super) struct Host {
     pub(super) output: Option<Arc<Descriptor>>,
     /// Where new clients come from.
     pub(super) listener: Option<Listener>,
+    /// What may be a terminal, and so have a size.
+    pub(super) terminal: Option<Arc<Descriptor>>,
+    /// What says that the size may have changed, if anything does.
+    pub(super) resized: Option<Descriptor>,
     /// The other end of our pseudo-terminal. As long as it is open, the master knows no
     /// hang-up, and whoever opens it next finds the terminal as it was.
     _slave: Option<OwnedFd>,
@@ -72,14 +79,21 @@ impl Backend {
                 let listener = Some(Listener::bind(&path)?);
                 Ok((Some(Host { listener, ..Host::default() }), Some(path)))
             }
-            Self::Terminal { input, output } => {
+            Self::Terminal { input, output, resized } => {
                 let prepare = |fd, what| {
                     let done = Descriptor::inherited(fd).map(|fd| Some(Arc::new(fd)));
                     done.map_err(|e| ConsoleError::Descriptor { what, source: e.into() })
                 };
                 let input = prepare(input, "input")?;
                 let output = prepare(output, "output")?;
-                Ok((Some(Host { input, output, ..Host::default() }), None))
+                let resized = resized.map(Descriptor::inherited).transpose().map_err(|e| {
+                    ConsoleError::Descriptor {
+                        what: "pipe that tells of its size",
+                        source: e.into(),
+                    }
+                })?;
+                let terminal = output.clone();
+                Ok((Some(Host { input, output, terminal, resized, ..Host::default() }), None))
             }
         }
     }
@@ -107,9 +121,10 @@ fn open_pty() -> rustix::io::Result<(Host, PathBuf)> {
     let master = Arc::new(Descriptor::own(master));
     let host = Host {
         input: Some(Arc::clone(&master)),
-        output: Some(master),
-        listener: None,
+        output: Some(Arc::clone(&master)),
+        terminal: Some(master),
         _slave: Some(slave),
+        ..Host::default()
     };
     Ok((host, path.into()))
 }

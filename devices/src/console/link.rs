@@ -17,12 +17,26 @@ pub trait ConsoleOutput: Send + Sync {
     fn input_has_room(&self);
 }
 
+/// The size of a terminal, in characters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConsoleSize {
+    /// Characters in a row.
+    pub columns: u16,
+    /// Rows.
+    pub rows: u16,
+}
+
 /// The device, as the host side sees it.
 pub trait ConsoleInput: Send + Sync {
     /// Takes as many of the first bytes as there is room for and returns how many. When it
     /// takes fewer than all, [`ConsoleOutput::input_has_room`] follows as soon as there is room.
     /// Only one thread at a time may offer.
     fn offer(&self, bytes: &[u8]) -> usize;
+
+    /// The terminal on the host side has this size, which may be news. Most devices have no way to tell the guest.
+    fn resized(&self, size: ConsoleSize) {
+        let _ = size;
+    }
 }
 
 /// What stands between a person's keys and the guest, for example to find an escape sequence.

@@ -33,7 +33,7 @@ use std::thread::JoinHandle;
 
 pub use error::ConsoleError;
 pub use host::Backend;
-pub use link::{ConsoleInput, ConsoleOutput, InputFilter};
+pub use link::{ConsoleInput, ConsoleOutput, ConsoleSize, InputFilter};
 pub use port::ConsolePort;
 
 use crate::counters::CounterSource;

@@ -15,16 +15,19 @@
 //!   guest does not take in time is dropped and counted. Without one, input is left where it
 //!   is until the guest takes it.
 //! - The thread sleeps only in `poll`, and every reason to wake up is a descriptor in it.
+//! - The device knows the terminal's size as of the last input, and of the last sign that it changed. A pseudo-terminal
+//!   gives none to its master, so there it is learned with the next key.
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, read, write};
+use rustix::termios::tcgetwinsize;
 
 use super::descriptor::Descriptor;
 use super::host::Host;
-use super::link::InputFilter;
+use super::link::{ConsoleSize, InputFilter};
 use super::port::{ConsolePort, count};
 use super::ring::Consumer;
 
@@ -71,6 +74,8 @@ enum Found {
     HangUp,
     /// A client of the socket.
     Client,
+    /// The terminal may have another size.
+    Resized,
 }
 
 impl Worker {
@@ -81,10 +86,21 @@ impl Worker {
             let output = self.write_chunk();
             for found in self.wait(output) {
                 match found {
-                    Found::Bell => self.port.doorbell.silence(),
-                    Found::Input => drop(self.read_chunk()),
+                    // There may be a new device, which knows no size.
+                    Found::Bell => {
+                        self.port.doorbell.silence();
+                        self.tell_size();
+                    }
+                    Found::Input => {
+                        self.tell_size();
+                        self.read_chunk();
+                    }
                     Found::HangUp => self.hang_up(),
                     Found::Client => self.accept(),
+                    Found::Resized => {
+                        self.forget_signs();
+                        self.tell_size();
+                    }
                 }
             }
         }
@@ -100,6 +116,29 @@ impl Worker {
             let taken = device.offer(self.input.make_contiguous());
             self.input.drain(..taken);
             count(&self.port.counts.input, taken);
+        }
+    }
+
+    /// Tells the device how large the terminal is; one that has no size says nothing.
+    fn tell_size(&self) {
+        let Some(terminal) = &self.host.terminal else { return };
+        if let Ok(size) = tcgetwinsize(terminal)
+            && (size.ws_col, size.ws_row) != (0, 0)
+            && let Some(device) = self.port.device()
+        {
+            device.resized(ConsoleSize { columns: size.ws_col, rows: size.ws_row });
+        }
+    }
+
+    /// Takes the signs that the size may have changed, so that only later ones wake the thread.
+    fn forget_signs(&mut self) {
+        let mut signs = [0; 64];
+        let Some(resized) = &self.host.resized else { return };
+        match read(resized, &mut signs) {
+            Ok(len) if len > 0 => {}
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            // Nobody can write any more.
+            Ok(_) | Err(_) => self.host.resized = None,
         }
     }
 
@@ -162,6 +201,10 @@ impl Worker {
         {
             sources.push(Found::Client);
             fds.push(PollFd::new(listener, PollFlags::IN));
+        }
+        if let Some(resized) = &self.host.resized {
+            sources.push(Found::Resized);
+            fds.push(PollFd::new(resized, PollFlags::IN));
         }
         let no_time = Timespec { tv_sec: 0, tv_nsec: 0 };
         let result = poll(&mut fds, look_only.then_some(&no_time));

@@ -15,7 +15,7 @@ use devices::CounterSource;
 use devices::virtio::VirtioDevice;
 use devices::virtio::balloon::{Balloon, BalloonError};
 use devices::virtio::block::{BlockDevice, BlockError};
-use devices::virtio::console::{ConsoleSize, VirtioConsole};
+use devices::virtio::console::VirtioConsole;
 use devices::virtio::net::{Net, NetError};
 use devices::virtio::rng::{Rng, RngError};
 use devices::virtio::vsock::{Vsock, VsockError};
@@ -201,7 +201,7 @@ impl HostDevices {
         if let Some(host) = &consoles.console {
             self.open_one(config.console.id.as_ref(), |id| {
                 let output = Arc::clone(host.port()) as _;
-                let console = VirtioConsole::new(id, output, ConsoleSize::default());
+                let console = VirtioConsole::new(id, output);
                 let console = Arc::new(console.map_err(OpenDeviceError::Console)?);
                 // Last: input finds a device that can take it.
                 host.port().attach(&console);

@@ -29,6 +29,32 @@ impl ConsoleInput for Taker {
     }
 }
 
+/// A device that tells the sizes that it is told.
+pub(super) struct Sized(Sender<ConsoleSize>);
+
+impl ConsoleInput for Sized {
+    fn offer(&self, bytes: &[u8]) -> usize {
+        bytes.len()
+    }
+
+    fn resized(&self, size: ConsoleSize) {
+        self.0.send(size).unwrap();
+    }
+}
+
+/// Attaches a device that tells of sizes, and gives them.
+pub(super) fn sized(console: &HostConsole) -> (Arc<Sized>, Receiver<ConsoleSize>) {
+    let (sender, receiver) = channel();
+    let device = Arc::new(Sized(sender));
+    console.port().attach(&device);
+    (device, receiver)
+}
+
+/// Waits for this size; the one before it may be told again first.
+pub(super) fn expect_size(sizes: &Receiver<ConsoleSize>, columns: u16, rows: u16) {
+    while sizes.recv_timeout(NEVER).unwrap() != (ConsoleSize { columns, rows }) {}
+}
+
 /// A device that takes none.
 pub(super) struct Stuck;
 
@@ -104,7 +130,8 @@ pub(super) fn on_pipes(
 ) -> (HostConsole, PipeWriter, PipeReader) {
     let (input, keys) = std::io::pipe().unwrap();
     let (screen, output) = std::io::pipe().unwrap();
-    let backend = Backend::Terminal { input: OwnedFd::from(input), output: output.into() };
+    let backend =
+        Backend::Terminal { input: OwnedFd::from(input), output: output.into(), resized: None };
     (HostConsole::start("con-test", backend, filter).unwrap(), keys, screen)
 }
 

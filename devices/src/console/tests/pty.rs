@@ -1,7 +1,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 
-use rustix::termios::{LocalModes, OutputModes, tcgetattr};
+use rustix::termios::{LocalModes, OutputModes, Winsize, tcgetattr, tcsetwinsize};
 
 use super::*;
 
@@ -66,5 +66,22 @@ fn a_reader_that_comes_late_unblocks_it() {
     expect_output(&terminal, &vec![b'x'; kept]);
     print(&console, b"and on");
     expect_output(&terminal, b"and on");
+    console.stop();
+}
+
+#[test]
+fn its_size_is_told_to_a_new_device_and_with_the_next_key() {
+    let (console, path) = start();
+    let mut terminal = open(&path);
+    let resize = |columns, rows| {
+        let size = Winsize { ws_col: columns, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&terminal, size).unwrap();
+    };
+    resize(100, 40);
+    let (_device, sizes) = sized(&console);
+    expect_size(&sizes, 100, 40);
+    resize(90, 30);
+    terminal.write_all(b"x").unwrap();
+    expect_size(&sizes, 90, 30);
     console.stop();
 }

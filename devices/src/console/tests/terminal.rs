@@ -3,6 +3,8 @@ use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
 use rustix::fs::{OFlags, fcntl_getfl};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 
 use super::*;
 
@@ -117,7 +119,7 @@ fn descriptors_that_others_share_are_not_changed() {
     let (input, _keys) = std::io::pipe().unwrap();
     let (here, there) = UnixStream::pair().unwrap();
     let shared = (input.try_clone().unwrap(), here.try_clone().unwrap());
-    let backend = Backend::Terminal { input: input.into(), output: here.into() };
+    let backend = Backend::Terminal { input: input.into(), output: here.into(), resized: None };
     let console = HostConsole::start("con-test", backend, None).unwrap();
     assert!(!fcntl_getfl(&shared.0).unwrap().contains(OFlags::NONBLOCK));
     print(&console, b"through a socket");
@@ -134,6 +136,7 @@ fn output_to_a_regular_file_goes_on_where_it_was() {
     let backend = Backend::Terminal {
         input: std::fs::File::open("/dev/null").unwrap().into(),
         output: file.try_clone().unwrap().into(),
+        resized: None,
     };
     let console = HostConsole::start("con-test", backend, None).unwrap();
     print(&console, b"and after");
@@ -161,4 +164,34 @@ fn no_wake_up_is_lost() {
         }
     }
     console.stop();
+}
+
+#[test]
+fn its_size_is_told_when_a_sign_comes() {
+    let (master, slave) = terminal();
+    let (resized, mut sign) = std::io::pipe().unwrap();
+    let (input, output) = (slave.try_clone().unwrap(), slave.try_clone().unwrap());
+    let backend = Backend::Terminal { input, output, resized: Some(resized.into()) };
+    let console = HostConsole::start("con-test", backend, None).unwrap();
+    let (_device, sizes) = sized(&console);
+    for (columns, rows) in [(80, 24), (132, 50)] {
+        let size = Winsize { ws_col: columns, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&slave, size).unwrap();
+        sign.write_all(b"!").unwrap();
+        expect_size(&sizes, columns, rows);
+    }
+    // Without anybody who could give a sign the console goes on.
+    drop(sign);
+    print(&console, b"still here");
+    expect_output(&master, b"still here");
+    console.stop();
+}
+
+/// A person's end of a terminal, and the program's.
+fn terminal() -> (std::fs::File, OwnedFd) {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+    let master = openpt(flags).unwrap();
+    unlockpt(&master).unwrap();
+    let slave = ioctl_tiocgptpeer(&master, flags).unwrap();
+    (master.into(), slave)
 }

@@ -84,6 +84,11 @@ impl Input {
         taken
     }
 
+    /// Wakes the worker, which looks at everything.
+    pub(super) fn wake_worker(&self) {
+        self.arrived.notify();
+    }
+
     /// Forgets the notifications until now.
     pub(super) fn clear(&self) {
         self.arrived.clear();

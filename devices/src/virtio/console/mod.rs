@@ -10,9 +10,12 @@
 //! - Output never waits for the host side, and the driver gets its buffers back at once: a driver may spin for them.
 //! - Input waits in the ring until the guest has buffers; the ring survives resets. When it is full, the rest stays with the
 //!   host's console, which is told as soon as there is room (`input`).
-//! - A change of the size is one store: no driver reads columns of one size with rows of another in one access.
+//! - A change of the size is one store: no driver reads columns of one size with rows of another in one access. The worker
+//!   announces it, so that a paused VM hears of it when it goes on; and once when it starts, because Linux's driver does not
+//!   look at the size before that.
 
 mod input;
+mod size;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -20,10 +23,11 @@ mod worker;
 use std::sync::Arc;
 
 use super::{Activation, ActivationError, DeviceType, VirtioDevice, Worker};
-use crate::console::{ConsoleInput, ConsoleOutput};
+use crate::console::{ConsoleInput, ConsoleOutput, ConsoleSize};
 use crate::counters::CounterSource;
-use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering};
 use input::Input;
+use size::{Announcer, Size};
 use worker::ConsoleWorker;
 
 /// Port 0's `receiveq` (5.3.2): to the guest.
@@ -34,30 +38,10 @@ const TRANSMIT_QUEUE: u16 = 1;
 /// VIRTIO_CONSOLE_F_SIZE (5.3.3): the configuration tells columns and rows.
 const F_SIZE: u64 = 1 << 0;
 
-/// The size of a terminal, in characters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ConsoleSize {
-    /// Characters in a row.
-    pub columns: u16,
-    /// Rows.
-    pub rows: u16,
-}
-
-/// Whether a size is news to the driver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "a changed size is announced by a configuration interrupt"]
-pub enum Resized {
-    /// It is another size than before: announce the change of the configuration.
-    Changed,
-    /// It was the size before.
-    Same,
-}
-
 /// A console.
 pub struct VirtioConsole {
     id: String,
-    /// Columns in the lower half, rows in the upper.
-    size: AtomicU32,
+    size: Arc<Size>,
     output: Arc<dyn ConsoleOutput>,
     input: Arc<Input>,
     counts: Arc<Counts>,
@@ -74,52 +58,36 @@ struct Counts {
 }
 
 impl VirtioConsole {
-    /// A console that sends to `output`. Attach it there for input.
+    /// A console that sends to `output`. Attach it there for input, and to be told of the terminal's size.
     ///
     /// # Errors
     /// The process or the host has no file descriptor left.
-    pub fn new(
-        id: &str,
-        output: Arc<dyn ConsoleOutput>,
-        size: ConsoleSize,
-    ) -> std::io::Result<Self> {
+    pub fn new(id: &str, output: Arc<dyn ConsoleOutput>) -> std::io::Result<Self> {
         Ok(Self {
             id: id.to_owned(),
-            size: AtomicU32::new(size.pack()),
+            size: Arc::default(),
             input: Arc::new(Input::new(Arc::clone(&output))?),
             output,
             counts: Arc::default(),
         })
     }
 
-    /// Gives the terminal another size, from any thread. The caller announces it through the transport.
-    pub fn resize(&self, size: ConsoleSize) -> Resized {
-        // Release pairs with the acquire in `size`: who is interrupted for the change sees it.
-        let before = self.size.swap(size.pack(), Ordering::AcqRel);
-        if before == size.pack() { Resized::Same } else { Resized::Changed }
-    }
-
     /// The size that the driver reads.
     #[must_use]
     pub fn size(&self) -> ConsoleSize {
-        ConsoleSize::unpack(self.size.load(Ordering::Acquire))
-    }
-}
-
-impl ConsoleSize {
-    fn pack(self) -> u32 {
-        u32::from(self.rows) << 16 | u32::from(self.columns)
-    }
-
-    fn unpack(packed: u32) -> Self {
-        let [c0, c1, r0, r1] = packed.to_le_bytes();
-        Self { columns: u16::from_le_bytes([c0, c1]), rows: u16::from_le_bytes([r0, r1]) }
+        self.size.get()
     }
 }
 
 impl ConsoleInput for VirtioConsole {
     fn offer(&self, bytes: &[u8]) -> usize {
         self.input.offer(bytes)
+    }
+
+    fn resized(&self, size: ConsoleSize) {
+        if self.size.set(size) {
+            self.input.wake_worker();
+        }
     }
 }
 
@@ -143,7 +111,7 @@ impl VirtioDevice for VirtioConsole {
     /// `struct virtio_console_config` (5.3.4): `cols`, `rows`, `max_nr_ports`, `emerg_wr`. The last two belong to
     /// features that are not offered.
     fn read_config(&self, offset: u64, data: &mut [u8]) {
-        let config = self.size.load(Ordering::Acquire).to_le_bytes();
+        let config = self.size.bytes();
         let from = usize::try_from(offset).unwrap_or(usize::MAX);
         for (place, byte) in data.iter_mut().enumerate() {
             *byte = config.get(from.saturating_add(place)).copied().unwrap_or_default();
@@ -156,9 +124,10 @@ impl VirtioDevice for VirtioConsole {
     ) -> Result<Vec<Box<dyn Worker>>, ActivationError> {
         let mut take =
             |index| activation.take_queue(index).ok_or(ActivationError::MissingQueue(index));
+        let (receive, transmit) = (take(RECEIVE_QUEUE)?, take(TRANSMIT_QUEUE)?);
         let worker = ConsoleWorker::new(
-            take(RECEIVE_QUEUE)?,
-            take(TRANSMIT_QUEUE)?,
+            (receive, transmit),
+            Announcer::new(Arc::clone(&self.size), activation.interrupt),
             Arc::clone(&self.input),
             Arc::clone(&self.output),
             Arc::clone(&self.counts),

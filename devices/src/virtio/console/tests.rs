@@ -39,8 +39,9 @@ struct Bed {
 
 impl Bed {
     fn on(output: Arc<dyn ConsoleOutput>) -> Self {
-        let size = ConsoleSize { columns: 80, rows: 25 };
-        Self::of(Arc::new(VirtioConsole::new("con0", output, size).unwrap()))
+        let console = VirtioConsole::new("con0", output).unwrap();
+        console.resized(ConsoleSize { columns: 80, rows: 25 });
+        Self::of(Arc::new(console))
     }
 
     fn of(console: Arc<VirtioConsole>) -> Self {
@@ -139,14 +140,35 @@ fn the_size_is_in_the_configuration() {
     };
     assert_eq!(read(0, 14), [80, 0, 25, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     let wide = ConsoleSize { columns: 0x1234, rows: 0x5678 };
-    assert_eq!(console.resize(wide), Resized::Changed);
-    assert_eq!(console.resize(wide), Resized::Same);
+    console.resized(wide);
     assert_eq!(console.size(), wide);
     assert_eq!([read(0, 2), read(2, 2)], [[0x34, 0x12], [0x78, 0x56]]);
     assert_eq!(read(1, 2), [0x12, 0x78]);
     assert_eq!(read(u64::MAX, 2), [0, 0]);
     console.write_config(0, &[1, 1, 1, 1]);
     assert_eq!(console.size(), wide, "the driver cannot set it");
+}
+
+#[test]
+fn a_size_is_announced_once_and_again_to_a_new_driver() {
+    let (mut bed, _, _screen) = Bed::recorded();
+    let announced = |bed: &Bed| bed.receive.interrupts.config();
+    assert_eq!(announced(&bed), 1, "Linux does not look at it before");
+    for (columns, expected) in [(80, 1), (81, 2), (81, 2), (80, 3)] {
+        bed.console.resized(ConsoleSize { columns, rows: 25 });
+        bed.runner.step().unwrap();
+        assert_eq!(announced(&bed), expected);
+    }
+    drop(bed.runner);
+    assert_eq!(announced(&Bed::of(Arc::clone(&bed.console))), 1);
+}
+
+#[test]
+fn a_console_without_a_size_announces_none() {
+    let (sent, _screen) = channel();
+    let recorder = Recorder { sent, called: AtomicU64::new(0) };
+    let bed = Bed::of(Arc::new(VirtioConsole::new("con0", Arc::new(recorder)).unwrap()));
+    assert_eq!(bed.receive.interrupts.config(), 0);
 }
 
 #[test]
@@ -205,7 +227,7 @@ fn a_host_side_that_does_not_read_stops_nobody() {
 fn a_long_paste_is_echoed() {
     let (input, mut keys) = std::io::pipe().unwrap();
     let (mut screen, output) = std::io::pipe().unwrap();
-    let backend = Backend::Terminal { input: input.into(), output: output.into() };
+    let backend = Backend::Terminal { input: input.into(), output: output.into(), resized: None };
     let host = HostConsole::start("con-paste", backend, None).unwrap();
     let mut bed = Bed::on(Arc::<crate::console::ConsolePort>::clone(host.port()));
     host.port().attach(&bed.console);

@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use super::input::{INPUT_LIMIT, Input};
+use super::size::Announcer;
 use super::{Counts, RECEIVE_QUEUE};
 use crate::console::ConsoleOutput;
 use crate::sync::atomic::Ordering;
@@ -24,6 +25,7 @@ const BATCH: usize = 64;
 pub(super) struct ConsoleWorker {
     receive: Virtqueue,
     transmit: Virtqueue,
+    size: Announcer,
     chain: Chain,
     chunk: Box<[u8]>,
     input: Arc<Input>,
@@ -33,14 +35,14 @@ pub(super) struct ConsoleWorker {
 
 impl ConsoleWorker {
     pub(super) fn new(
-        receive: Virtqueue,
-        transmit: Virtqueue,
+        (receive, transmit): (Virtqueue, Virtqueue),
+        size: Announcer,
         input: Arc<Input>,
         output: Arc<dyn ConsoleOutput>,
         counts: Arc<Counts>,
     ) -> Self {
         let chunk = vec![0; CHUNK].into();
-        Self { receive, transmit, chain: Chain::new(), chunk, input, output, counts }
+        Self { receive, transmit, size, chain: Chain::new(), chunk, input, output, counts }
     }
 
     /// Gives the guest the input that there is, as far as it has buffers.
@@ -118,6 +120,7 @@ impl Worker for ConsoleWorker {
     }
 
     fn start(&mut self, listening: &mut Listening<'_>) -> Result<(), WorkerError> {
+        self.size.announce();
         listening
             .add(self.input.as_fd(), INPUT, Interest::Readable)
             .map_err(|source| WorkerError::Host { what: "listen for console input", source })
@@ -135,6 +138,7 @@ impl Worker for ConsoleWorker {
         let progress = match wakeup {
             Wakeup::Ready(_) => {
                 self.input.clear();
+                self.size.announce();
                 self.receive()?
             }
             Wakeup::Doorbell(RECEIVE_QUEUE) => self.receive()?,
