@@ -20,8 +20,8 @@ use vmm::control::{VmmControl, VmmOptions};
 const VCPUS: usize = 32;
 const WAITING: usize = 4;
 /// Pauses of one kind before the other kind's turn, and turns.
-const PAUSES: usize = 6;
-const TURNS: usize = 4;
+const PAUSES: usize = 3;
+const TURNS: usize = 10;
 /// Virtio device status (virtio 1.2, 2.1).
 const NEEDS_RESET: u64 = 64;
 
@@ -152,9 +152,11 @@ fn pauses(guest: &DriverVm, latencies: &mut Vec<Duration>) {
     }
 }
 
-fn median(mut latencies: Vec<Duration>) -> Duration {
+/// The lower quartile: other programs of the machine can only add to a pause, and what every pause has to wait for is in
+/// the quickest ones, too.
+fn quartile(mut latencies: Vec<Duration>) -> Duration {
     latencies.sort_unstable();
-    latencies[latencies.len() / 2]
+    latencies[latencies.len() / 4]
 }
 
 #[test]
@@ -174,7 +176,7 @@ fn four_of_32_vcpus_in_an_activation_without_end_delay_no_pause_and_not_the_end(
         }
         gate.close();
     }
-    let (with, without) = (median(with), median(without));
+    let (with, without) = (quartile(with), quartile(without));
     assert!(with <= 2 * without, "{with:?} with, {without:?} without vCPUs in an activation");
 
     // Returns while the device's code does not.
