@@ -95,7 +95,12 @@ mod tests {
             memory_actual_size: 512 << 20,
             name: None,
             last_error: None,
-            vcpus: vec![VcpuInfo { index: 0, word: 9, state: "RUN|PAUSED epoch=2".to_owned() }],
+            vcpus: vec![VcpuInfo {
+                index: 0,
+                word: 9,
+                state: "RUN|PAUSED epoch=2".to_owned(),
+                hotplug: None,
+            }],
             last_pause_us: Some(312),
             last_resume_us: None,
             boot_us: None,

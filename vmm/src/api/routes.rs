@@ -116,6 +116,8 @@ pub(super) fn refuse(error: &ControlError, method: &'static str) -> Response {
         ControlError::NotCreated | ControlError::NoSuchDevice { .. } => {
             Response::error(Status::NotFound, error)
         }
+        // What Cloud Hypervisor answers while an unplug is pending.
+        ControlError::UnplugPending(_) => Response::error(Status::TooManyRequests, error),
         ControlError::IdTaken(_) => Response::error(Status::Conflict, error),
         ControlError::WrongPhase { .. } => {
             let response = Response::error(Status::MethodNotAllowed, error);
