@@ -2,7 +2,7 @@
 use std::path::Path;
 
 use vmm::config::print_size;
-use vmm::control::VmInfo;
+use vmm::control::{VcpuHotplug, VcpuInfo, VmInfo};
 
 use crate::args::Info;
 use crate::failure::Failure;
@@ -54,9 +54,20 @@ fn describe(name: &str, socket: &Path, info: &VmInfo) -> String {
     .into_iter()
     .filter_map(|(key, value)| Some([key.to_owned(), value?]))
     .chain(devices(info))
-    .chain(info.vcpus.iter().map(|vcpu| [format!("vcpu {}", vcpu.index), vcpu.state.clone()]))
+    .chain(info.vcpus.iter().map(|vcpu| [format!("vcpu {}", vcpu.index), state(vcpu)]))
     .collect();
     align(&lines)
+}
+
+/// A vCPU's word, and where it is if it comes or goes.
+fn state(vcpu: &VcpuInfo) -> String {
+    let on_its_way = match vcpu.hotplug {
+        None => return vcpu.state.clone(),
+        Some(VcpuHotplug::Inserting) => "the guest has not heard of it yet",
+        Some(VcpuHotplug::Removing) => "the guest has not let go of it yet",
+        Some(VcpuHotplug::Ejected) => "the guest has let go of it",
+    };
+    format!("{} ({on_its_way})", vcpu.state)
 }
 
 /// One line a device: id, place on the bus, and what it is, as an option string.
