@@ -89,7 +89,7 @@ fn devices(info: &VmInfo) -> impl Iterator<Item = [String; 2]> {
 #[cfg(test)]
 mod tests {
     use vmm::config::{DiskConfig, VmConfig};
-    use vmm::control::{PciBdf, VcpuInfo, VmState, device_tree};
+    use vmm::control::{PciBdf, VmState, device_tree};
 
     use super::*;
 
@@ -106,12 +106,14 @@ mod tests {
             memory_actual_size: 512 << 20,
             name: None,
             last_error: None,
-            vcpus: vec![VcpuInfo {
-                index: 0,
-                word: 9,
-                state: "RUN|PAUSED epoch=2".to_owned(),
-                hotplug: None,
-            }],
+            vcpus: [(0, None), (1, Some(VcpuHotplug::Removing))]
+                .map(|(index, hotplug)| VcpuInfo {
+                    index,
+                    word: 9,
+                    state: "RUN|PAUSED epoch=2".to_owned(),
+                    hotplug,
+                })
+                .into(),
             last_pause_us: Some(312),
             last_resume_us: None,
             boot_us: None,
@@ -130,6 +132,7 @@ mod tests {
             "disk        path=/a,id=_disk0",
             "disk        0000:00:03.0 path=/b,id=_disk1",
             "vcpu 0      RUN|PAUSED epoch=2",
+            "vcpu 1      RUN|PAUSED epoch=2 (the guest has not let go of it yet)",
         ] {
             assert!(text.lines().any(|found| found == line), "{text} lacks {line}");
         }

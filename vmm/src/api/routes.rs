@@ -127,3 +127,17 @@ pub(super) fn refuse(error: &ControlError, method: &'static str) -> Response {
         _ => Response::error(Status::InternalServerError, error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unplug_that_is_pending_is_too_many_requests() {
+        let error = ControlError::UnplugPending("the guest has not let go".to_owned());
+        let response = refuse(&error, "PUT");
+        assert_eq!(response.status, Status::TooManyRequests);
+        let wire = String::from_utf8(response.encode(super::super::response::After::KeepAlive));
+        assert!(wire.is_ok_and(|wire| wire.starts_with("HTTP/1.1 429 Too Many Requests\r\n")));
+    }
+}
