@@ -197,6 +197,21 @@ fn a_removal_is_taken_back_and_what_the_guest_ejects_nevertheless_comes_back() {
     does_work(&mut guest, 0);
 }
 
+/// It had its thread spin until the guest started it.
+#[test]
+fn a_vcpu_that_has_not_been_started_takes_no_nmi() {
+    let mut guest = guest(2, 4);
+    resize(&guest.vm, 4).unwrap();
+    guest.vm.vmm.nmi().unwrap();
+    guest.run(0, Command::ReadLoop, &[layout::MMIO_HOLE, 100]);
+    let before = guest.vm.counter("exits", "interrupted");
+    guest.run(0, Command::ReadLoop, &[layout::MMIO_HOLE, 2000]);
+    let more = guest.vm.counter("exits", "interrupted") - before;
+    assert!(more < 200, "{more} returns of KVM_RUN while nothing happened");
+    let started = guest.start(3);
+    does_work(&mut guest, started);
+}
+
 #[test]
 fn nonsense_is_refused_and_changes_nothing() {
     let guest = guest(2, 4);

@@ -112,10 +112,18 @@ impl Cpus {
         &self.plan
     }
 
-    /// Whether the guest had this vCPU and has let go of it.
-    pub(super) fn is_ejected(&self, vcpu: u32) -> bool {
-        matches!(self.controller.presence(vcpu), Presence::Absent | Presence::Ejected)
-            && vcpu < self.max_vcpus
+    /// Whether the guest could have this vCPU, and has not.
+    pub(super) fn is_unplugged(&self, vcpu: u32) -> bool {
+        vcpu < self.max_vcpus && !self.has(vcpu)
+    }
+
+    /// The vCPUs that the guest has. What comes later gets nothing that was meant for these.
+    pub(super) fn plugged(&self) -> impl Iterator<Item = u32> {
+        (0..self.max_vcpus).filter(|vcpu| self.has(*vcpu))
+    }
+
+    fn has(&self, vcpu: u32) -> bool {
+        !matches!(self.controller.presence(vcpu), Presence::Absent | Presence::Ejected)
     }
 
     /// What counts, by its name in `vm.counters`.

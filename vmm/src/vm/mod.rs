@@ -24,7 +24,7 @@ use std::time::Duration;
 use devices::pci::Slot;
 use kvm_ioctls::VmFd;
 use vcpu_state::sync::Arc;
-use vcpu_state::{Completer, Deadline, Group, OneShot, PauseParts, Resumed, Word};
+use vcpu_state::{Completer, Deadline, Group, OneShot, PauseParts, Resumed};
 
 use crate::control::Inbox;
 use crate::host_devices::HostDevice;
@@ -136,11 +136,9 @@ impl Vm {
 
     /// Sends a non-maskable interrupt to every vCPU. One that is paused takes it when it is resumed.
     pub fn nmi(&self) {
-        for (vcpu, word) in self.group.words().enumerate() {
-            // One that has not come yet must not take it when it comes. A dead vCPU takes none.
-            if word.any(Word::RUN) {
-                let _ = self.group.ask(vcpu, OneShot::Nmi);
-            }
+        for vcpu in self.cpus.plugged() {
+            // A dead vCPU takes none.
+            let _ = self.group.ask(vcpu as usize, OneShot::Nmi);
         }
     }
 
@@ -160,8 +158,8 @@ impl Vm {
     /// # Errors
     /// It is not one that was removed, or the host has no thread left; it stays removed then.
     pub fn add_vcpu(&mut self, vcpu: u32) -> Result<(), SeatError> {
-        if self.cpus.is_ejected(vcpu) {
-            return Err(SeatError::Ejected(vcpu));
+        if self.cpus.is_unplugged(vcpu) {
+            return Err(SeatError::Unplugged(vcpu));
         }
         self.threads.add(Home { group: &self.group, machine: &self.machine }, vcpu)
     }

@@ -45,9 +45,9 @@ pub enum SeatError {
     /// It is there.
     #[error("vCPU {0} is there already; only a removed one can be added")]
     Occupied(u32),
-    /// The guest has let go of it.
-    #[error("vCPU {0} was ejected by the guest; a resize brings it back")]
-    Ejected(u32),
+    /// The guest does not have it.
+    #[error("vCPU {0} is not plugged in; a resize brings it")]
+    Unplugged(u32),
     /// Its thread took the KVM vCPU with it when it ended.
     #[error("vCPU {0} is lost: its last thread did not end in order")]
     Lost(u32),

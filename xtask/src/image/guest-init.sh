@@ -192,8 +192,8 @@ unpin() { kill "$(cat "/tmp/pin.$1.pid")"; } # CPU
 pinned_go_on() { # CPUS
     cpu=0
     while [ "$cpu" -lt "$1" ]; do
-        then=$(cat "/tmp/pin.$cpu")
-        until_true sh -c "[ \$(cat /tmp/pin.$cpu) -gt $then ]"
+        before=$(cat "/tmp/pin.$cpu")
+        until_true sh -c "[ \$(cat /tmp/pin.$cpu) -gt $before ]"
         [ "$(cut -d ' ' -f 39 "/proc/$(cat "/tmp/pin.$cpu.pid")/stat")" = "$cpu" ] || return
         cpu=$((cpu + 1))
     done
