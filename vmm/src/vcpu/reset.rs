@@ -1,4 +1,4 @@
-//! A vCPU as it comes out of its box: for one that its guest has ejected, before it is plugged in again.
+//! A vCPU as it comes out of its box: for one that its guest has ejected, before it is plugged in again, and for a new one.
 //!
 //! KVM cannot take a vCPU away, so the next vCPU of the slot is the last one's. It must not go on where that stood: it waits for an INIT and
 //! a SIPI, which reset the rest of it, and nothing that was on its way to it wakes it before.

@@ -235,7 +235,13 @@ impl Vm {
 
     fn plug_vcpu(&mut self, vcpu: u32) -> Result<(), SeatError> {
         let Self { threads, group, machine, cpus, kvm, .. } = self;
-        threads.plug(Home { group, machine }, vcpu, || cpus.plan.make(kvm, vcpu))
+        threads.plug(Home { group, machine }, vcpu, || {
+            let mut made = cpus.plan.make(kvm, vcpu)?;
+            // KVM's map of APICs lacks the vCPU that was made last until something has it drawn again, and the INIT of a guest
+            // would go nowhere (kvm_recalculate_apic_map in arch/x86/kvm/lapic.c). Setting the local APIC does.
+            made.reset()?;
+            Ok(made)
+        })
     }
 
     fn show_vcpu(&self, vcpu: u32) {
