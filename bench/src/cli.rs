@@ -124,7 +124,7 @@ struct ThrottleArgs {
   stillpoint-bench io --only block --dir /dev/shm --milliseconds 1000")]
 struct IoArgs {
     /// What is measured
-    #[arg(long, value_delimiter = ',', value_name = "PART,…", default_values = ["block", "dispatch"])]
+    #[arg(long, value_delimiter = ',', value_name = "PART,…", default_values = ["block", "dispatch", "registers"])]
     only: Vec<IoPart>,
     /// Where the disk's image is made
     #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
@@ -144,6 +144,8 @@ enum IoPart {
     Block,
     /// Exits
     Dispatch,
+    /// Pauses while vCPUs are at registers
+    Registers,
 }
 
 /// How long vCPUs that an interrupt wakes wait for a processor on a busy host, and whether pauses cost them any
@@ -233,6 +235,7 @@ impl IoArgs {
             match part {
                 IoPart::Block => print!("{}", io::block(&plan)?),
                 IoPart::Dispatch => print!("{}", io::dispatch()?),
+                IoPart::Registers => print!("{}", io::registers(&plan)?),
             }
         }
         Ok(())

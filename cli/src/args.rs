@@ -102,8 +102,9 @@ pub enum Command {
   stillpoint resize-disk web data 20G
   stillpoint resize-disk _disk0 20G           of the only VM that runs")]
     ResizeDisk(ResizeDisk),
-    /// Change how much memory a guest gives back through its balloon
+    /// Change how many vCPUs a guest has, or how much memory it gives back through its balloon
     #[command(after_help = "Examples:
+  stillpoint resize web --cpus 6              up to `max=` of `run --cpus`
   stillpoint resize web --balloon 256M
   stillpoint resize web --balloon 0           the guest gets all back")]
     Resize(Resize),
@@ -266,9 +267,12 @@ pub struct ResizeDisk {
 pub struct Resize {
     #[command(flatten)]
     pub target: Target,
+    /// How many vCPUs the guest is to have
+    #[arg(long, value_name = "N", required_unless_present = "balloon")]
+    pub cpus: Option<u32>,
     /// Bytes that the guest is to give back
     #[arg(long, value_name = "SIZE")]
-    pub balloon: String,
+    pub balloon: Option<String>,
 }
 
 /// Which VM is meant.

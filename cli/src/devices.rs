@@ -1,4 +1,4 @@
-//! The commands about single devices of a VM.
+//! The commands about single devices of a VM, and about its size.
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -63,8 +63,12 @@ pub fn resize_disk(options: &ResizeDisk) -> Result<(), Failure> {
 
 /// `resize`.
 pub fn resize(options: &Resize) -> Result<(), Failure> {
-    let desired_balloon = Some(size_of(&options.balloon)?);
-    tell(&options.target, "vm.resize", &ResizeConfig { desired_balloon, ..ResizeConfig::default() })
+    let resize = ResizeConfig {
+        desired_vcpus: options.cpus,
+        desired_balloon: options.balloon.as_deref().map(size_of).transpose()?,
+        ..ResizeConfig::default()
+    };
+    tell(&options.target, "vm.resize", &resize)
 }
 
 fn add(target: &Target, endpoint: &str, config: &impl Serialize) -> Result<(), Failure> {

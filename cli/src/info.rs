@@ -2,7 +2,7 @@
 use std::path::Path;
 
 use vmm::config::print_size;
-use vmm::control::VmInfo;
+use vmm::control::{VcpuHotplug, VcpuInfo, VmInfo};
 
 use crate::args::Info;
 use crate::failure::Failure;
@@ -54,9 +54,20 @@ fn describe(name: &str, socket: &Path, info: &VmInfo) -> String {
     .into_iter()
     .filter_map(|(key, value)| Some([key.to_owned(), value?]))
     .chain(devices(info))
-    .chain(info.vcpus.iter().map(|vcpu| [format!("vcpu {}", vcpu.index), vcpu.state.clone()]))
+    .chain(info.vcpus.iter().map(|vcpu| [format!("vcpu {}", vcpu.index), state(vcpu)]))
     .collect();
     align(&lines)
+}
+
+/// A vCPU's word, and where it is if it comes or goes.
+fn state(vcpu: &VcpuInfo) -> String {
+    let on_its_way = match vcpu.hotplug {
+        None => return vcpu.state.clone(),
+        Some(VcpuHotplug::Inserting) => "the guest has not heard of it yet",
+        Some(VcpuHotplug::Removing) => "the guest has not let go of it yet",
+        Some(VcpuHotplug::Ejected) => "the guest has let go of it",
+    };
+    format!("{} ({on_its_way})", vcpu.state)
 }
 
 /// One line a device: id, place on the bus, and what it is, as an option string.
@@ -78,7 +89,7 @@ fn devices(info: &VmInfo) -> impl Iterator<Item = [String; 2]> {
 #[cfg(test)]
 mod tests {
     use vmm::config::{DiskConfig, VmConfig};
-    use vmm::control::{PciBdf, VcpuInfo, VmState, device_tree};
+    use vmm::control::{PciBdf, VmState, device_tree};
 
     use super::*;
 
@@ -95,7 +106,14 @@ mod tests {
             memory_actual_size: 512 << 20,
             name: None,
             last_error: None,
-            vcpus: vec![VcpuInfo { index: 0, word: 9, state: "RUN|PAUSED epoch=2".to_owned() }],
+            vcpus: [(0, None), (1, Some(VcpuHotplug::Removing))]
+                .map(|(index, hotplug)| VcpuInfo {
+                    index,
+                    word: 9,
+                    state: "RUN|PAUSED epoch=2".to_owned(),
+                    hotplug,
+                })
+                .into(),
             last_pause_us: Some(312),
             last_resume_us: None,
             boot_us: None,
@@ -114,6 +132,7 @@ mod tests {
             "disk        path=/a,id=_disk0",
             "disk        0000:00:03.0 path=/b,id=_disk1",
             "vcpu 0      RUN|PAUSED epoch=2",
+            "vcpu 1      RUN|PAUSED epoch=2 (the guest has not let go of it yet)",
         ] {
             assert!(text.lines().any(|found| found == line), "{text} lacks {line}");
         }

@@ -137,6 +137,7 @@ fn commands_without_a_vm_fail() {
         &["remove-device", "x"],
         &["resize-disk", "x", "1G"],
         &["resize", "--balloon", "0"],
+        &["resize", "--cpus", "4"],
     ] {
         let (status, line) = bed.fails(command);
         assert_eq!((status, line.as_str()), (1, "error: no VM runs\n"), "{command:?}");
@@ -178,6 +179,8 @@ fn the_command_line_itself() {
         (&["resize-disk", "a", "b", "1G", "--api-socket", "s"], "exclude each other"),
         (&["resize", "web"], "required arguments were not provided"),
         (&["resize", "web", "--balloon", "1.5G"], "\"1.5G\" is no size"),
+        (&["resize", "web", "--cpus", "-1"], "unexpected argument"),
+        (&["resize", "web", "--cpus", "many"], "invalid digit"),
     ] {
         let (status, line) = bed.fails(args);
         assert_eq!(status, 2, "{args:?}: {line}");

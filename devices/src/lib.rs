@@ -11,6 +11,7 @@ pub mod acpi_pm;
 pub mod bus;
 pub mod console;
 pub mod counters;
+pub mod cpu_hotplug;
 pub mod debug_port;
 pub mod event;
 pub mod ged;

@@ -7,6 +7,7 @@
 
 mod arena;
 mod block;
+mod cpus;
 mod io;
 mod pci;
 mod registers;
@@ -48,6 +49,9 @@ fn carry_out(line: &Line, vcpu: u64, command: u32) -> u64 {
     const ACTIVATE: u32 = Command::Activate as u32;
     const TOGETHER: u32 = Command::Together as u32;
     const EJECT: u32 = Command::Eject as u32;
+    const HAMMER: u32 = Command::Hammer as u32;
+    const EJECT_VCPU: u32 = Command::EjectVcpu as u32;
+    const SCAN_VCPUS: u32 = Command::ScanVcpus as u32;
     let end = match command {
         PROBE => pci::probe(line),
         BLOCK => block::run(line, vcpu),
@@ -57,6 +61,15 @@ fn carry_out(line: &Line, vcpu: u64, command: u32) -> u64 {
         TOGETHER => together::run(line, vcpu),
         EJECT => {
             pci::eject(line.argument(0) as u32);
+            Ok(())
+        }
+        HAMMER => cpus::hammer(line),
+        EJECT_VCPU => {
+            cpus::eject(line);
+            Ok(())
+        }
+        SCAN_VCPUS => {
+            cpus::scan(line);
             Ok(())
         }
         _ => return OUTCOME_UNKNOWN,

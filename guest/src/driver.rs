@@ -21,6 +21,9 @@ pub const STACK_SIZE: u64 = 0x2_0000;
 pub const LINES: u64 = 0xD0_0000;
 /// Bytes of one line.
 pub const LINE_SIZE: u64 = 256;
+/// u32, behind the lines: the APIC id of a vCPU that whoever takes the next NMI is to start by INIT and SIPI; 0: none. It runs the program as
+/// the next one in order of arrival.
+pub const START: u64 = LINES + LINE_SIZE * MAX_VCPUS;
 /// Rings and buffers: an area for each vCPU.
 pub const ARENAS: u64 = 0x100_0000;
 /// Bytes of one area.
@@ -34,6 +37,10 @@ pub const PCI_START: u64 = 0xC000_0000;
 pub const ECAM: u64 = 0xF000_0000;
 /// The registers of PCI hotplug (`devices::pci::PciHotplug`), where the VMM has them.
 pub const PCI_HOTPLUG: u64 = 0xF010_0000;
+/// The register that says what has happened (`devices::ged::Ged`), where the VMM has it.
+pub const GED: u64 = 0xF010_1000;
+/// The registers of CPU hotplug (`devices::cpu_hotplug::CpuHotplugController`), where the VMM has them.
+pub const CPU_HOTPLUG: u64 = 0xF010_2000;
 /// End (exclusive) of what is mapped of PCI.
 pub const PCI_END: u64 = 0xF020_0000;
 
@@ -80,6 +87,19 @@ pub enum Command {
     Together = 8,
     /// Lets go of functions. Arguments: their slots, a bit each.
     Eject = 9,
+    /// Accesses the registers of CPU hotplug, PCI hotplug and events at random, until stopped.
+    /// Arguments: what is done besides ([`hammer`]), vCPUs that the VM can have, seed. Results: outcome, accesses.
+    Hammer = 10,
+    /// Lets go of a vCPU, which may be the one that does it. Arguments: the vCPU's number. Results: outcome, its status afterwards.
+    EjectVcpu = 11,
+    /// Takes what has happened to vCPUs. Results: outcome, how much; then from 2 on vCPU << 8 | status.
+    ScanVcpus = 12,
+}
+
+/// What a hammer does besides: a union.
+pub mod hammer {
+    /// Selects vCPUs, too. Who ejects one meanwhile may eject another.
+    pub const SELECT: u64 = 1;
 }
 
 /// How a command's requests go.

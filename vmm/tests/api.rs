@@ -100,7 +100,8 @@ fn requests_about_devices_say_what_is_wrong() {
         ("vm.resize-disk", r#"{"id":"x","desired_size":1}"#, 400, "whole number of sectors"),
         ("vm.resize-disk", r#"{"id":"x","desired_size":512}"#, 404, "no device has the id"),
         ("vm.resize", "{}", 400, "nothing is asked for"),
-        ("vm.resize", r#"{"desired_vcpus":2}"#, 400, "CPU hotplug is not supported"),
+        ("vm.resize", r#"{"desired_vcpus":0}"#, 400, "at least one vCPU"),
+        ("vm.resize", r#"{"desired_vcpus":1025}"#, 400, "the VM can have at most"),
         ("vm.resize", r#"{"desired_ram":4096}"#, 400, "memory hotplug is not supported"),
         ("vm.resize", r#"{"desired_balloon":0}"#, 400, "the VM has no balloon"),
     ] {

@@ -340,12 +340,20 @@ fn changes_of_a_vm_that_exists() {
     assert_eq!(resized.balloon.map(|balloon| balloon.size), Some(1 << 20));
     for (change, expected) in [
         (resize(None, None, None), "resize: nothing is asked for"),
-        (resize(Some(2), None, None), "desired_vcpus 2: the VM has 1 vCPUs, and CPU hotplug"),
+        (resize(Some(0), None, None), "desired_vcpus 0: a VM has at least one vCPU"),
+        (resize(Some(2), None, None), "desired_vcpus 2: the VM can have at most 1 (--cpus max=1)"),
         (resize(None, Some(1), None), "desired_ram 1: the VM has 536870912 bytes, and memory"),
         (resize(None, None, Some(1)), "desired_balloon: 1 bytes are no whole number"),
         (resize(None, None, Some(1 << 40)), "desired_balloon: 1TiB of 512MiB RAM"),
     ] {
         has(&vm.resized(&change).expect_err(expected).to_string(), expected);
+    }
+    let mut roomy = vm.clone();
+    roomy.cpus.max_vcpus = 4;
+    for vcpus in [4, 1] {
+        let resized =
+            roomy.resized(&resize(Some(vcpus), None, None)).expect("as many as it can have");
+        assert_eq!((resized.cpus.boot_vcpus, resized.cpus.max_vcpus), (vcpus, 4));
     }
     let error = VmConfig::default().resized(&resize(None, None, Some(0))).expect_err("no balloon");
     has(&error.to_string(), "the VM has no balloon");

@@ -81,6 +81,29 @@ fn image_tools(e2fsprogs: &Path, qemu_utils: &Path) -> Result<Vec<PathBuf>> {
     wanted.iter().map(find).collect()
 }
 
+/// The directory that holds `iasl`, where the search path has none.
+///
+/// # Errors
+/// It is missing, and cannot be had from a package.
+pub fn iasl() -> Result<Option<PathBuf>> {
+    const PROGRAM: &str = "iasl";
+    const PACKAGE: &str = "acpica-tools";
+    if tool::exists(PROGRAM) {
+        return Ok(None);
+    }
+    for needed in ["apt-get", "apt-cache", "dpkg"] {
+        if !tool::exists(needed) {
+            bail!("{PROGRAM} is missing, and `{needed}`, which would fetch it");
+        }
+    }
+    refresh_lists()?;
+    let programs = unpack(PACKAGE)?.join("usr/bin");
+    if !programs.join(PROGRAM).is_file() {
+        bail!("the package {PACKAGE} holds no usr/bin/{PROGRAM}");
+    }
+    Ok(Some(programs))
+}
+
 /// Makes sure that QEMU for x86-64 is there.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! A VM with the driver guest, whose one vCPU does as it is told.
+//! A VM with the driver guest, whose vCPUs, usually one, do as they are told.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -80,6 +80,24 @@ impl Guest {
         let outcome = self.load(driver::RESULTS)?;
         ensure!(outcome == OUTCOME_DONE, "{command:?} {arguments:?} came to outcome {outcome}");
         Ok((took, self.load(driver::RESULTS + 8)?))
+    }
+
+    /// Has one of several vCPUs begin something that goes on until the end of the VM. Its first vCPU is not told anything else then.
+    pub fn begin(&mut self, vcpu: u32, command: Command, arguments: &[u64]) -> Result<()> {
+        let line = driver::LINE_SIZE * u64::from(vcpu);
+        for (index, argument) in (0..).zip(arguments) {
+            self.store(line + driver::ARGUMENTS + 8 * index, *argument)?;
+        }
+        self.sequence += 1;
+        self.store(line + driver::COMMAND, self.sequence << 32 | command as u64)?;
+        let progress = line + driver::PROGRESS;
+        let what = format!("vCPU {vcpu} to begin {command:?}");
+        pace::until(&what, LOOK, LIMIT, || Ok((self.load(progress)? != 0).then_some(())))
+    }
+
+    /// The VMM.
+    pub fn vmm(&self) -> &Vmm {
+        &self.vmm
     }
 
     fn load(&self, offset: u64) -> Result<u64> {

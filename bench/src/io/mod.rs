@@ -5,12 +5,14 @@
 //!                                                            ├ the same file on tmpfs, in turns
 //!             plain program ──────────────────── io_uring ───┘
 //!   dispatch: the way of an MMIO exit through user space, without KVM; and an exit's whole round trip
+//!   registers: pauses of a guest at registers, next to pauses of one that does no MMIO
 //! ```
 
 mod block;
 mod dispatch;
 mod guest;
 mod host;
+mod registers;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -37,6 +39,11 @@ pub fn block(plan: &Plan) -> Result<Table> {
 /// Nanoseconds of an exit.
 pub fn dispatch() -> Result<Table> {
     dispatch::measure()
+}
+
+/// Pauses of a guest at registers, and of one that is not.
+pub fn registers(plan: &Plan) -> Result<Table> {
+    registers::measure(plan)
 }
 
 /// The median.

@@ -130,7 +130,12 @@ pub(super) mod tests {
                 name: None,
                 last_error: None,
                 vcpus: (0..vcpus)
-                    .map(|index| VcpuInfo { index, word: 3, state: format!("RUN epoch={index}") })
+                    .map(|index| VcpuInfo {
+                        index,
+                        word: 3,
+                        state: format!("RUN epoch={index}"),
+                        hotplug: None,
+                    })
                     .collect(),
                 last_pause_us: Some(312),
                 last_resume_us: Some(98),

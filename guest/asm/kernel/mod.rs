@@ -110,7 +110,7 @@ pub fn assemble(user: &User, idle: Idle) -> Result<Kernel, IcedError> {
     boot::emit(&mut a, &mut l)?;
     bring_up::emit_ap_entry(&mut a, &mut l)?;
     dispatch::emit(&mut a, &mut l, user, idle)?;
-    interrupts::emit(&mut a, &mut l, user)?;
+    interrupts::emit(&mut a, &mut l, user, idle)?;
     keys::emit(&mut a, &mut l)?;
     status::emit(&mut a, &mut l)?;
     print::emit(&mut a, &mut l)?;
@@ -187,6 +187,10 @@ mod apic {
     pub const ICR_INIT: u32 = ALL_BUT_SELF | ASSERT | 0b101 << 8;
     /// ICR: SIPI to all others; the page number is to be added.
     pub const ICR_SIPI: u32 = ALL_BUT_SELF | ASSERT | 0b110 << 8;
+    /// ICR: INIT to one; the destination goes into the upper half.
+    pub const ICR_INIT_ONE: u32 = ASSERT | 0b101 << 8;
+    /// ICR: SIPI to one; the page number is to be added, the destination goes into the upper half.
+    pub const ICR_SIPI_ONE: u32 = ASSERT | 0b110 << 8;
     /// ICR: the mode-change IPI to all others.
     pub const ICR_MODE: u32 = ALL_BUT_SELF | ASSERT | VECTOR_MODE as u32;
     /// ICR: the wake IPI; the destination goes into the upper half.

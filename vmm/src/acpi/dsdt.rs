@@ -8,7 +8,8 @@ use acpi_tables::sdt::Sdt;
 use devices::pvpanic::PvPanic;
 
 use super::registers::SLEEP_TYPE_S5;
-use super::{LegacyDevice, OEM_ID, OEM_REVISION, OEM_TABLE_ID, Platform, ged, pci};
+use super::{LegacyDevice, OEM_ID, OEM_REVISION, OEM_TABLE_ID, Platform, cpus, ged, pci};
+use crate::cpuid::{ApicId, TopologyError};
 
 /// 64-bit integers in AML need revision 2.
 const REVISION: u8 = 2;
@@ -16,11 +17,12 @@ const REVISION: u8 = 2;
 /// `_STA`: present, enabled, shown, working (ACPI 6.5, 6.3.7).
 const PRESENT: u8 = 0xF;
 
-pub(super) fn build(platform: &Platform<'_>) -> Vec<u8> {
+pub(super) fn build(platform: &Platform<'_>) -> Result<Vec<u8>, TopologyError> {
     let mut system_bus = Vec::new();
-    for vcpu in 0..platform.boot_vcpus {
-        processor(&mut system_bus, vcpu);
+    for vcpu in 0..platform.topology.vcpus() {
+        processor(&mut system_bus, vcpu, platform.topology.apic_id(vcpu)?);
     }
+    cpus::build(&mut system_bus, platform.topology.vcpus());
     for device in platform.devices {
         legacy(&mut system_bus, *device);
     }
@@ -32,16 +34,15 @@ pub(super) fn build(platform: &Platform<'_>) -> Vec<u8> {
 
     let mut table = Sdt::new(*b"DSDT", 36, REVISION, OEM_ID, OEM_TABLE_ID, OEM_REVISION);
     table.append_slice(&aml);
-    table.as_slice().to_vec()
+    Ok(table.as_slice().to_vec())
 }
 
 /// A processor device (ACPI 6.5, 8.4): `_UID` is what the interrupt controller table says.
-fn processor(aml: &mut Vec<u8>, vcpu: u32) {
+fn processor(aml: &mut Vec<u8>, vcpu: u32, id: ApicId) {
     let uid = Name::new("_UID".into(), &vcpu);
-    let name = Path::new(&format!("C{vcpu:03X}"));
     let hid = Name::new("_HID".into(), &"ACPI0007");
-    let status = Name::new("_STA".into(), &PRESENT);
-    Device::new(name, vec![&hid, &uid, &status]).to_aml_bytes(aml);
+    let hotplug = cpus::methods(vcpu, id);
+    Device::new(cpus::name(vcpu), vec![&hid, &uid, &hotplug]).to_aml_bytes(aml);
 }
 
 fn legacy(aml: &mut Vec<u8>, device: LegacyDevice) {

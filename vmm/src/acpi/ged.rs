@@ -3,7 +3,7 @@
 use acpi_tables::Aml;
 use acpi_tables::aml::{
     And, Device, Field, FieldAccessType, FieldEntry, FieldLockRule, FieldUpdateRule, If, Interrupt,
-    Local, Method, MethodCall, Name, OpRegion, OpRegionSpace, Path, ResourceTemplate, Store,
+    Local, Method, MethodCall, Name, OpRegion, OpRegionSpace, Path, ResourceTemplate, Store, Zero,
 };
 use devices::ged::GedEvent;
 
@@ -31,10 +31,14 @@ pub(super) fn build(aml: &mut Vec<u8>) {
     let register = Path::new("GEVT");
     let read = Store::new(&Local(0), &register);
     let pci_bit = GedEvent::PciHotplug.bit();
-    let is_pci = And::new(&Local(1), &Local(0), &pci_bit);
+    let is_pci = And::new(&Zero {}, &Local(0), &pci_bit);
     let scan = MethodCall::new("\\_SB_.PHPR.PSCN".into(), vec![]);
     let pci = If::new(&is_pci, vec![&scan]);
-    let event = Method::new("_EVT".into(), 1, true, vec![&read, &pci]);
+    let cpu_bit = GedEvent::CpuHotplug.bit();
+    let is_cpu = And::new(&Zero {}, &Local(0), &cpu_bit);
+    let scan = MethodCall::new("\\_SB_.CPHP.CSCN".into(), vec![]);
+    let cpu = If::new(&is_cpu, vec![&scan]);
+    let event = Method::new("_EVT".into(), 1, true, vec![&read, &pci, &cpu]);
     Device::new("GED0".into(), vec![&hid, &uid, &resources, &region, &fields, &event])
         .to_aml_bytes(aml);
 }

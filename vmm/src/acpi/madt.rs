@@ -1,6 +1,7 @@
 //! The interrupt controllers (ACPI 6.5, 5.2.12).
 //!
-//! A processor whose APIC id fits xAPIC mode has a local APIC entry, any other an x2APIC entry.
+//! Every processor that the VM can have has an entry: enabled if it is there from the start, else online-capable. One whose APIC id
+//! fits xAPIC mode has a local APIC entry, any other an x2APIC entry.
 //! LINT1 of every one is wired to NMI, as `KVM_NMI` needs it to be programmed.
 
 use acpi_tables::Aml;
@@ -20,8 +21,14 @@ const FIXED: u32 = 44;
 pub(super) fn build(topology: &Topology, boot_vcpus: u32) -> Result<Vec<u8>, TopologyError> {
     let mut structures = Vec::new();
     let mut widest = Mode::Xapic;
-    for vcpu in 0..boot_vcpus {
-        widest = processor(&mut structures, vcpu, topology.apic_id(vcpu)?);
+    // Those of the start are among the possible ones, or the topology has no id for them.
+    for vcpu in 0..topology.vcpus().max(boot_vcpus) {
+        let status = if vcpu < boot_vcpus {
+            EnabledStatus::Enabled
+        } else {
+            EnabledStatus::DisabledOnlineCapable
+        };
+        widest = processor(&mut structures, vcpu, topology.apic_id(vcpu)?, status);
     }
     // The address is a constant below 4 GiB.
     let address = |gpa: vm_memory::GuestAddress| u32::try_from(gpa.0).unwrap_or(u32::MAX);
@@ -39,21 +46,28 @@ pub(super) fn build(topology: &Topology, boot_vcpus: u32) -> Result<Vec<u8>, Top
     Ok(table.as_slice().to_vec())
 }
 
+/// The entry of a processor that is enabled: what `_MAT` gives, as a processor that has come is not among those of the start.
+pub(super) fn entry(vcpu: u32, id: ApicId) -> Vec<u8> {
+    let mut structures = Vec::new();
+    processor(&mut structures, vcpu, id, EnabledStatus::Enabled);
+    structures
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Xapic,
     X2apic,
 }
 
-fn processor(structures: &mut Vec<u8>, vcpu: u32, id: ApicId) -> Mode {
+fn processor(structures: &mut Vec<u8>, vcpu: u32, id: ApicId, status: EnabledStatus) -> Mode {
     // An id is at least the index, so an index has 8 bits where the id has.
     if let (Some(id), Ok(uid)) = (id.xapic(), u8::try_from(vcpu)) {
-        ProcessorLocalApic::new(uid, id, EnabledStatus::Enabled).to_aml_bytes(structures);
+        ProcessorLocalApic::new(uid, id, status).to_aml_bytes(structures);
         return Mode::Xapic;
     }
-    // Type 9, 16 bytes, two reserved; id, flags (enabled), UID.
+    // Type 9, 16 bytes, two reserved; id, flags, UID.
     structures.extend([9, 16, 0, 0]);
-    for word in [id.0, 1, vcpu] {
+    for word in [id.0, status as u32, vcpu] {
         structures.extend(word.to_le_bytes());
     }
     Mode::X2apic

@@ -15,8 +15,9 @@
 //! Invariants:
 //! - every table's bytes sum to 0, and `iasl` takes it without a warning;
 //! - processors have the APIC ids of [`Topology::apic_id`](crate::cpuid::Topology::apic_id) and
-//!   their vCPU index as `_UID`;
+//!   their vCPU index as `_UID`; those that may come later are there, too, and say that they are absent;
 //! - all tables lie in the area that the memory map calls ACPI.
+mod cpus;
 mod dsdt;
 mod fadt;
 mod ged;

@@ -26,10 +26,10 @@ const SLOTS: u8 = 32;
 /// Bytes of the hotplug registers that AML uses: up, down, eject.
 const HOTPLUG_REGISTERS: u32 = 12;
 /// `Notify` values (ACPI 6.5, 5.6.6): device check, eject request.
-const DEVICE_CHECK: u8 = 1;
-const EJECT_REQUEST: u8 = 3;
+pub(super) const DEVICE_CHECK: u8 = 1;
+pub(super) const EJECT_REQUEST: u8 = 3;
 /// How long a method waits for another one: for ever.
-const FOR_EVER: u16 = 0xFFFF;
+pub(super) const FOR_EVER: u16 = 0xFFFF;
 
 /// Where configuration space is (PCI Firmware 3.3, 4.1.2).
 pub(super) fn mcfg() -> Vec<u8> {
@@ -96,7 +96,6 @@ fn root(aml: &mut Vec<u8>, windows: PciWindows) {
     let (hid, cid) = (EISAName::new("PNP0A08"), EISAName::new("PNP0A03"));
     let hid = Name::new("_HID".into(), &hid);
     let cid = Name::new("_CID".into(), &cid);
-    let address = Name::new("_ADR".into(), &Zero {});
     let segment = Name::new("_SEG".into(), &Zero {});
     let bus = Name::new("_BBN".into(), &Zero {});
     let uid = Name::new("_UID".into(), &Zero {});
@@ -108,11 +107,8 @@ fn root(aml: &mut Vec<u8>, windows: PciWindows) {
     }
     tell_slots(&mut slots);
     let slots = Bytes(slots);
-    Device::new(
-        "PCI0".into(),
-        vec![&hid, &cid, &address, &segment, &bus, &uid, &resources, &slots],
-    )
-    .to_aml_bytes(aml);
+    Device::new("PCI0".into(), vec![&hid, &cid, &segment, &bus, &uid, &resources, &slots])
+        .to_aml_bytes(aml);
 }
 
 /// What the bridge forwards.
@@ -154,7 +150,7 @@ fn tell_slots(aml: &mut Vec<u8>) {
     let mut body = Vec::new();
     for slot in 1..SLOTS {
         let bit = 1_u32 << slot;
-        let is_set = And::new(&Local(0), &Arg(0), &bit);
+        let is_set = And::new(&Zero {}, &Arg(0), &bit);
         let slot = name(slot);
         let notify = Notify::new(&slot, &Arg(1));
         If::new(&is_set, vec![&notify]).to_aml_bytes(&mut body);
@@ -167,12 +163,12 @@ fn name(slot: u8) -> Path {
 }
 
 /// An address that the layout keeps below 4 GiB.
-fn low(address: u64) -> u32 {
+pub(super) fn low(address: u64) -> u32 {
     u32::try_from(address).unwrap_or(u32::MAX)
 }
 
 /// AML that has been made already.
-struct Bytes(Vec<u8>);
+pub(super) struct Bytes(pub(super) Vec<u8>);
 
 impl Aml for Bytes {
     fn to_aml_bytes(&self, sink: &mut dyn acpi_tables::AmlSink) {

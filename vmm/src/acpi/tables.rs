@@ -16,7 +16,7 @@ use crate::memory::{GuestRam, layout};
 pub struct Platform<'a> {
     /// Numbers the processors.
     pub topology: &'a Topology,
-    /// Processors that are there from the start; at least 1, at most the topology's.
+    /// Processors that are there from the start; at least 1, at most the topology's. The others may come.
     pub boot_vcpus: u32,
     /// Legacy devices that exist.
     pub devices: &'a [LegacyDevice],
@@ -45,7 +45,7 @@ pub enum AcpiError {
     #[error(transparent)]
     Topology(#[from] TopologyError),
     /// More processors than there are names for.
-    #[error("{vcpus} vCPUs at boot; the ACPI tables can describe at most {MAX_PROCESSORS}")]
+    #[error("{vcpus} vCPUs at most; the ACPI tables can describe at most {MAX_PROCESSORS}")]
     TooMany {
         /// Processors to describe.
         vcpus: u32,
@@ -78,11 +78,12 @@ pub struct Table {
 
 /// Makes all tables; the last is the root pointer, whose signature is cut to `RSD `.
 pub fn build(platform: &Platform<'_>) -> Result<Vec<Table>, AcpiError> {
-    if platform.boot_vcpus > MAX_PROCESSORS {
-        return Err(AcpiError::TooMany { vcpus: platform.boot_vcpus });
+    let vcpus = platform.topology.vcpus();
+    if vcpus > MAX_PROCESSORS {
+        return Err(AcpiError::TooMany { vcpus });
     }
     let mut placer = Placer { next: layout::ACPI_TABLES.0, tables: Vec::with_capacity(6) };
-    let dsdt = placer.place(*b"DSDT", dsdt::build(platform));
+    let dsdt = placer.place(*b"DSDT", dsdt::build(platform)?);
     let fadt = placer.place(*b"FACP", fadt::build(dsdt, platform.devices));
     let madt = placer.place(*b"APIC", madt::build(platform.topology, platform.boot_vcpus)?);
     let mcfg = placer.place(*b"MCFG", pci::mcfg());
@@ -94,7 +95,7 @@ pub fn build(platform: &Platform<'_>) -> Result<Vec<Table>, AcpiError> {
     let Placer { next: end, mut tables } = placer;
     if end > layout::RSDP.0 {
         return Err(AcpiError::TooBig {
-            vcpus: platform.boot_vcpus,
+            vcpus,
             size: tables.iter().map(|table| table.bytes.len()).sum(),
             room: layout::RSDP.0 - layout::ACPI_TABLES.0,
         });

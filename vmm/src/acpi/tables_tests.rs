@@ -16,8 +16,12 @@ fn topology(vcpus: u32) -> Topology {
 }
 
 fn tables(vcpus: u32, devices: &[LegacyDevice]) -> Vec<Table> {
-    let topology = topology(vcpus);
-    build(&Platform { topology: &topology, boot_vcpus: vcpus, devices, pci: WINDOWS }).unwrap()
+    tables_of(vcpus, vcpus, devices)
+}
+
+fn tables_of(boot_vcpus: u32, max_vcpus: u32, devices: &[LegacyDevice]) -> Vec<Table> {
+    let topology = topology(max_vcpus);
+    build(&Platform { topology: &topology, boot_vcpus, devices, pci: WINDOWS }).unwrap()
 }
 
 fn table(tables: &[Table], signature: [u8; 4]) -> &Table {
@@ -107,6 +111,35 @@ fn processors_from_id_255_on_are_x2apics() {
 }
 
 #[test]
+fn processors_that_may_come_are_online_capable() {
+    let tables = tables_of(2, 257, &ALL);
+    let structures = structures(table(&tables, *b"APIC"));
+    assert_eq!(structures[1].1, [0, 8, 1, 1, 1, 0, 0, 0]);
+    assert_eq!(structures[2].1, [0, 8, 2, 2, 2, 0, 0, 0]);
+    assert_eq!(structures[256].1, [9, 16, 0, 0, 0, 1, 0, 0, 2, 0, 0, 0, 0, 1, 0, 0]);
+}
+
+/// A guest that finds one of these names where it does not belong has no hotplug.
+#[test]
+fn every_possible_processor_has_a_status_and_all_but_the_first_can_be_ejected() {
+    let tables = tables_of(1, 5, &ALL);
+    let dsdt = &table(&tables, *b"DSDT").bytes;
+    let count = |name: &[u8; 4]| dsdt.windows(4).filter(|found| found == name).count();
+    // Each method, and the slots of PCI, which have `_EJ0` only.
+    assert_eq!([count(b"_MAT"), count(b"CPST"), count(b"CPEJ")], [5, 6, 5]);
+    assert_eq!(count(b"_EJ0"), 31 + 4);
+}
+
+/// An entry of a processor that has come says that it is enabled, whatever the table of the start says of it.
+#[test]
+fn the_entry_that_a_processor_gives_of_itself_is_enabled() {
+    let topology = topology(300);
+    let entry = |vcpu| madt::entry(vcpu, topology.apic_id(vcpu).unwrap());
+    assert_eq!(entry(3), [0, 8, 3, 3, 1, 0, 0, 0]);
+    assert_eq!(entry(299), [9, 16, 0, 0, 43, 1, 0, 0, 1, 0, 0, 0, 43, 1, 0, 0]);
+}
+
+#[test]
 fn ids_are_the_topologys() {
     let levels = crate::config::CpuTopology {
         threads_per_core: 2,
@@ -137,7 +170,10 @@ fn tables_are_written_below_1_mib() {
 
 #[test]
 fn too_many_processors_and_too_little_ram_are_errors() {
-    assert_eq!(tables(4096, &ALL).len(), 6, "as many as there are names for fit");
+    assert_eq!(tables(1024, &ALL).len(), 6, "as many as a VM can have fit");
+    let many = topology(4096);
+    let platform = Platform { topology: &many, boot_vcpus: 1, devices: &ALL, pci: WINDOWS };
+    assert!(matches!(build(&platform), Err(AcpiError::TooBig { vcpus: 4096, .. })));
     let large = topology(4097);
     let platform = Platform { topology: &large, boot_vcpus: 4097, devices: &ALL, pci: WINDOWS };
     assert!(matches!(build(&platform), Err(AcpiError::TooMany { vcpus: 4097 })));
@@ -158,9 +194,11 @@ fn iasl_accepts_every_table() {
         eprintln!("left out: iasl is not installed (package acpica-tools)");
         return;
     }
-    for (vcpus, devices) in [(1, &ALL[..1]), (4, &ALL[..]), (300, &ALL[..])] {
+    for (vcpus, max, devices) in
+        [(1, 1, &ALL[..1]), (4, 4, &ALL[..]), (2, 8, &ALL[..]), (300, 600, &ALL[..])]
+    {
         let folder = tempfile::tempdir().unwrap();
-        for table in tables(vcpus, devices) {
+        for table in tables_of(vcpus, max, devices) {
             // The root pointer is no table: iasl has no compiler for a lone one.
             if &table.signature == b"RSD " {
                 continue;
@@ -168,7 +206,7 @@ fn iasl_accepts_every_table() {
             let name = String::from_utf8(table.signature.to_vec()).unwrap();
             std::fs::write(folder.path().join(format!("{name}.aml")), &table.bytes).unwrap();
             iasl(folder.path(), &["-d", &format!("{name}.aml")]);
-            let compiled = iasl(folder.path(), &["-ve", &format!("{name}.dsl")]);
+            let compiled = iasl(folder.path(), &[&format!("{name}.dsl")]);
             assert!(
                 compiled.contains("0 Errors, 0 Warnings, 0 Remarks"),
                 "{name} of {vcpus} vCPUs: {compiled}"

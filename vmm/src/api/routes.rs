@@ -116,6 +116,8 @@ pub(super) fn refuse(error: &ControlError, method: &'static str) -> Response {
         ControlError::NotCreated | ControlError::NoSuchDevice { .. } => {
             Response::error(Status::NotFound, error)
         }
+        // What Cloud Hypervisor answers while an unplug is pending.
+        ControlError::UnplugPending(_) => Response::error(Status::TooManyRequests, error),
         ControlError::IdTaken(_) => Response::error(Status::Conflict, error),
         ControlError::WrongPhase { .. } => {
             let response = Response::error(Status::MethodNotAllowed, error);
@@ -123,5 +125,19 @@ pub(super) fn refuse(error: &ControlError, method: &'static str) -> Response {
         }
         ControlError::InvalidConfig(_) => Response::error(Status::BadRequest, error),
         _ => Response::error(Status::InternalServerError, error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unplug_that_is_pending_is_too_many_requests() {
+        let error = ControlError::UnplugPending("the guest has not let go".to_owned());
+        let response = refuse(&error, "PUT");
+        assert_eq!(response.status, Status::TooManyRequests);
+        let wire = String::from_utf8(response.encode(super::super::response::After::KeepAlive));
+        assert!(wire.is_ok_and(|wire| wire.starts_with("HTTP/1.1 429 Too Many Requests\r\n")));
     }
 }

@@ -15,7 +15,7 @@ use super::{ConfigError, DiskConfig, NetConfig, VmConfig, VsockConfig};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ResizeConfig {
-    /// How many vCPUs.
+    /// How many vCPUs, at least 1 and at most what the VM was made for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub desired_vcpus: Option<u32>,
     /// Bytes of RAM.
@@ -136,19 +136,23 @@ impl VmConfig {
         self.disks.iter().find(|disk| disk.id.as_deref() == Some(id))
     }
 
-    /// With the balloon that `resize` asks for. Numbers of vCPUs and bytes of RAM other than what
-    /// the VM has are refused.
+    /// With the vCPUs and the balloon that `resize` asks for. More vCPUs than the VM can have, and bytes of RAM other than what
+    /// it has, are refused.
     pub fn resized(&self, resize: &ResizeConfig) -> Result<Self, ConfigError> {
         let refuse = |problem: &str| Err(invalid("resize", problem));
         let ResizeConfig { desired_vcpus, desired_ram, desired_balloon } = *resize;
         if *resize == ResizeConfig::default() {
-            return refuse("nothing is asked for; give desired_balloon");
+            return refuse("nothing is asked for; give desired_vcpus or desired_balloon");
         }
-        let boot = self.cpus.boot_vcpus;
-        if let Some(vcpus) = desired_vcpus.filter(|vcpus| *vcpus != boot) {
-            return refuse(&format!(
-                "desired_vcpus {vcpus}: the VM has {boot} vCPUs, and CPU hotplug is not supported"
-            ));
+        let max = self.cpus.max_vcpus;
+        match desired_vcpus {
+            Some(0) => return refuse("desired_vcpus 0: a VM has at least one vCPU"),
+            Some(vcpus) if vcpus > max => {
+                return refuse(&format!(
+                    "desired_vcpus {vcpus}: the VM can have at most {max} (--cpus max={max})"
+                ));
+            }
+            _ => {}
         }
         if let Some(ram) = desired_ram.filter(|ram| *ram != self.memory.size) {
             return refuse(&format!(
@@ -157,6 +161,7 @@ impl VmConfig {
             ));
         }
         let mut changed = self.clone();
+        changed.cpus.boot_vcpus = desired_vcpus.unwrap_or(changed.cpus.boot_vcpus);
         match (&mut changed.balloon, desired_balloon) {
             (_, None) => {}
             (None, Some(_)) => {

@@ -14,7 +14,7 @@ use super::values::parse_integer;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CpusConfig {
-    /// vCPUs online at boot, at least 1.
+    /// vCPUs online at boot, at least 1. A resize changes it: the next boot has as many.
     pub boot_vcpus: u32,
     /// vCPUs that the VM may grow to, at least `boot_vcpus`.
     pub max_vcpus: u32,

@@ -89,7 +89,11 @@ impl Owner {
     }
 
     fn publish(&mut self, vm: Vm) {
-        let live = Live { machine: Arc::clone(vm.machine()), group: Arc::clone(vm.group()) };
+        let live = Live {
+            machine: Arc::clone(vm.machine()),
+            group: Arc::clone(vm.group()),
+            cpus: Arc::clone(vm.cpu_hotplug()),
+        };
         self.published.live.store(Some(Arc::new(live)));
         self.vm = Some(vm);
         self.publish_places();

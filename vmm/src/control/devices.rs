@@ -101,9 +101,14 @@ impl Owner {
 
     fn resize(&mut self, config: &VmConfig, resize: &ResizeConfig) -> Result<Answer, ControlError> {
         let changed = config.resized(resize)?;
-        if let Some(size) = resize.desired_balloon {
-            self.set_balloon(size)?;
+        let vcpus = self.prepare_vcpus(config, resize)?;
+        if let Some(size) = resize.desired_balloon
+            && let Err(error) = self.set_balloon(size)
+        {
+            self.abandon_vcpus(vcpus);
+            return Err(error);
         }
+        self.commit_vcpus(vcpus);
         self.published.config.store(Some(Arc::new(changed)));
         Ok(Answer::Done)
     }

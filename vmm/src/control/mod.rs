@@ -3,6 +3,7 @@
 
 mod booting;
 mod core;
+mod cpus;
 mod device_tree;
 mod devices;
 mod inbox;
@@ -119,6 +120,21 @@ pub struct VcpuInfo {
     pub word: u64,
     /// The word, decoded for people: `RUN|IN_GUEST epoch=3`.
     pub state: String,
+    /// Where it is on its way into the guest or out of it; nothing for one that is simply there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hotplug: Option<VcpuHotplug>,
+}
+
+/// Where a vCPU is that comes or goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VcpuHotplug {
+    /// It is there, and the guest has not heard of it yet.
+    Inserting,
+    /// The guest has been asked for it and has not let go of it. Resizing back takes that back.
+    Removing,
+    /// The guest has let go of it, and its thread has not ended yet.
+    Ejected,
 }
 
 /// What `vm.counters` answers: device or vCPU group name → counter name → value.
@@ -154,6 +170,9 @@ pub enum ControlError {
         /// Those that there are.
         present: Vec<String>,
     },
+    /// The guest has not let go of vCPUs that it was asked for.
+    #[error("{0}")]
+    UnplugPending(String),
     /// The configuration makes no VM.
     #[error("{0}")]
     InvalidConfig(String),
@@ -207,7 +226,7 @@ pub trait VmmControl: Send + Sync {
     fn remove_device(&self, id: &str) -> Result<(), ControlError>;
     /// Gives the image of a disk another size and tells the guest.
     fn resize_disk(&self, resize: ResizeDiskConfig) -> Result<(), ControlError>;
-    /// Changes how much the guest is to give back through its balloon.
+    /// Changes how many vCPUs the guest has, and how much it is to give back through its balloon.
     fn resize(&self, resize: ResizeConfig) -> Result<(), ControlError>;
     /// Phase, configuration, vCPUs.
     fn info(&self) -> Result<VmInfo, ControlError>;

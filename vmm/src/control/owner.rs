@@ -128,6 +128,9 @@ impl Owner {
         if self.published.phase() != Phase::Running {
             return None;
         }
+        if let Some(vm) = &mut self.vm {
+            vm.retire_ejected();
+        }
         match self.vm.as_ref()?.machine().power.asked()? {
             PowerRequest::Shutdown => {
                 tracing::info!("the guest switched itself off");

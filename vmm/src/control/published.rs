@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use devices::CounterSource;
+use devices::cpu_hotplug::{CpuHotplugController, Presence};
 use vcpu_state::Group;
 use vcpu_state::sync::Arc;
 use vcpu_state::sync::atomic::{AtomicU64, Ordering};
 
 use super::phase::{AtomicPhase, Phase};
-use super::{ControlError, Counters, PciBdf, VcpuInfo, VmInfo, device_tree};
+use super::{ControlError, Counters, PciBdf, VcpuHotplug, VcpuInfo, VmInfo, device_tree};
 use crate::config::VmConfig;
 use crate::consoles::Consoles;
 use crate::vm::Machine;
@@ -35,6 +36,23 @@ pub(super) struct Published {
 pub(super) struct Live {
     pub(super) machine: Arc<Machine>,
     pub(super) group: Arc<Group>,
+    pub(super) cpus: Arc<CpuHotplugController>,
+}
+
+impl Live {
+    /// The vCPUs that the guest has, or of which something is left.
+    fn vcpus(&self) -> impl Iterator<Item = VcpuInfo> {
+        self.group.words().zip(0..).filter_map(|(word, index)| {
+            let hotplug = match self.cpus.presence(index) {
+                Presence::Absent => return None,
+                Presence::Inserting => Some(VcpuHotplug::Inserting),
+                Presence::Present => None,
+                Presence::Removing => Some(VcpuHotplug::Removing),
+                Presence::Ejected => Some(VcpuHotplug::Ejected),
+            };
+            Some(VcpuInfo { index, word: word.bits(), state: word.to_string(), hotplug })
+        })
+    }
 }
 
 /// A duration in microseconds, or none yet.
@@ -88,10 +106,7 @@ impl Published {
         let state = self.phase().state().ok_or(ControlError::NotCreated)?;
         let config = self.config.load_full().ok_or(ControlError::NotCreated)?;
         let live = self.live.load();
-        let vcpus = live
-            .iter()
-            .flat_map(|live| live.group.words().zip(0..))
-            .map(|(word, index)| VcpuInfo { index, word: word.bits(), state: word.to_string() });
+        let vcpus = live.iter().flat_map(|live| live.vcpus());
         Ok(VmInfo {
             state,
             device_tree: match self.places.load().as_deref() {

@@ -26,8 +26,11 @@ pub const PCI_HOTPLUG: GuestAddress = GuestAddress(0xF010_0000);
 /// The register that says what the guest is to look at.
 pub const GED: GuestAddress = GuestAddress(0xF010_1000);
 
+/// The registers through which vCPUs come and go.
+pub const CPU_HOTPLUG: GuestAddress = GuestAddress(0xF010_2000);
+
 /// The end of these registers, a page each.
-pub const REGISTERS_END: GuestAddress = GuestAddress(0xF010_2000);
+pub const REGISTERS_END: GuestAddress = GuestAddress(0xF010_3000);
 
 /// The interrupt line of [`GED`]: the one that a PC has for its power management events.
 pub const GED_GSI: u32 = 9;

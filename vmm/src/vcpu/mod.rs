@@ -17,6 +17,7 @@ mod counters;
 mod exits;
 mod failure;
 mod identity;
+mod reset;
 mod run_loop;
 mod run_page;
 

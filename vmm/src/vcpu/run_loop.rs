@@ -1,6 +1,7 @@
 //! The loop of one vCPU thread. See the module documentation of [`super`] for its states.
 
 use devices::bus::{Bus, Mmio, Pio};
+use kvm_bindings::{KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_UNINITIALIZED};
 use kvm_ioctls::VcpuFd;
 use vcpu_state::sync::Arc;
 use vcpu_state::{Member, OneShot, Parked, Step, Ticket, Waited, Word};
@@ -159,10 +160,17 @@ impl RunLoop {
     }
 
     fn inject(&mut self, one_shot: OneShot) -> Result<(), End> {
-        if self.member.take(one_shot) && one_shot == OneShot::Nmi {
+        if self.member.take(one_shot) && one_shot == OneShot::Nmi && !self.waits_to_be_started()? {
             self.fd.nmi().map_err(|errno| self.failed(Some(errno)))?;
         }
         Ok(())
+    }
+
+    /// Whether it waits for its INIT or SIPI. A processor takes no NMI then (Intel SDM volume 3, 26.2, on the wait-for-SIPI state); KVM
+    /// would keep it pending, and KVM_RUN return at once, over and over, until the guest starts the vCPU.
+    fn waits_to_be_started(&self) -> Result<bool, End> {
+        let state = self.fd.get_mp_state().map_err(|errno| self.failed(Some(errno)))?;
+        Ok([KVM_MP_STATE_UNINITIALIZED, KVM_MP_STATE_INIT_RECEIVED].contains(&state.mp_state))
     }
 }
 

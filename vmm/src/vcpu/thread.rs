@@ -11,11 +11,12 @@ use vcpu_state::sync::Arc;
 use vcpu_state::{Member, Ticket};
 
 use super::identity::Identity;
+use super::reset;
 pub use super::run_loop::End;
 use super::run_loop::{RunLoop, VcpuBus};
 use super::run_page::RunPage;
 use super::signal::SignalKick;
-use crate::vm::Machine;
+use crate::vm::{KvmError, Machine};
 
 /// Enough for the loop, a device's register write and the report of a failure.
 const STACK: usize = 256 << 10;
@@ -41,6 +42,15 @@ impl Vcpu {
     #[must_use]
     pub fn new(fd: VcpuFd, identity: Option<Identity>) -> Self {
         Self { fd, tickets: Vec::new(), identity }
+    }
+
+    /// Makes it one that its guest does not know: it waits for an INIT, and owes nothing.
+    ///
+    /// # Errors
+    /// KVM refuses.
+    pub fn reset(&mut self) -> Result<(), KvmError> {
+        self.tickets.clear();
+        reset::to_power_on(&self.fd)
     }
 }
 

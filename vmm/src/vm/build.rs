@@ -10,6 +10,7 @@ pub use limits::make_room_for_files;
 
 pub(super) use affinity::pin;
 pub(super) use irq::IrqLine;
+pub(super) use vcpus::Plan;
 
 use kvm_bindings::{
     KVM_CAP_X2APIC_API, KVM_PIT_SPEAKER_DUMMY, Msrs, kvm_enable_cap, kvm_pit_config,
@@ -19,6 +20,7 @@ use kvm_ioctls::{Cap, VmFd};
 use vcpu_state::sync::Arc;
 use vcpu_state::{Deadline, Group, Ticket};
 
+use super::cpus::Cpus;
 use super::kvm::{KvmError, KvmHost};
 use super::pci::{Cards, PciRoot, PlugError};
 use super::threads::Threads;
@@ -128,7 +130,7 @@ impl Builder<'_> {
         let template = Template::new(&supported, topology, deadline_of(&vm), wide_ids)?;
         let kernel = boot::load(&ram, &payload(self.config, &cmdline(self.config)))?;
 
-        let slots = cpus.boot_vcpus as usize;
+        let slots = cpus.max_vcpus as usize;
         let kick = SignalKick::new(slots)?;
         let group = Group::new(slots, Box::new(GroupKick(Arc::clone(&kick))));
         let (ticket, power_taken) = Ticket::new(&group);
@@ -156,6 +158,15 @@ impl Builder<'_> {
             cards.plug(&root, &machine.ram, host)?;
         }
 
+        let msrs = Msrs::from_entries(&boot::msrs()).map_err(|_| KvmError::Msr { index: 0 })?;
+        let plan = Plan {
+            template,
+            entry: kernel.entry,
+            msrs: Arc::new(msrs),
+            boot_vcpus: cpus.boot_vcpus,
+        };
+        let hotplug = Cpus::new(&machine, plan, cpus.max_vcpus, self.inbox)?;
+
         let held = Still::reach(&group, cards.workers(), Deadline::Never)?;
         let mut built = Vm {
             machine,
@@ -164,19 +175,13 @@ impl Builder<'_> {
             held: Some(held),
             inbox: Arc::clone(self.inbox),
             power_taken,
+            cpus: hotplug,
             cards,
             root,
             kvm: vm,
         };
         built.count_devices();
-        let msrs = Msrs::from_entries(&boot::msrs()).map_err(|_| KvmError::Msr { index: 0 })?;
-        let plan = vcpus::Plan {
-            template,
-            entry: kernel.entry,
-            msrs: Arc::new(msrs),
-            boot_vcpus: cpus.boot_vcpus,
-        };
-        vcpus::start(&mut built, &plan)?;
+        vcpus::start(&mut built)?;
         Ok(built)
     }
 }

@@ -10,6 +10,7 @@
 //! that holds a [`Vm`]; vCPU threads share its [`Machine`], in which nothing can be waited for.
 
 mod build;
+mod cpus;
 mod kvm;
 mod machine;
 mod pci;
@@ -29,6 +30,8 @@ use crate::control::Inbox;
 use crate::host_devices::HostDevice;
 
 pub use build::{BuildError, Builder, make_room_for_files};
+use cpus::Cpus;
+pub use cpus::{ResizeError, VcpuChange};
 pub use kvm::{KvmError, KvmHost};
 pub use machine::{Counted, Machine};
 use pci::{Cards, PciRoot};
@@ -58,6 +61,7 @@ pub struct Vm {
     /// What vCPUs wait for that asked for power-off or reset; done when the VM goes away.
     #[expect(dead_code, reason = "its drop is what it is for")]
     power_taken: Completer,
+    cpus: Cpus,
     /// Before the bus that they are in.
     cards: Cards,
     root: PciRoot,
@@ -132,9 +136,9 @@ impl Vm {
 
     /// Sends a non-maskable interrupt to every vCPU. One that is paused takes it when it is resumed.
     pub fn nmi(&self) {
-        for vcpu in 0..self.group.len() {
+        for vcpu in self.cpus.plugged() {
             // A dead vCPU takes none.
-            let _ = self.group.ask(vcpu, OneShot::Nmi);
+            let _ = self.group.ask(vcpu as usize, OneShot::Nmi);
         }
     }
 
@@ -154,6 +158,9 @@ impl Vm {
     /// # Errors
     /// It is not one that was removed, or the host has no thread left; it stays removed then.
     pub fn add_vcpu(&mut self, vcpu: u32) -> Result<(), SeatError> {
+        if self.cpus.is_unplugged(vcpu) {
+            return Err(SeatError::Unplugged(vcpu));
+        }
         self.threads.add(Home { group: &self.group, machine: &self.machine }, vcpu)
     }
 
@@ -203,6 +210,7 @@ impl Vm {
     fn count_devices(&self) {
         let devices = &self.machine.devices;
         let coming = self.root.counted().into_iter().chain(self.cards.counted());
+        let coming = coming.chain([self.cpus.counted()]);
         let coming: Vec<Counted> = coming.collect();
         let fixed = devices.load();
         let fixed = fixed.iter().filter(|(name, _)| FIXED.contains(&name.as_str()));

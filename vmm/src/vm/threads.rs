@@ -1,12 +1,13 @@
 //! The threads of a VM's vCPUs: which vCPU has one, and how one is replaced.
 //!
 //! ```text
-//!               remove: kill the word, join            add: reincarnate, spawn
-//!   Running ──────────────────────────────▶ Vacant ──────────────────────────────▶ Running
+//!          plug: make          remove: kill the word, join            add: reincarnate, spawn
+//!   Empty ────────────▶ Running ──────────────────────────▶ Vacant ──────────────────────────▶ Running
+//!                          └── retire: the same, and reset ──▶ └── plug: the same ──────────────▶
 //! ```
 //!
 //! KVM cannot take a vCPU away, so a vCPU that is removed keeps its KVM vCPU, registers and all. Its next
-//! thread goes on where the last one stood.
+//! thread goes on where the last one stood; that of one that was retired, because the guest has ejected it, waits for an INIT.
 //!
 //! Invariants: the word of a vacant vCPU is DEAD, so no pause waits for it; the KVM vCPU of a vacant one has
 //! no exit left to complete; a word gets its next incarnation only after the thread of the last was joined.
@@ -14,7 +15,7 @@
 use std::mem::replace;
 
 use vcpu_state::sync::Arc;
-use vcpu_state::{Group, Illegal};
+use vcpu_state::{Group, Illegal, Word};
 
 use super::Machine;
 use super::build::{BuildError, pin};
@@ -44,6 +45,9 @@ pub enum SeatError {
     /// It is there.
     #[error("vCPU {0} is there already; only a removed one can be added")]
     Occupied(u32),
+    /// The guest does not have it.
+    #[error("vCPU {0} is not plugged in; a resize brings it")]
+    Unplugged(u32),
     /// Its thread took the KVM vCPU with it when it ended.
     #[error("vCPU {0} is lost: its last thread did not end in order")]
     Lost(u32),
@@ -62,11 +66,13 @@ pub enum SeatError {
 
 /// One vCPU.
 enum Seat {
+    /// There has not been one yet.
+    Empty,
     /// It has a thread, which gives the KVM vCPU back when it ends.
     Running(VcpuThread),
     /// It has none.
     Vacant(Box<Vcpu>),
-    /// There is no KVM vCPU: it was not made yet, or its thread panicked at the very end.
+    /// There is no KVM vCPU any longer: its thread panicked at the very end.
     Lost,
 }
 
@@ -93,7 +99,7 @@ impl Threads {
         affinity: Vec<CpuAffinity>,
         ended: OnVcpuEnd,
     ) -> Self {
-        Self { seats: (0..vcpus).map(|_| Seat::Lost).collect(), kick, affinity, ended }
+        Self { seats: (0..vcpus).map(|_| Seat::Empty).collect(), kick, affinity, ended }
     }
 
     /// Starts a thread for a vCPU; the caller keeps its handle, by [`Threads::seat`].
@@ -134,59 +140,97 @@ impl Threads {
 
     /// Ends the thread of one vCPU and waits for it.
     pub(super) fn remove(&mut self, group: &Group, vcpu: u32) -> Result<(), SeatError> {
-        let vcpus = self.seats.len();
-        let index = vcpu as usize;
-        let seat = self.seats.get_mut(index).ok_or(SeatError::NoSuchVcpu { vcpu, vcpus })?;
-        match replace(seat, Seat::Lost) {
-            Seat::Running(thread) if vcpu != 0 => {
-                group.kill(index);
-                let ended = thread.join().ok().flatten().ok_or(SeatError::Lost(vcpu))?;
-                *seat = Seat::Vacant(Box::new(ended));
-                Ok(())
-            }
-            other => {
-                let error = match &other {
-                    Seat::Running(_) => SeatError::First,
-                    Seat::Vacant(_) => SeatError::Vacant(vcpu),
-                    Seat::Lost => SeatError::Lost(vcpu),
-                };
-                *seat = other;
-                Err(error)
-            }
+        match self.seat_of(vcpu)? {
+            Seat::Running(_) if vcpu == 0 => Err(SeatError::First),
+            Seat::Running(_) => self.end(group, vcpu),
+            Seat::Vacant(_) => Err(SeatError::Vacant(vcpu)),
+            Seat::Empty | Seat::Lost => Err(SeatError::Lost(vcpu)),
         }
     }
 
     /// Gives a vCPU without a thread another. If the group is held, it starts parked.
     pub(super) fn add(&mut self, home: Home<'_>, vcpu: u32) -> Result<(), SeatError> {
+        match self.seat_of(vcpu)? {
+            Seat::Vacant(_) => self.occupy(home, vcpu),
+            Seat::Running(_) => Err(SeatError::Occupied(vcpu)),
+            Seat::Empty | Seat::Lost => Err(SeatError::Lost(vcpu)),
+        }
+    }
+
+    /// Ends the thread of a vCPU that the guest has ejected, waits for it, and resets the vCPU.
+    pub(super) fn retire(&mut self, group: &Group, vcpu: u32) -> Result<(), SeatError> {
+        if let Seat::Running(_) = self.seat_of(vcpu)? {
+            self.end(group, vcpu)?;
+        }
+        match self.seat_of(vcpu)? {
+            Seat::Vacant(ended) => Ok(ended.reset().map_err(BuildError::from)?),
+            _ => Err(SeatError::Lost(vcpu)),
+        }
+    }
+
+    /// Makes a vCPU for a slot that has none, or takes the one that was retired, and gives it a thread.
+    pub(super) fn plug(
+        &mut self,
+        home: Home<'_>,
+        vcpu: u32,
+        make: impl FnOnce() -> Result<Vcpu, BuildError>,
+    ) -> Result<(), SeatError> {
         let vcpus = self.seats.len();
+        let seat = self.seats.get_mut(vcpu as usize);
+        let seat = seat.ok_or(SeatError::NoSuchVcpu { vcpu, vcpus })?;
+        if let Seat::Empty = seat {
+            *seat = Seat::Vacant(Box::new(make()?));
+        }
+        self.add(home, vcpu)
+    }
+
+    /// The seat of a vCPU that there is, or was.
+    fn seat_of(&mut self, vcpu: u32) -> Result<&mut Seat, SeatError> {
+        let vcpus = self.seats.iter().filter(|seat| !matches!(seat, Seat::Empty)).count();
+        let seat = self.seats.get_mut(vcpu as usize).filter(|seat| !matches!(seat, Seat::Empty));
+        seat.ok_or(SeatError::NoSuchVcpu { vcpu, vcpus })
+    }
+
+    /// Kills the word of a vCPU that has a thread, and joins that.
+    fn end(&mut self, group: &Group, vcpu: u32) -> Result<(), SeatError> {
+        let seat = self.seat_of(vcpu)?;
+        match replace(seat, Seat::Lost) {
+            Seat::Running(thread) => {
+                group.kill(vcpu as usize);
+                let ended = thread.join().ok().flatten().ok_or(SeatError::Lost(vcpu))?;
+                *seat = Seat::Vacant(Box::new(ended));
+            }
+            other => *seat = other,
+        }
+        Ok(())
+    }
+
+    /// Gives a vacant seat's vCPU a thread.
+    fn occupy(&mut self, home: Home<'_>, vcpu: u32) -> Result<(), SeatError> {
         let index = vcpu as usize;
-        let seat = self.seats.get_mut(index).ok_or(SeatError::NoSuchVcpu { vcpu, vcpus })?;
-        let ended = match replace(seat, Seat::Lost) {
-            Seat::Vacant(ended) => ended,
+        // One that never had a thread is no new incarnation.
+        if home.group.word(index).is_some_and(|word| word.any(Word::DEAD)) {
+            home.group.reincarnate(index).map_err(|source| SeatError::Word { vcpu, source })?;
+        }
+        let seat = self.seat_of(vcpu)?;
+        let vacant = match replace(seat, Seat::Lost) {
+            Seat::Vacant(vacant) => vacant,
             other => {
-                let error = match &other {
-                    Seat::Running(_) => SeatError::Occupied(vcpu),
-                    _ => SeatError::Lost(vcpu),
-                };
                 *seat = other;
-                return Err(error);
+                return Err(SeatError::Occupied(vcpu));
             }
         };
-        if let Err(source) = home.group.reincarnate(index) {
-            self.seats[index] = Seat::Vacant(ended);
-            return Err(SeatError::Word { vcpu, source });
-        }
         let startup = Startup::new();
-        match self.start(home, vcpu, *ended, startup.expect()) {
+        match self.start(home, vcpu, *vacant, startup.expect()) {
             Ok(thread) => self.seats[index] = Seat::Running(thread),
-            Err((error, ended)) => {
-                self.seats[index] = ended.map_or(Seat::Lost, Seat::Vacant);
+            Err((error, vacant)) => {
+                self.seats[index] = vacant.map_or(Seat::Lost, Seat::Vacant);
                 return Err(error.into());
             }
         }
         startup.wait().map_err(|error| {
             // The thread has ended: the seat is vacant again.
-            let _ = self.remove(home.group, vcpu);
+            let _ = self.end(home.group, vcpu);
             error.into()
         })
     }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use stillpoint_guest::driver::{self, Command};
+use stillpoint_guest::layout;
+use vcpu_state::OneShot;
 use vm_memory::{Bytes, GuestAddress};
 use vmm::config::{ConsoleConfig, ConsoleMode, VmConfig};
 use vmm::control::VmmOptions;
@@ -86,6 +88,25 @@ impl DriverVm {
         for (vcpu, other) in vcpus.into_iter().zip(vcpus.into_iter().rev()) {
             self.begin(vcpu, Command::Together, &[slot, other as u64, what, seed]);
         }
+    }
+
+    /// The place of a vCPU that was there from the start.
+    pub fn place_of(&self, apic_id: u64) -> usize {
+        let ids = self.vm.lines(layout::LINE_APIC_ID);
+        ids.iter().position(|line| line & 0xFFFF_FFFF == apic_id).unwrap()
+    }
+
+    /// Has the guest start the vCPU with this APIC id; gives its place in the order of arrival, by which it is told what to do.
+    pub fn start(&mut self, apic_id: u32) -> usize {
+        let up = || self.vm.guest().map(|guest| guest.up);
+        let before = up();
+        let place = GuestAddress(driver::START);
+        self.machine().ram.memory().store(apic_id, place, Ordering::Release).unwrap();
+        // To one vCPU that runs: one that begins has no handler yet.
+        self.vm.vmm.group().unwrap().ask(0, OneShot::Nmi).unwrap();
+        self.vm.await_that("a vCPU that was started", |_| up() != before);
+        self.sequences.push(0);
+        self.sequences.len() - 1
     }
 
     /// Tells a vCPU to come to an end.

@@ -142,7 +142,7 @@ async fn devices(client: &SocketBasedApiClient, image: &Path) {
         ..VmResize::new()
     };
     client.vm_resize_put(resize(None, Some(1 << 20))).await.expect("vm.resize");
-    assert_eq!(code(client.vm_resize_put(resize(Some(7), None)).await), 400, "CPU hotplug");
+    assert_eq!(code(client.vm_resize_put(resize(Some(7), None)).await), 400, "too many");
     let remove = |id: &str| VmRemoveDevice { id: Some(id.to_owned()) };
     client.vm_remove_device_put(remove("_disk1")).await.expect("vm.remove-device");
     assert_eq!(code(client.vm_remove_device_put(remove("_disk1")).await), 404, "it is gone");

@@ -151,7 +151,12 @@ impl VmmControl for FakeVmm {
 
     fn info(&self) -> Result<VmInfo, ControlError> {
         let (config, state) = self.vm()?;
-        let vcpu = |index| VcpuInfo { index, word: 3, state: "RUN|IN_GUEST epoch=0".to_owned() };
+        let vcpu = |index| VcpuInfo {
+            index,
+            word: 3,
+            state: "RUN|IN_GUEST epoch=0".to_owned(),
+            hotplug: None,
+        };
         Ok(VmInfo {
             memory_actual_size: config.memory.size,
             device_tree: device_tree(&config, &BTreeMap::new()),

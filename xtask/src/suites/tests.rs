@@ -2,17 +2,22 @@
 //!
 //! Tests that need `/dev/kvm` are integration tests in files `kvm_*.rs`, a suite of their own. A unit test that needs it has a
 //! name that starts with `kvm_`. Without a usable `/dev/kvm` both are left out and counted. So are those on real taps, files
-//! `tap_*.rs`, where none can be made.
+//! `tap_*.rs`, where none can be made. Unit tests whose names start with `iasl_` need ACPI's compiler, which comes from Debian's package if it has to.
+use std::path::Path;
+use std::process::Command;
+
 use anyhow::Result;
 
 use super::cargo::{MODELS, Workspace, cargo};
 use super::tally::Outcome;
 use super::{libtest, log};
 use crate::kvm::{self, Kvm};
+use crate::packages;
 use crate::taps;
 
 const PREFIX: &str = "kvm_";
 const TAP_PREFIX: &str = "tap_";
+const IASL_PREFIX: &str = "iasl_";
 
 /// Everything that needs no KVM and no taps: unit, property, integration and documentation tests.
 pub fn unit() -> Result<Outcome> {
@@ -26,11 +31,21 @@ pub fn unit() -> Result<Outcome> {
     for name in workspace.integration_tests.iter().filter(|name| !special(name)) {
         command.args(["--test", name]);
     }
-    let mut reason = String::new();
+    let mut reasons = Vec::new();
+    command.arg("--");
     if let Kvm::Unusable(why) = kvm::detect() {
-        command.args(["--", "--skip", PREFIX]);
-        reason = why;
+        command.args(["--skip", PREFIX]);
+        reasons.push(why);
     }
+    match packages::iasl() {
+        Ok(None) => {}
+        Ok(Some(programs)) => add_to_path(&mut command, &programs)?,
+        Err(why) => {
+            command.args(["--skip", IASL_PREFIX]);
+            reasons.push(format!("{why:#}"));
+        }
+    }
+    let reason = reasons.join("; ");
     let mut outcome = libtest::outcome(log::run("unit", &mut command)?, &reason);
     let mut documentation = cargo(&["test", "--workspace", "--no-fail-fast", "--doc"]);
     if workspace.has(MODELS) {
@@ -38,6 +53,14 @@ pub fn unit() -> Result<Outcome> {
     }
     outcome.add(libtest::outcome(log::run("unit-doc", &mut documentation)?, ""));
     Ok(outcome)
+}
+
+/// Has the command find these programs, too.
+fn add_to_path(command: &mut Command, programs: &Path) -> Result<()> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let all = std::iter::once(programs.to_owned()).chain(std::env::split_paths(&path));
+    command.env("PATH", std::env::join_paths(all)?);
+    Ok(())
 }
 
 /// Tests on this machine's KVM.

@@ -6,7 +6,7 @@ use std::thread::available_parallelism;
 
 use crossbeam_queue::SegQueue;
 use kvm_bindings::Msrs;
-use kvm_ioctls::VcpuFd;
+use kvm_ioctls::{VcpuFd, VmFd};
 use vcpu_state::sync::Arc;
 use vcpu_state::sync::atomic::{AtomicU32, Ordering};
 
@@ -19,29 +19,43 @@ use crate::vm::kvm::KvmError;
 use crate::vm::threads::Home;
 
 /// What vCPUs are made from.
-pub(super) struct Plan {
+pub(in crate::vm) struct Plan {
     pub(super) template: Template,
     pub(super) entry: Entry,
     /// The model-specific registers that every vCPU starts with.
     pub(super) msrs: Arc<Msrs>,
+    /// vCPUs of the start; others may come.
     pub(super) boot_vcpus: u32,
+}
+
+impl Plan {
+    /// vCPUs of the start.
+    pub(in crate::vm) fn boot_vcpus(&self) -> u32 {
+        self.boot_vcpus
+    }
+
+    /// Makes one vCPU, without a thread.
+    ///
+    /// # Errors
+    /// KVM refuses.
+    pub(in crate::vm) fn make(&self, kvm: &VmFd, index: u32) -> Result<Vcpu, BuildError> {
+        let id = self.template.topology().apic_id(index)?;
+        let fd = kvm.create_vcpu(u64::from(id.0)).map_err(KvmError::of("KVM_CREATE_VCPU"))?;
+        let identity = set_up(self, &fd, index)?;
+        Ok(Vcpu::new(fd, identity))
+    }
 }
 
 /// Starts every vCPU of a held VM; on an error, dropping the VM ends those that were started.
 ///
 /// Making vCPUs is most of what the start of a large VM takes, and KVM serialises little of it: as many
 /// threads as the host has processors make them. More would only wait for each other.
-pub(super) fn start(vm: &mut Vm, plan: &Plan) -> Result<(), BuildError> {
-    let boot_vcpus = plan.boot_vcpus as usize;
+pub(super) fn start(vm: &mut Vm) -> Result<(), BuildError> {
+    let boot_vcpus = vm.cpus.plan().boot_vcpus as usize;
     // Asking for the host's processors takes a dozen system calls.
     let host = if boot_vcpus == 1 { 1 } else { available_parallelism().map_or(1, NonZero::get) };
-    let works = Works {
-        vm,
-        plan,
-        startup: Startup::new(),
-        next: AtomicU32::new(0),
-        threads: SegQueue::new(),
-    };
+    let works =
+        Works { vm, startup: Startup::new(), next: AtomicU32::new(0), threads: SegQueue::new() };
     let made = std::thread::scope(|scope| {
         let helpers: Vec<_> = (1..host.min(boot_vcpus))
             .map(|_| {
@@ -66,7 +80,6 @@ pub(super) fn start(vm: &mut Vm, plan: &Plan) -> Result<(), BuildError> {
 /// What the threads share that make vCPUs.
 struct Works<'a> {
     vm: &'a Vm,
-    plan: &'a Plan,
     startup: Arc<Startup<BuildError>>,
     /// The vCPU that is made next.
     next: AtomicU32,
@@ -76,7 +89,7 @@ struct Works<'a> {
 impl Works<'_> {
     /// Makes vCPUs until there is none left to make. An error ends the work of all.
     fn work(&self) -> Result<(), BuildError> {
-        let boot_vcpus = self.plan.boot_vcpus;
+        let boot_vcpus = self.vm.cpus.plan().boot_vcpus;
         loop {
             // Relaxed: it hands out numbers and publishes nothing.
             let index = self.next.fetch_add(1, Ordering::Relaxed);
@@ -91,14 +104,10 @@ impl Works<'_> {
     }
 
     fn make(&self, index: u32) -> Result<(), BuildError> {
-        let template = &self.plan.template;
-        let id = template.topology().apic_id(index)?;
-        let fd =
-            self.vm.kvm.create_vcpu(u64::from(id.0)).map_err(KvmError::of("KVM_CREATE_VCPU"))?;
-        let identity = set_up(self.plan, &fd, index)?;
+        let vcpu = self.vm.cpus.plan().make(&self.vm.kvm, index)?;
         let home = Home { group: &self.vm.group, machine: &self.vm.machine };
         let arrival = self.startup.expect();
-        let thread = self.vm.threads.start(home, index, Vcpu::new(fd, identity), arrival);
+        let thread = self.vm.threads.start(home, index, vcpu, arrival);
         self.threads.push((index, thread.map_err(|(error, _)| error)?));
         Ok(())
     }

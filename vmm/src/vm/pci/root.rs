@@ -125,6 +125,11 @@ impl PciRoot {
         self.segment.insert(function)
     }
 
+    /// Tells the guest of an event.
+    pub(in crate::vm) fn tell(&self, event: GedEvent) {
+        self.ged.raise(event);
+    }
+
     /// Has the guest look at a slot.
     pub(in crate::vm) fn announce(&self, slot: Slot) {
         self.hotplug.announce(slot);
