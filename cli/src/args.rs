@@ -63,6 +63,9 @@ pub enum Command {
     /// Send a non-maskable interrupt to every vCPU
     #[command(after_help = "Example:\n  stillpoint nmi web")]
     Nmi(Target),
+    /// Press a VM's power button: a guest that listens shuts itself down
+    #[command(after_help = "Example:\n  stillpoint power-button web")]
+    PowerButton(Target),
     /// Reset a VM and boot it again, in place
     #[command(after_help = "Example:\n  stillpoint reboot web")]
     Reboot(Target),
@@ -170,6 +173,9 @@ pub struct Run {
     /// A device by which the guest tells that its kernel panicked
     #[arg(long)]
     pub pvpanic: bool,
+    /// A device that resets a guest which arms it and then leaves it alone for too long (i6300esb)
+    #[arg(long)]
+    pub watchdog: bool,
     /// COM1 (ttyS0): off, null, tty, pty, file=PATH or socket=PATH
     /// [default: tty; null with --detach or --console tty]
     #[arg(long, value_name = "WHERE")]

@@ -125,6 +125,22 @@ impl PciRoot {
         self.segment.insert(function)
     }
 
+    /// Puts a function in that cannot be removed.
+    ///
+    /// # Errors
+    /// There is no room.
+    pub(in crate::vm) fn insert_fixed(
+        &self,
+        function: &Arc<dyn PciFunction>,
+    ) -> Result<Slot, InsertError> {
+        self.segment.insert_fixed(function)
+    }
+
+    /// Tells the guest that its power button was pressed.
+    pub(in crate::vm) fn press_power_button(&self) {
+        self.ged.raise(GedEvent::PowerButton);
+    }
+
     /// Has the guest look at a slot.
     pub(in crate::vm) fn announce(&self, slot: Slot) {
         self.hotplug.announce(slot);
