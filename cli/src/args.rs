@@ -136,6 +136,7 @@ Examples:
   stillpoint run --cpus boot=2,affinity=[0@[0-1],1@[2,3]] --serial file=/tmp/out.log --detach";
 
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct Run {
     /// Kernel: bzImage or ELF vmlinux; without it, the embedded guest
     #[arg(long, value_name = "PATH")]

@@ -24,6 +24,8 @@
 mod clock;
 mod count;
 mod registers;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 mod word;
