@@ -190,8 +190,9 @@ listen_for_button() {
     for device in /sys/class/input/event*; do
         [ "$(cat "$device/device/name")" = "Power Button" ] && event=/dev/input/${device##*/}
     done
+    [ -n "$event" ] || return
     # Open before anybody presses: what comes earlier is lost.
-    exec 3<"$event" || return
+    exec 3<"$event"
     echo "SP buttons=$(dmesg | grep -c 'Power Button \[PWRB\]')"
     (
         n=0
@@ -217,7 +218,7 @@ watchdog_kicked() { # SECONDS
     echo "SP timeout=$(cat /sys/class/watchdog/watchdog0/timeout)"
 }
 # Kicks it no longer, without closing it.
-watchdog_silent() { kill -STOP $(pidof watchdog); }
+watchdog_silent() { killall -STOP watchdog; }
 
 # Powers off from the outside in: nothing here needs a clean shutdown.
 run() {
