@@ -199,7 +199,7 @@ listen_for_button() {
         # Pressed, end of report, released, end of report: 24 bytes each. The key's number is at byte 18.
         while dd bs=24 count=4 <&3 >/tmp/button 2>/dev/null; do
             n=$((n + 1))
-            echo "SP-BUTTON $n key$(od -An -tu2 -j18 -N2 /tmp/button)"
+            echo "SP-BUTTON $n key $(od -An -tu2 -j18 -N2 /tmp/button | tr -d ' ')"
             [ "$n" = 2 ] && poweroff -f
         done
     ) &
