@@ -30,17 +30,21 @@ struct Bed {
     server: ApiServer,
     screen: Screen,
     vm_end: VmEnd,
-    /// The disk's.
-    _image: tempfile::NamedTempFile,
+    /// The disk's, and that of one to plug in.
+    images: [tempfile::NamedTempFile; 2],
 }
 
 impl Bed {
     fn boot(vm_end: VmEnd) -> Self {
-        let image = tempfile::NamedTempFile::new().unwrap();
-        image.as_file().set_len(1 << 20).unwrap();
+        let images = [(); 2].map(|()| tempfile::NamedTempFile::new().unwrap());
+        for image in &images {
+            image.as_file().set_len(1 << 20).unwrap();
+        }
         let mut config = embedded::config(2, "mode=busy quiet");
-        config.disks =
-            vec![DiskConfig { id: Some("disk".to_owned()), ..DiskConfig::of_path(image.path()) }];
+        config.disks = vec![DiskConfig {
+            id: Some("disk".to_owned()),
+            ..DiskConfig::of_path(images[0].path())
+        }];
         config.balloon = Some("size=0".parse().unwrap());
         config.pvpanic = true;
         config.watchdog = true;
@@ -55,7 +59,7 @@ impl Bed {
         let server = ApiServer::start(&vm.path("api.sock"), Arc::clone(&vm.vmm) as _).unwrap();
         vm.vmm.boot().unwrap();
         let screen = Screen::connect(&vm.serial());
-        Self { vm, server, screen, vm_end, _image: image }
+        Self { vm, server, screen, vm_end, images }
     }
 
     fn client(&self) -> Client {
@@ -78,6 +82,7 @@ impl Bed {
         let mut client = self.client();
         let power = Arc::clone(&self.vm.machine().power);
         let screen = &mut self.screen;
+        let image = self.images[1].path().to_str().unwrap();
         std::thread::scope(|scope| {
             scope.spawn(move || {
                 spin(round.guest_after);
@@ -90,7 +95,8 @@ impl Bed {
             });
             spin(round.host_after);
             for (path, body, documented) in DEEDS[round.deed] {
-                let answer = client.request("PUT", path, body);
+                let body = body.replace("{image}", image);
+                let answer = client.request("PUT", path, &body);
                 // A VMM that ends with its VM may have.
                 let has_ended = self.vm_end == VmEnd::VmmEnds
                     && answer.status == 500

@@ -27,7 +27,7 @@ impl End {
     }
 }
 
-/// A request with its body, and every status that is documented for it of a VM that may run, be paused, or be shut down.
+/// A request with its body, in which `{image}` stands for the path of an image, and every status that is documented for it of a VM that may run, be paused, or be shut down.
 pub type Request = (&'static str, &'static str, &'static [u16]);
 
 const PAUSE: Request = ("vm.pause", "", &[204, 405]);
@@ -46,9 +46,10 @@ pub const DEEDS: &[&[Request]] = &[
     // Another number of vCPUs, when there is one to be had, belongs here.
     &[("vm.resize", r#"{"desired_vcpus":2}"#, &[204])],
     &[
-        ("vm.add-net", r#"{"id":"card","tap":"no-such:tap"}"#, &[400]),
-        ("vm.remove-device", r#"{"id":"card"}"#, &[404]),
+        ("vm.add-disk", r#"{"id":"plug","path":"{image}"}"#, &[200, 204, 409]),
+        ("vm.remove-device", r#"{"id":"plug"}"#, &[204, 404]),
     ],
+    &[PAUSE, ("vm.add-disk", r#"{"id":"plug","path":"{image}"}"#, &[200, 204, 409]), RESUME],
     &[("vm.power-button", "", &[204, 405]), ("vm.nmi", "", &[204, 405])],
 ];
 
