@@ -23,6 +23,7 @@ pub const MODEL: Model = Model::race("reboot-in-migration", historic, Finding::D
     .explored(Bound::Preemptions(1), Bound::Preemptions(3));
 
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "that is what it was made of")]
 struct Vm {
     migrating: bool,
     reset: bool,
