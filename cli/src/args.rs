@@ -63,6 +63,9 @@ pub enum Command {
     /// Send a non-maskable interrupt to every vCPU
     #[command(after_help = "Example:\n  stillpoint nmi web")]
     Nmi(Target),
+    /// Press a VM's power button: a guest that listens shuts itself down
+    #[command(after_help = "Example:\n  stillpoint power-button web")]
+    PowerButton(Target),
     /// Reset a VM and boot it again, in place
     #[command(after_help = "Example:\n  stillpoint reboot web")]
     Reboot(Target),
@@ -134,6 +137,7 @@ Examples:
   stillpoint run --cpus boot=2,affinity=[0@[0-1],1@[2,3]] --serial file=/tmp/out.log --detach";
 
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct Run {
     /// Kernel: bzImage or ELF vmlinux; without it, the embedded guest
     #[arg(long, value_name = "PATH")]
@@ -171,6 +175,9 @@ pub struct Run {
     /// A device by which the guest tells that its kernel panicked
     #[arg(long)]
     pub pvpanic: bool,
+    /// A device that resets a guest which arms it and then leaves it alone for too long (i6300esb)
+    #[arg(long)]
+    pub watchdog: bool,
     /// COM1 (ttyS0): off, null, tty, pty, file=PATH or socket=PATH
     /// [default: tty; null with --detach or --console tty]
     #[arg(long, value_name = "WHERE")]

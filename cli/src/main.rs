@@ -61,6 +61,7 @@ fn execute(cli: &Cli, started: Instant) -> Result<(), Failure> {
         Command::Pause(target) => commands::put(target, "vm.pause"),
         Command::Resume(target) => commands::put(target, "vm.resume"),
         Command::Nmi(target) => commands::put(target, "vm.nmi"),
+        Command::PowerButton(target) => commands::put(target, "vm.power-button"),
         Command::Reboot(target) => commands::put(target, "vm.reboot"),
         Command::AddDisk(options) => devices::add_disk(options),
         Command::AddNet(options) => devices::add_net(options),

@@ -308,6 +308,7 @@ fn config_of(options: &Run) -> Result<VmConfig, Failure> {
     config.vsock = parse_optional(options.vsock.as_deref())?;
     config.balloon = parse_optional(options.balloon.as_deref())?;
     config.pvpanic = options.pvpanic;
+    config.watchdog = options.watchdog;
     for (option, console) in [("--serial", &config.serial), ("--console", &config.console)] {
         if in_background && console.mode == ConsoleMode::Tty {
             return Err(Failure::Usage(format!(

@@ -120,7 +120,9 @@ fn configurations_that_make_no_vm_fail() {
 #[test]
 fn commands_without_a_vm_fail() {
     let bed = Bed::new();
-    for command in ["info", "pause", "resume", "nmi", "reboot", "stop", "kill", "top"] {
+    for command in
+        ["info", "pause", "resume", "nmi", "power-button", "reboot", "stop", "kill", "top"]
+    {
         let (status, line) = bed.fails(&[command]);
         assert_eq!((status, line.as_str()), (1, "error: no VM runs\n"), "{command}");
         let (status, line) = bed.fails(&[command, "web"]);

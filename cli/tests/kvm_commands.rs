@@ -30,6 +30,7 @@ fn commands_find_a_vm_by_name() {
     bed.ok(&["nmi", "web"]);
     bed.ok(&["resume"]);
     bed.ok(&["nmi", "web"]);
+    bed.ok(&["power-button", "web"]);
     bed.ok(&["reboot", "web"]);
     let (status, line) = bed.fails(&["run", "--name", "web"]);
     assert_eq!(status, 1);

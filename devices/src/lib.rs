@@ -25,6 +25,7 @@ pub mod rtc;
 pub mod serial;
 mod sync;
 pub mod virtio;
+pub mod watchdog;
 
 pub use bus::{AddressRange, Bus, BusDevice, BusError, Mmio, Pio};
 pub use counters::CounterSource;

@@ -4,7 +4,7 @@
 
 use loom_tests::races;
 
-const CATALOGUE: [&str; 42] = [
+const CATALOGUE: [&str; 43] = [
     // A. Signalling and acknowledging
     "serial-pause",
     "resume-pause-aba",
@@ -51,6 +51,7 @@ const CATALOGUE: [&str; 42] = [
     "lost-queue-kick",
     "pause-io",
     "reset-not-acked",
+    "reboot-in-migration",
 ];
 
 #[test]

@@ -51,6 +51,7 @@ fn cloud_hypervisors_client_drives_every_request() {
     support::client::drive_every_request(&bed.socket());
     assert_eq!(bed.control.shutdowns.load(Ordering::SeqCst), 1);
     assert_eq!(bed.control.nmis.load(Ordering::SeqCst), 1);
+    assert_eq!(bed.control.power_buttons.load(Ordering::SeqCst), 2);
     bed.server.stop();
     assert!(!bed.directory.path().join("api.sock").exists());
 }

@@ -177,7 +177,7 @@ fn mistakes_in_json_name_the_field() {
         ("{\"cpu\": {}}", "unknown field \"cpu\", did you mean \"cpus\"?; allowed here: cpus, mem"),
         ("{\"memory\": {\"sizes\": 1}}", "unknown field \"memory.sizes\", did you mean \"size\"?"),
         ("{\"fs\": [{\"tag\": \"x\"}]}", "field \"fs\" asks for something that is not"),
-        ("{\"watchdog\": true}", "field \"watchdog\" asks for something"),
+        ("{\"watchdog\": 1}", "field \"watchdog\": invalid type"),
         ("{\"cpus\": {\"nested\": false}}", "field \"cpus.nested\" asks for something"),
         ("{\"payload\": {\"firmware\": \"f\"}}", "field \"payload.firmware\" asks for something"),
         ("{\"cpus\": {\"boot_vcpus\": -1}}", "field \"cpus.boot_vcpus\": invalid value"),

@@ -133,7 +133,7 @@ fn devices_in_json() {
                     {"ops": {"size": 5, "refill_time": 10}}}],
             "net": [{"mac": "52:54:00:12:34:56", "vhost_mode": "Client", "mtu": null}],
             "rng": {}, "vsock": {"cid": 3, "socket": "/run/v"}, "balloon": {"size": 4096},
-            "console": {"mode": "Null", "id": "hvc"}, "pvpanic": true}"#,
+            "console": {"mode": "Null", "id": "hvc"}, "pvpanic": true, "watchdog": true}"#,
     )
     .expect("valid");
     assert_eq!(config.disks[0], DiskConfig::of_path("/a"));
@@ -141,7 +141,9 @@ fn devices_in_json() {
     assert_eq!(config.disks[1].rate_limiter_config.ops, Some(ops));
     assert_eq!(config.net[0].mac, Some(MacAddr([0x52, 0x54, 0, 0x12, 0x34, 0x56])));
     assert_eq!(config.rng, Some(RngConfig::default()));
-    assert!(config.pvpanic && config.vsock.is_some() && config.balloon.is_some());
+    assert!(
+        config.pvpanic && config.watchdog && config.vsock.is_some() && config.balloon.is_some()
+    );
     for (text, expected) in [
         (r#"{"disks": {}}"#, "\"disks\" must be a JSON array, not an object"),
         (r#"{"disks": [7]}"#, "\"disks[0]\" must be a JSON object, not a number"),

@@ -5,48 +5,9 @@
 
 mod embedded;
 
-use std::collections::BTreeMap;
-use std::os::fd::AsRawFd;
-
+use embedded::held::Held;
 use embedded::{Screen, TestVm, tiny, until};
 use vmm::control::{VmState, VmmControl};
-
-/// Threads by name, descriptors by what they are of, and mapped guest memory.
-#[derive(Debug, PartialEq, Eq)]
-struct Held {
-    threads: BTreeMap<String, usize>,
-    descriptors: BTreeMap<String, usize>,
-    guest_memory: usize,
-}
-
-impl Held {
-    fn now() -> Self {
-        let mut threads = BTreeMap::new();
-        for task in std::fs::read_dir("/proc/self/task").unwrap() {
-            // A thread that ends while it is looked at is gone.
-            if let Ok(name) = std::fs::read_to_string(task.unwrap().path().join("comm")) {
-                *threads.entry(name.trim().to_owned()).or_default() += 1;
-            }
-        }
-        let mut descriptors = BTreeMap::new();
-        let folder = std::fs::File::open("/proc/self/fd").unwrap();
-        for entry in std::fs::read_dir("/proc/self/fd").unwrap() {
-            let path = entry.unwrap().path();
-            if path.ends_with(folder.as_raw_fd().to_string()) {
-                continue;
-            }
-            let Ok(target) = std::fs::read_link(path) else { continue };
-            // Numbers of sockets, pipes and vCPUs differ from one to the next.
-            let target = target.to_string_lossy();
-            let parts = if target.starts_with("anon_inode:") { 2 } else { 1 };
-            let kind = target.split(':').take(parts).collect::<Vec<_>>().join(":");
-            *descriptors.entry(kind).or_default() += 1;
-        }
-        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-        let guest_memory = maps.lines().filter(|line| line.contains("memfd:")).count();
-        Self { threads, descriptors, guest_memory }
-    }
-}
 
 /// A life with everything in it that makes or ends something.
 fn live(vcpus: u32) {

@@ -8,12 +8,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use devices::acpi_pm::AcpiPm;
+use devices::ged::GedEvent;
 use devices::i8042::I8042;
+use devices::power::{PowerRequest, PowerSink};
+use devices::watchdog::WatchdogSink;
 use embedded::{Screen, TestVm, config, probe, tiny};
 use stillpoint_guest::{Mode, Phase, layout};
 use vcpu_state::Word;
 use vmm::config::{ConsoleConfig, ConsoleMode};
 use vmm::control::{VmState, VmmControl};
+use vmm::vm::PowerRequests;
 
 fn state(vm: &TestVm) -> VmState {
     vm.vmm.info().unwrap().state
@@ -170,6 +174,88 @@ fn a_vm_that_asked_for_its_end_can_be_ended_while_paused() {
         screen.press(b'q');
         end(&vm).unwrap();
     }
+}
+
+/// What may come of each event while the VM stands still, at the door that the guest uses: nothing, until it goes on.
+#[test]
+fn what_comes_while_the_vm_is_paused_waits_for_the_resume() {
+    let vm = TestVm::with_screen(2, "mode=busy quiet");
+    vm.vmm.boot().unwrap();
+    let counted = |name: &str| vm.counter("guest", name);
+    let mut resets = 0;
+    for (name, ask) in [
+        ("resets", (|power| power.request(PowerRequest::Reset)) as fn(&PowerRequests)),
+        ("watchdog_resets", WatchdogSink::expired),
+        ("power_offs", |power| power.request(PowerRequest::Shutdown)),
+    ] {
+        vm.await_up();
+        vm.vmm.pause().unwrap();
+        let before = Arc::downgrade(&vm.machine());
+        ask(&vm.machine().power);
+        // Whatever else is asked meanwhile.
+        vm.vmm.nmi().unwrap();
+        vm.vmm.power_button().unwrap();
+        vm.vmm.pause().unwrap();
+        assert_eq!((state(&vm), counted(name)), (VmState::Paused, 0), "{name}");
+        drop(vm.vmm.resume().unwrap());
+        vm.await_that("the end of the machine", |_| before.upgrade().is_none());
+        vm.await_that("the count", |vm| vm.counter("guest", name) == 1);
+        resets += 1;
+        if resets == 3 {
+            vm.await_that("the end", |vm| state(vm) == VmState::Shutdown);
+        } else {
+            vm.await_up();
+            assert_eq!(state(&vm), VmState::Running);
+        }
+    }
+    // The counts are the VM's: a delete forgets them.
+    vm.vmm.delete().unwrap();
+    assert!(vm.vmm.counters().is_err());
+}
+
+#[test]
+fn a_panic_is_told_in_every_phase_and_changes_none() {
+    let mut config = config(1, "mode=halt");
+    config.pvpanic = true;
+    let vm = TestVm::with(config, |_| ConsoleConfig {
+        mode: ConsoleMode::Null,
+        file: None,
+        socket: None,
+        id: None,
+    });
+    vm.start();
+    let tell = |value: u8| vm.machine().pio.write(0x505, &[value], |_| panic!("no ticket"));
+    tell(1);
+    vm.await_that("the panic", |vm| vm.counter("guest", "panics") == 1);
+    assert_eq!(state(&vm), VmState::Running);
+    let told = vm.vmm.info().unwrap().last_error;
+    assert_eq!(told.as_deref(), Some("the guest's kernel has crashed (pvpanic)"));
+    vm.vmm.pause().unwrap();
+    tell(2);
+    vm.await_that("the other kernel", |vm| vm.counter("guest", "crash_kernels") == 1);
+    assert_eq!(state(&vm), VmState::Paused);
+    assert_eq!(vm.counter("pvpanic", "panics"), 1);
+}
+
+#[test]
+fn the_power_button_is_an_event_of_the_event_device() {
+    let vm = TestVm::created(1, "mode=halt");
+    assert!(vm.vmm.power_button().is_err(), "there is nobody to notice");
+    vm.start();
+    let events = || {
+        let mut data = [0; 4];
+        vm.machine().mmio.read(vmm::memory::layout::GED.0, &mut data);
+        u32::from_le_bytes(data)
+    };
+    vm.vmm.power_button().unwrap();
+    assert_eq!((events(), events()), (GedEvent::PowerButton.bit(), 0));
+    vm.vmm.pause().unwrap();
+    vm.vmm.power_button().unwrap();
+    assert_eq!(vm.counter("ged", "events"), 2);
+    drop(vm.vmm.resume().unwrap());
+    assert_eq!(events(), GedEvent::PowerButton.bit());
+    vm.vmm.shutdown().unwrap();
+    assert!(vm.vmm.power_button().is_err());
 }
 
 #[test]

@@ -8,7 +8,9 @@ use acpi_tables::sdt::Sdt;
 use devices::pvpanic::PvPanic;
 
 use super::registers::SLEEP_TYPE_S5;
-use super::{LegacyDevice, OEM_ID, OEM_REVISION, OEM_TABLE_ID, Platform, cpus, ged, pci};
+use super::{
+    LegacyDevice, OEM_ID, OEM_REVISION, OEM_TABLE_ID, Platform, cpus, ged, pci, power_button,
+};
 use crate::cpuid::{ApicId, TopologyError};
 
 /// 64-bit integers in AML need revision 2.
@@ -28,6 +30,7 @@ pub(super) fn build(platform: &Platform<'_>) -> Result<Vec<u8>, TopologyError> {
     }
     pci::build(&mut system_bus, platform.pci);
     ged::build(&mut system_bus);
+    power_button::build(&mut system_bus);
     let mut aml = Scope::raw(Path::new("\\_SB_"), system_bus);
     let off = Package::new(vec![&SLEEP_TYPE_S5, &0u8]);
     Name::new(Path::new("\\_S5_"), &off).to_aml_bytes(&mut aml);

@@ -3,10 +3,12 @@
 use acpi_tables::Aml;
 use acpi_tables::aml::{
     And, Device, Field, FieldAccessType, FieldEntry, FieldLockRule, FieldUpdateRule, If, Interrupt,
-    Local, Method, MethodCall, Name, OpRegion, OpRegionSpace, Path, ResourceTemplate, Store, Zero,
+    Local, Method, MethodCall, Name, Notify, OpRegion, OpRegionSpace, Path, ResourceTemplate,
+    Store, Zero,
 };
 use devices::ged::GedEvent;
 
+use super::power_button;
 use crate::memory::layout;
 
 /// Builds it. Reading the register clears it.
@@ -38,7 +40,12 @@ pub(super) fn build(aml: &mut Vec<u8>) {
     let is_cpu = And::new(&Zero {}, &Local(0), &cpu_bit);
     let scan = MethodCall::new("\\_SB_.CPHP.CSCN".into(), vec![]);
     let cpu = If::new(&is_cpu, vec![&scan]);
-    let event = Method::new("_EVT".into(), 1, true, vec![&read, &pci, &cpu]);
+    let button_bit = GedEvent::PowerButton.bit();
+    let is_button = And::new(&Zero {}, &Local(0), &button_bit);
+    let button = Path::new(power_button::PATH);
+    let press = Notify::new(&button, &power_button::PRESSED);
+    let press = If::new(&is_button, vec![&press]);
+    let event = Method::new("_EVT".into(), 1, true, vec![&read, &pci, &cpu, &press]);
     Device::new("GED0".into(), vec![&hid, &uid, &resources, &region, &fields, &event])
         .to_aml_bytes(aml);
 }

@@ -23,6 +23,7 @@ mod fadt;
 mod ged;
 mod madt;
 mod pci;
+mod power_button;
 mod registers;
 mod tables;
 

@@ -84,6 +84,21 @@ fn sleep_and_reset_are_byte_wide_ports() {
 }
 
 #[test]
+fn the_power_button_is_a_device_and_not_fixed_hardware() {
+    let tables = tables(1, &ALL);
+    assert_eq!(
+        u32_at(&table(&tables, *b"FACP").bytes, 112) >> 4 & 1,
+        1,
+        "no button in fixed hardware"
+    );
+    let dsdt = &table(&tables, *b"DSDT").bytes;
+    let has = |what: &[u8]| dsdt.windows(what.len()).any(|window| window == what);
+    // The device with PNP0C0C for its id, and in the event device's method a Notify of it with 0x80.
+    assert!(has(b"PWRB\x08_HID\x0C\x41\xD0\x0C\x0C"), "{dsdt:x?}");
+    assert!(has(b"\x86\\._SB_PWRB\x0A\x80") || has(b"\x86\x5C\x2E_SB_PWRB\x0A\x80"));
+}
+
+#[test]
 fn a_missing_clock_is_told() {
     let boot_flags = |devices: &[LegacyDevice]| table(&tables(1, devices), *b"FACP").bytes[109];
     assert_eq!(boot_flags(&ALL) & 1 << 5, 0);

@@ -32,7 +32,7 @@ impl Action {
     }
 }
 
-const ENDPOINTS: [(&str, Action); 19] = [
+const ENDPOINTS: [(&str, Action); 20] = [
     ("vm.pause", Action::Prompt(|control| control.pause())),
     ("vm.resume", Action::Resume),
     ("vm.info", Action::Get(|control| control.info().map(|info| Response::json(&info)))),
@@ -49,6 +49,7 @@ const ENDPOINTS: [(&str, Action); 19] = [
     // Cloud Hypervisor serves `vm.nmi`, but versions of its OpenAPI description say `vmm.nmi`, and
     // so do the clients that are generated from those.
     ("vmm.nmi", Action::Put(|control| control.nmi())),
+    ("vm.power-button", Action::Put(|control| control.power_button())),
     ("vm.add-disk", Action::Body(bodies::ADD_DISK)),
     ("vm.add-net", Action::Body(bodies::ADD_NET)),
     ("vm.add-vsock", Action::Body(bodies::ADD_VSOCK)),

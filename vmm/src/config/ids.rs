@@ -1,7 +1,7 @@
 //! Names of devices, by which `vm.remove-device` and others know them.
 //!
 //! A device that was given none gets one as Cloud Hypervisor makes them: `_disk0`, `_net1`, `_vsock2`,
-//! where the numbers count all of them together, and `__rng`, `__balloon`, `__console` for what there is
+//! where the numbers count all of them together, and `__rng`, `__balloon`, `__console`, `__watchdog` for what there is
 //! only one of. Names that begin with two underscores are kept for those.
 use std::collections::BTreeSet;
 
@@ -16,6 +16,8 @@ const VSOCK: &str = "_vsock";
 const RNG: &str = "__rng";
 const BALLOON: &str = "__balloon";
 const CONSOLE: &str = "__console";
+/// The watchdog's id, in `vm.info` and `vm.counters`.
+pub const WATCHDOG_ID: &str = "__watchdog";
 
 /// A device of which there can be several over time.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +88,7 @@ impl VmConfig {
                 singles.into_iter().filter_map(|(name, id, own)| Some((name.to_owned(), id?, own))),
             )
             .filter_map(|(place, id, own)| Some((place, id.as_deref()?, own)))
+            .chain(self.watchdog.then(|| ("watchdog".to_owned(), WATCHDOG_ID, Some(WATCHDOG_ID))))
     }
 
     /// The ids of all devices that have one.

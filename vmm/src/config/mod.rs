@@ -43,6 +43,7 @@ pub use console::{ConsoleConfig, ConsoleMode};
 pub use cpus::{CpuTopology, CpusConfig};
 pub use disk::{DiskConfig, ImageType};
 pub use error::{ConfigError, Invalid, JsonError, OptionError, OptionProblem};
+pub use ids::WATCHDOG_ID;
 pub use mac::{MacAddr, NotAMacAddr};
 pub use memory::MemoryConfig;
 pub use net::NetConfig;
@@ -89,6 +90,8 @@ pub struct VmConfig {
     pub console: ConsoleConfig,
     /// The device by which a guest tells that its kernel panicked.
     pub pvpanic: bool,
+    /// The device that resets a guest which leaves it alone for too long.
+    pub watchdog: bool,
 }
 
 impl Default for VmConfig {
@@ -105,6 +108,7 @@ impl Default for VmConfig {
             serial: ConsoleConfig::of_mode(ConsoleMode::Null),
             console: ConsoleConfig::of_mode(ConsoleMode::Off),
             pvpanic: false,
+            watchdog: false,
         }
     }
 }

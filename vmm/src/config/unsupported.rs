@@ -45,7 +45,7 @@ impl Section {
         match self {
             Self::Vm => &[
                 "cpus", "memory", "payload", "disks", "net", "rng", "vsock", "balloon", "serial",
-                "console", "pvpanic",
+                "console", "pvpanic", "watchdog",
             ],
             Self::Cpus => &["boot_vcpus", "max_vcpus", "topology", "affinity"],
             Self::Memory => &["size", "shared", "hugepages", "hugepage_size", "prefault", "thp"],
@@ -122,7 +122,6 @@ const VM: &[(&str, Idle)] = &[
     ("vdpa", Idle::Empty),
     ("numa", Idle::Empty),
     ("iommu", Idle::Empty),
-    ("watchdog", Idle::Empty),
     ("rtc", Idle::Empty),
     ("pci_segments", Idle::Empty),
     ("platform", Idle::Members(PLATFORM)),

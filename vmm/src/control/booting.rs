@@ -55,7 +55,8 @@ impl Owner {
             .open(config, &consoles)
             .map_err(|error| ControlError::Failed(error.to_string()))?;
         let devices = &self.host;
-        let builder = Builder { config, consoles: &consoles, devices, inbox: &self.inbox };
+        let past = std::mem::take(&mut self.past);
+        let builder = Builder { config, consoles: &consoles, devices, inbox: &self.inbox, past };
         let ended = Arc::new(move |machine: &Machine, index, end| match end {
             End::Killed => {}
             End::Guest(GuestEnd::Reset) => {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{ConsoleMode, VmConfig};
+use crate::config::{ConsoleMode, VmConfig, WATCHDOG_ID};
 
 /// Where a function sits: segment, bus, device, function; written `0000:00:05.0` (PCI Local Bus 3.0,
 /// section 3.2.2.3.2; a segment is one ECAM region of the MCFG table).
@@ -103,6 +103,8 @@ pub enum DeviceKind {
     Rng,
     /// virtio-vsock.
     Vsock,
+    /// A watchdog.
+    Watchdog,
     /// virtio-balloon.
     Balloon,
     /// virtio-console.
@@ -140,13 +142,15 @@ pub fn device_tree(config: &VmConfig, places: &BTreeMap<String, PciBdf>) -> Devi
         config.balloon.as_ref().map(|balloon| (&balloon.id, DeviceKind::Balloon)),
         has_console.then_some((&config.console.id, DeviceKind::Console)),
     ];
+    let watchdog = config.watchdog.then(|| (WATCHDOG_ID.to_owned(), DeviceKind::Watchdog));
     disks
         .chain(nets)
         .chain(singles.into_iter().flatten())
-        .filter_map(|(id, kind)| {
-            let id = id.clone()?;
+        .filter_map(|(id, kind)| Some((id.clone()?, kind)))
+        .chain(watchdog)
+        .map(|(id, kind)| {
             let pci_bdf = places.get(&id).copied();
-            Some((id.clone(), DeviceNode { id, kind, children: Vec::new(), pci_bdf }))
+            (id.clone(), DeviceNode { id, kind, children: Vec::new(), pci_bdf })
         })
         .collect()
 }
@@ -173,6 +177,7 @@ mod tests {
             disks: vec![DiskConfig::of_path("/a"), DiskConfig::of_path("/b")],
             rng: Some(RngConfig::default()),
             console: ConsoleConfig::of_mode(ConsoleMode::Null),
+            watchdog: true,
             ..VmConfig::default()
         };
         config.name_devices();
@@ -185,6 +190,7 @@ mod tests {
             [
                 ("__console", DeviceKind::Console, None),
                 ("__rng", DeviceKind::Rng, None),
+                ("__watchdog", DeviceKind::Watchdog, None),
                 ("_disk0", DeviceKind::Disk, None),
                 ("_disk1", DeviceKind::Disk, Some(bdf)),
             ]

@@ -16,7 +16,7 @@ use vcpu_state::sync::Arc;
 
 use super::message::Answer;
 use super::owner::Owner;
-use super::{Added, ControlError, PciBdf, PciDeviceInfo};
+use super::{Added, ControlError, GuestEvent, PciBdf, PciDeviceInfo};
 use crate::config::{
     ConfigError, DiskConfig, NetConfig, Removal, ResizeConfig, ResizeDiskConfig, VmConfig,
     VsockConfig,
@@ -178,6 +178,7 @@ impl Owner {
         let Some(unasked) = self.vm.as_mut().and_then(Vm::collect_ejected) else { return };
         for id in unasked {
             tracing::info!("the guest has ejected {id}, unasked");
+            self.published.guest.count(GuestEvent::Ejected);
             self.host.forget(&id);
             if let Some(config) = self.published.config.load_full()
                 && let Removal::Removed(changed) = config.without_device(&id)

@@ -15,6 +15,7 @@ use vcpu_state::Resumed;
 use super::Ended;
 use super::message::Message;
 use crate::sched;
+use crate::vm::Bell;
 
 /// The owner's inbox.
 pub struct Inbox {
@@ -25,6 +26,12 @@ pub struct Inbox {
     look: AtomicBool,
     generation: FutexWord,
     ended: OnceLock<Ended>,
+}
+
+impl Bell for Inbox {
+    fn ring(&self) {
+        self.wake();
+    }
 }
 
 impl Inbox {

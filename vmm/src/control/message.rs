@@ -39,6 +39,7 @@ pub(super) enum Request {
     Reboot,
     Delete,
     Nmi,
+    PowerButton,
     PauseParts,
     RemoveVcpu(u32),
     AddVcpu(u32),

@@ -6,6 +6,7 @@ mod core;
 mod cpus;
 mod device_tree;
 mod devices;
+mod guest_counts;
 mod inbox;
 mod message;
 mod owner;
@@ -28,6 +29,7 @@ pub use device_tree::{
     Added, DeviceKind, DeviceNode, DeviceTree, NotABdf, PciBdf, PciDeviceInfo, device_tree,
 };
 pub use inbox::Inbox;
+pub use phase::{AtomicPhase, Consequence, GuestEvent, Move, Phase};
 pub use vmm::{Ended, Vmm, VmmThread};
 
 /// How a VMM is started.
@@ -215,6 +217,8 @@ pub trait VmmControl: Send + Sync {
     fn delete(&self) -> Result<(), ControlError>;
     /// Sends a non-maskable interrupt to every vCPU.
     fn nmi(&self) -> Result<(), ControlError>;
+    /// Presses the power button; what comes of it is the guest's to say. One that is paused learns of it when it goes on.
+    fn power_button(&self) -> Result<(), ControlError>;
     /// Adds a disk: to the configuration of a VM without vCPUs, to the bus of one that has some.
     fn add_disk(&self, disk: DiskConfig) -> Result<Added, ControlError>;
     /// The same for a network device.

@@ -4,12 +4,12 @@
 
 use std::time::Instant;
 
-use devices::power::PowerRequest;
+use devices::watchdog::Past;
 use vcpu_state::PauseParts;
 use vcpu_state::sync::Arc;
 
 use super::message::{Answer, Message, Request};
-use super::phase::{Move, Phase};
+use super::phase::{Consequence, GuestEvent, Move, Phase};
 use super::published::Published;
 use super::{ControlError, Ended, Inbox, VmEnd, VmmOptions};
 use crate::config::VmConfig;
@@ -26,12 +26,14 @@ pub(super) struct Owner {
     pub(super) host: HostDevices,
     /// Serial number of the newest VM, so that a message about an older one is known to be.
     pub(super) serial: u64,
+    /// Why the next VM begins.
+    pub(super) past: Past,
 }
 
 impl Owner {
     pub(super) fn new(options: VmmOptions, inbox: Arc<Inbox>, published: Arc<Published>) -> Self {
         let host = HostDevices::with_own(&options.devices);
-        Self { options, inbox, published, vm: None, host, serial: 0 }
+        Self { options, inbox, published, vm: None, host, serial: 0, past: Past::default() }
     }
 
     /// The VMM ends: nothing is left of the VM.
@@ -97,6 +99,10 @@ impl Owner {
                 self.live("send an NMI to")?.nmi();
                 Ok(())
             }
+            Request::PowerButton => {
+                self.live("press the power button of")?.press_power_button();
+                Ok(())
+            }
             Request::RemoveVcpu(vcpu) => seated(self.live("remove a vCPU of")?.remove_vcpu(vcpu)),
             Request::AddVcpu(vcpu) => seated(self.live("add a vCPU to")?.add_vcpu(vcpu)),
             // The others are answered where they have been taken apart.
@@ -116,28 +122,37 @@ impl Owner {
         self.vm.as_ref().and_then(Vm::pause_parts).ok_or_else(not_paused)
     }
 
-    /// Power-off and reset that the guest asked for. While the VM is paused they wait: time stands
-    /// still for the guest, its wishes included.
+    /// What the guest has done by itself. What follows from it, [`Phase::after`] says.
     fn look_after_guest(&mut self) -> Option<Ended> {
         self.collect_ejected();
-        if self.vm.as_ref().is_some_and(|vm| vm.machine().power.take_panic()) {
+        let power = Arc::clone(&self.vm.as_ref()?.machine().power);
+        if let Some(panic) = power.take_panic() {
+            // Its consequence is a note in every phase that has a guest.
+            self.published.guest.count(panic);
             tracing::warn!("the guest's kernel has crashed");
             let report = "the guest's kernel has crashed (pvpanic)".to_owned();
             self.published.last_error.store(Some(Arc::new(report)));
         }
-        if self.published.phase() != Phase::Running {
-            return None;
-        }
-        if let Some(vm) = &mut self.vm {
+        if self.published.phase() == Phase::Running
+            && let Some(vm) = &mut self.vm
+        {
             vm.retire_ejected();
         }
-        match self.vm.as_ref()?.machine().power.asked()? {
-            PowerRequest::Shutdown => {
+        let asked = power.asked()?;
+        match self.published.phase().after(asked) {
+            Consequence::Keep | Consequence::Void | Consequence::Note => None,
+            Consequence::End => {
+                self.published.guest.count(asked);
                 tracing::info!("the guest switched itself off");
                 self.end_by_itself(Ended::GuestShutdown)
             }
-            PowerRequest::Reset => {
-                tracing::info!("the guest asked for a reset");
+            Consequence::Restart => {
+                self.published.guest.count(asked);
+                tracing::info!("the guest is reset: {asked:?}");
+                self.past = match asked {
+                    GuestEvent::WatchdogExpired => Past::Expired,
+                    _ => Past::Other,
+                };
                 if let Err(error) = self.reboot() {
                     tracing::error!("cannot reboot: {error}");
                     return self.fail(error.to_string());
@@ -151,6 +166,10 @@ impl Owner {
         if vm != self.serial || self.vm.is_none() {
             return None;
         }
+        // A message is taken between two requests, so the phase is none that would keep it.
+        let consequence = self.published.phase().after(GuestEvent::VcpuFailed);
+        debug_assert_eq!(consequence, Consequence::End);
+        self.published.guest.count(GuestEvent::VcpuFailed);
         tracing::error!("{report}");
         self.fail(report)
     }
@@ -253,6 +272,7 @@ impl Owner {
         self.published.consoles.store(None);
         self.published.config.store(None);
         self.published.last_error.store(None);
+        self.published.guest.clear();
         self.published.boot.clear();
         Ok(())
     }

@@ -11,6 +11,7 @@ use vcpu_state::Group;
 use vcpu_state::sync::Arc;
 use vcpu_state::sync::atomic::{AtomicU64, Ordering};
 
+use super::guest_counts::GuestCounts;
 use super::phase::{AtomicPhase, Phase};
 use super::{ControlError, Counters, PciBdf, VcpuHotplug, VcpuInfo, VmInfo, device_tree};
 use crate::config::VmConfig;
@@ -29,6 +30,8 @@ pub(super) struct Published {
     pub(super) consoles: ArcSwapOption<Consoles>,
     /// Where the guest finds its devices, by their ids.
     pub(super) places: ArcSwapOption<BTreeMap<String, PciBdf>>,
+    /// What guests have done by themselves.
+    pub(super) guest: GuestCounts,
     name: Option<String>,
 }
 
@@ -92,6 +95,7 @@ impl Published {
             boot: Latency::none(),
             consoles: ArcSwapOption::empty(),
             places: ArcSwapOption::empty(),
+            guest: GuestCounts::default(),
             name,
         }
     }
@@ -127,7 +131,7 @@ impl Published {
 
     pub(super) fn counters(&self) -> Result<Counters, ControlError> {
         self.phase().state().ok_or(ControlError::NotCreated)?;
-        let mut counters = Counters::new();
+        let mut counters = Counters::from([("guest".to_owned(), self.guest.counters())]);
         if let Some(consoles) = self.consoles.load().as_ref() {
             counters.extend(consoles.counters().map(|(name, list)| group(name, list)));
         }

@@ -203,6 +203,10 @@ impl VmmControl for Vmm {
         self.request(Request::Nmi)
     }
 
+    fn power_button(&self) -> Result<(), ControlError> {
+        self.request(Request::PowerButton)
+    }
+
     fn add_disk(&self, disk: DiskConfig) -> Result<Added, ControlError> {
         self.add(DeviceRequest::AddDisk(disk))
     }

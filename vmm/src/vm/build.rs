@@ -12,6 +12,7 @@ pub(super) use affinity::pin;
 pub(super) use irq::IrqLine;
 pub(super) use vcpus::Plan;
 
+use ::devices::watchdog::Past;
 use kvm_bindings::{
     KVM_CAP_X2APIC_API, KVM_PIT_SPEAKER_DUMMY, Msrs, kvm_enable_cap, kvm_pit_config,
     kvm_userspace_memory_region,
@@ -24,6 +25,7 @@ use super::cpus::Cpus;
 use super::kvm::{KvmError, KvmHost};
 use super::pci::{Cards, PciRoot, PlugError};
 use super::threads::Threads;
+use super::watchdog::{self, NoWatchdog, PlacedWatchdog};
 use super::{Machine, OnVcpuEnd, PowerRequests, Still, StillError, Vm};
 use crate::acpi::{self, AcpiError, Platform};
 use crate::boot::{self, BootError, EntryPreference, KernelSource, Payload};
@@ -87,6 +89,9 @@ pub enum BuildError {
     /// A virtio device.
     #[error(transparent)]
     Plug(#[from] PlugError),
+    /// The watchdog.
+    #[error(transparent)]
+    Watchdog(#[from] NoWatchdog),
     /// The kick's signal handler.
     #[error(transparent)]
     Kick(#[from] KickError),
@@ -108,6 +113,8 @@ pub struct Builder<'a> {
     pub devices: &'a HostDevices,
     /// Woken when the guest asks for something.
     pub inbox: &'a Arc<Inbox>,
+    /// Why the machine begins, for its watchdog to tell.
+    pub past: Past,
 }
 
 impl Builder<'_> {
@@ -139,7 +146,7 @@ impl Builder<'_> {
             pio: Arc::default(),
             mmio: Arc::default(),
             exits: ExitCounters::new(slots),
-            power: Arc::new(PowerRequests::new(ticket, Arc::clone(self.inbox))),
+            power: Arc::new(PowerRequests::new(ticket, Arc::clone(self.inbox) as _)),
             devices: arc_swap::ArcSwap::default(),
         });
         let options = devices::Options { pvpanic: self.config.pvpanic };
@@ -153,10 +160,15 @@ impl Builder<'_> {
         };
         acpi::write(&machine.ram, &platform)?;
         let root = PciRoot::new(&vm, &machine, &group, windows, self.inbox)?;
-        let mut cards = Cards::new(&group, self.inbox).map_err(PlugError::Thread)?;
+        let watchdog =
+            self.config.watchdog.then(|| watchdog::make(self.past, &machine.power)).transpose()?;
+        let cards = Cards::new(&group, self.inbox, watchdog.as_deref());
+        let mut cards = cards.map_err(PlugError::Thread)?;
         for host in self.devices.iter() {
             cards.plug(&root, &machine.ram, host)?;
         }
+        // The last, so that it changes nobody's slot.
+        let watchdog = watchdog.map(|one| PlacedWatchdog::plug(one, &root)).transpose()?;
 
         let msrs = Msrs::from_entries(&boot::msrs()).map_err(|_| KvmError::Msr { index: 0 })?;
         let plan = Plan {
@@ -177,6 +189,7 @@ impl Builder<'_> {
             power_taken,
             cpus: hotplug,
             cards,
+            watchdog,
             root,
             kvm: vm,
         };

@@ -18,14 +18,17 @@ mod power;
 mod still;
 mod threads;
 mod throttle;
+mod watchdog;
 
 use std::time::Duration;
 
+use devices::ged::GedEvent;
 use devices::pci::Slot;
 use kvm_ioctls::VmFd;
 use vcpu_state::sync::Arc;
 use vcpu_state::{Completer, Deadline, Group, OneShot, PauseParts, Resumed};
 
+use crate::config::WATCHDOG_ID;
 use crate::control::Inbox;
 use crate::host_devices::HostDevice;
 
@@ -36,12 +39,14 @@ pub use kvm::{KvmError, KvmHost};
 pub use machine::{Counted, Machine};
 use pci::{Cards, PciRoot};
 pub use pci::{PlugError, UnplugError};
-pub use power::PowerRequests;
+pub use power::{Bell, PowerRequests};
 use still::Still;
 pub use still::StillError;
 use threads::{Home, Threads};
 pub use threads::{OnVcpuEnd, SeatError};
 pub use throttle::throttle;
+pub use watchdog::NoWatchdog;
+use watchdog::PlacedWatchdog;
 
 /// How long a pause may take before it is reported and taken back. Generous: correctness does not
 /// depend on it, and a loaded host may need a second for hundreds of vCPUs.
@@ -64,6 +69,7 @@ pub struct Vm {
     cpus: Cpus,
     /// Before the bus that they are in.
     cards: Cards,
+    watchdog: Option<PlacedWatchdog>,
     root: PciRoot,
     kvm: Arc<VmFd>,
 }
@@ -142,6 +148,11 @@ impl Vm {
         }
     }
 
+    /// Presses the power button. A guest that is paused learns of it when it is resumed.
+    pub fn press_power_button(&self) {
+        self.root.tell(GedEvent::PowerButton);
+    }
+
     /// Ends one vCPU's thread and waits for it: the vCPU stands still until it is added again, and keeps
     /// its state. What the guest does without it is the guest's affair. NMIs that it had not taken
     /// are gone.
@@ -198,7 +209,8 @@ impl Vm {
 
     /// Id and slot of every device that the guest has.
     pub fn slots(&self) -> impl Iterator<Item = (&str, Slot)> {
-        self.cards.slots()
+        let watchdog = self.watchdog.as_ref();
+        self.cards.slots().chain(watchdog.map(|watchdog| (WATCHDOG_ID, watchdog.slot())))
     }
 
     /// A device that the guest has, and a way to tell it that the device's configuration has changed.
@@ -209,8 +221,9 @@ impl Vm {
     /// Publishes what counts in devices that come and go, beside the others.
     fn count_devices(&self) {
         let devices = &self.machine.devices;
+        let watchdog = self.watchdog.as_ref().map(PlacedWatchdog::counted);
         let coming = self.root.counted().into_iter().chain(self.cards.counted());
-        let coming = coming.chain([self.cpus.counted()]);
+        let coming = coming.chain([self.cpus.counted()]).chain(watchdog);
         let coming: Vec<Counted> = coming.collect();
         let fixed = devices.load();
         let fixed = fixed.iter().filter(|(name, _)| FIXED.contains(&name.as_str()));

@@ -3,6 +3,7 @@
 #![allow(unused_imports, reason = "each test file uses a part of it")]
 
 pub mod driver;
+pub mod held;
 pub mod probe;
 pub mod scheduled;
 pub mod screen;
@@ -91,6 +92,11 @@ impl TestVm {
 
     /// A tiny kernel with its serial port in a file; not booted.
     pub fn tiny(code: &[u8]) -> Self {
+        Self::tiny_with(code, |_| {})
+    }
+
+    /// The same, with whatever `change` makes of its configuration.
+    pub fn tiny_with(code: &[u8], change: impl FnOnce(&mut VmConfig)) -> Self {
         let serial = |dir: &Path| ConsoleConfig {
             mode: ConsoleMode::File,
             file: Some(dir.join("serial")),
@@ -102,12 +108,22 @@ impl TestVm {
         std::fs::write(&kernel, tiny::elf(code)).unwrap();
         let mut config = config(1, "");
         config.payload.kernel = Some(kernel);
+        change(&mut config);
         Self::within(dir, config, serial, VmmOptions::default())
     }
 
     /// Any VM; not booted.
     pub fn with(config: VmConfig, serial: impl FnOnce(&Path) -> ConsoleConfig) -> Self {
         Self::within(tempfile::tempdir().unwrap(), config, serial, VmmOptions::default())
+    }
+
+    /// The same, of a VMM with these options.
+    pub fn with_options(
+        config: VmConfig,
+        serial: impl FnOnce(&Path) -> ConsoleConfig,
+        options: VmmOptions,
+    ) -> Self {
+        Self::within(tempfile::tempdir().unwrap(), config, serial, options)
     }
 
     fn within(

@@ -51,6 +51,7 @@ async fn drive(client: &SocketBasedApiClient) {
     assert_eq!(code(client.reboot_vm().await), 404);
     assert_eq!(code(client.delete_vm().await), 404);
     assert_eq!(code(client.vmm_nmi_put().await), 404);
+    assert_eq!(code(client.power_button_vm().await), 404);
 
     let mut config = VmConfig::new(PayloadConfig::new());
     config.cpus = Some(CpusConfig::new(1, 2));
@@ -64,6 +65,7 @@ async fn drive(client: &SocketBasedApiClient) {
     client.create_vm(config.clone()).await.expect("vm.create");
     assert_eq!(code(client.create_vm(config).await), 500);
     assert_eq!(state(client).await, VmState::Created);
+    assert_eq!(code(client.power_button_vm().await), 405);
     assert_eq!(code(client.pause_vm().await), 405);
     assert_eq!(code(client.resume_vm().await), 405);
 
@@ -79,11 +81,13 @@ async fn drive(client: &SocketBasedApiClient) {
     assert_eq!(code(client.resume_vm().await), 405);
     client.pause_vm().await.expect("vm.pause");
     assert_eq!(state(client).await, VmState::Paused);
+    client.power_button_vm().await.expect("vm.power-button of a paused VM");
     client.pause_vm().await.expect("vm.pause of a paused VM, which is done already");
     assert_eq!(state(client).await, VmState::Paused);
     client.resume_vm().await.expect("vm.resume");
     assert_eq!(state(client).await, VmState::Running);
     client.vmm_nmi_put().await.expect("vm.nmi");
+    client.power_button_vm().await.expect("vm.power-button");
     client.reboot_vm().await.expect("vm.reboot");
     assert_eq!(state(client).await, VmState::Running);
     client.shutdown_vm().await.expect("vm.shutdown");

@@ -21,6 +21,8 @@ pub struct FakeVmm {
     pub shutdowns: AtomicU64,
     /// NMIs sent.
     pub nmis: AtomicU64,
+    /// Presses of the power button.
+    pub power_buttons: AtomicU64,
     /// Pauses that succeeded.
     pub pauses: AtomicU64,
 }
@@ -112,6 +114,20 @@ impl VmmControl for FakeVmm {
         self.change("send an NMI to", &[VmState::Running], "Running", VmState::Running)?;
         self.nmis.fetch_add(1, Ordering::SeqCst);
         Ok(())
+    }
+
+    fn power_button(&self) -> Result<(), ControlError> {
+        let (_, state) = self.vm()?;
+        match state {
+            VmState::Running | VmState::Paused => {
+                self.power_buttons.fetch_add(1, Ordering::SeqCst);
+                Ok(())
+            }
+            VmState::Created | VmState::Shutdown => {
+                let (action, needed) = ("press the power button of", "Running or Paused");
+                Err(ControlError::WrongPhase { action, state, needed })
+            }
+        }
     }
 
     fn add_disk(&self, disk: DiskConfig) -> Result<Added, ControlError> {

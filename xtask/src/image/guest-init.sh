@@ -222,6 +222,41 @@ vsock_send() { # PORT KIB
     socat -u FILE:/tmp/vsock "VSOCK-CONNECT:2:$1" && echo "SP sum $(sha256sum </tmp/vsock)"
 }
 
+# Says when the power button was pressed, as acpid sees it, and powers off at the second time.
+listen_for_button() {
+    for device in /sys/class/input/event*; do
+        [ "$(cat "$device/device/name")" = "Power Button" ] && event=/dev/input/${device##*/}
+    done
+    [ -n "$event" ] || return
+    # Open before anybody presses: what comes earlier is lost.
+    exec 3<"$event"
+    echo "SP buttons=$(dmesg | grep -c 'Power Button \[PWRB\]')"
+    (
+        n=0
+        # Pressed, end of report, released, end of report: 24 bytes each. The key's number is at byte 18.
+        while dd bs=24 count=4 <&3 >/tmp/button 2>/dev/null; do
+            n=$((n + 1))
+            echo "SP-BUTTON $n key $(od -An -tu2 -j18 -N2 /tmp/button | tr -d ' ')"
+            [ "$n" = 2 ] && poweroff -f
+        done
+    ) &
+}
+
+# Its kernel crashes.
+crash() { echo c >/proc/sysrq-trigger; }
+
+# Arms the watchdog and kicks it every second.
+watchdog_kicked() { # SECONDS
+    until_true test -c /dev/watchdog
+    echo "SP identity=$(cat /sys/class/watchdog/watchdog0/identity)"
+    echo "SP bootstatus=$(cat /sys/class/watchdog/watchdog0/bootstatus)"
+    watchdog -T "$1" -t 1 /dev/watchdog
+    until_true grep -q -w active /sys/class/watchdog/watchdog0/state
+    echo "SP timeout=$(cat /sys/class/watchdog/watchdog0/timeout)"
+}
+# Kicks it no longer, without closing it.
+watchdog_silent() { killall -STOP watchdog; }
+
 # Powers off from the outside in: nothing here needs a clean shutdown.
 run() {
     case "$1" in
@@ -231,7 +266,8 @@ run() {
             while [ "$n" -lt "${2:-10}" ]; do sleep 0.1; n=$((n + 1)); echo "SP tick=$n"; done
             echo "SP-TICKS-DONE" ;;
         pci | mount_disk | fill_disk | reread_disk | sums_of_disk | read_on | read_ended | disk_size | trim_disk | umount_disk | \
-            net_up | net_ping | net_fetch | net_serve | entropy | memory_total | gone | answer_on_hvc0 | vsock_echo | vsock_send | cpus | cpus_up | pin | unpin | pinned_go_on | complaints)
+            net_up | net_ping | net_fetch | net_serve | entropy | memory_total | gone | answer_on_hvc0 | vsock_echo | vsock_send | \
+            cpus | cpus_up | pin | unpin | pinned_go_on | listen_for_button | watchdog_kicked | watchdog_silent | crash | complaints)
             "$@"
             echo "SP-DONE $?" ;;
         date) echo "SP date=$(date +%s) uptime=$(uptime_now)"; echo "SP-DATE-DONE" ;;

@@ -13,7 +13,7 @@ use crate::packages::Packages;
 const INIT: &str = include_str!("guest-init.sh");
 
 /// Drivers of the VM's devices, which this kernel has as modules. They are loaded when a test asks for them.
-const MODULES: [&str; 7] = [
+const MODULES: [&str; 10] = [
     "virtio_pci",
     "virtio_blk",
     "virtio_net",
@@ -21,7 +21,13 @@ const MODULES: [&str; 7] = [
     "virtio_balloon",
     "virtio_console",
     "vmw_vsock_virtio_transport",
+    "button",
+    "evdev",
+    "pvpanic_mmio",
 ];
+
+/// Those that only Debian's kernel for real machines has.
+const STOCK_MODULES: [&str; 1] = ["i6300esb"];
 
 /// The files of a guest.
 #[derive(Clone)]
@@ -53,12 +59,26 @@ impl Guest {
         root.program(&packages.socat, "usr/bin/socat")?;
         root.modules(&packages.guest_kernel.modules, &MODULES)?;
         write(&guest.initramfs(), &root.finish())?;
+        write(&guest.stock_bzimage(), &read(&packages.host_kernel.image)?)?;
+        let mut root = tree::Tree::new(&packages.busybox, INIT)?;
+        root.modules(&packages.host_kernel.modules, &STOCK_MODULES)?;
+        write(&guest.stock_initramfs(), &root.finish())?;
         Ok(guest)
     }
 
     /// The kernel as the distribution ships it.
     pub fn bzimage(&self) -> PathBuf {
         self.dir.join("vmlinuz")
+    }
+
+    /// Debian's kernel for real machines, which has drivers that the cloud kernel lacks.
+    pub fn stock_bzimage(&self) -> PathBuf {
+        self.dir.join("stock-vmlinuz")
+    }
+
+    /// The initial file system for that one.
+    pub fn stock_initramfs(&self) -> PathBuf {
+        self.dir.join("stock-initramfs")
     }
 
     /// The ELF kernel, with a PVH note.

@@ -76,7 +76,7 @@ fn threads(pid: u32) -> String {
 
 impl Vm {
     /// Takes in what the console says for this long.
-    fn listen(&mut self, time: Duration) {
+    pub(super) fn listen(&mut self, time: Duration) {
         let deadline = Instant::now() + time;
         while let Ok(line) =
             self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now()))

@@ -22,6 +22,7 @@ mod storm;
 mod topology;
 mod vm;
 mod vsock;
+mod watchdog;
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -44,7 +45,7 @@ pub struct Bed {
 type Test = fn(&Bed) -> Result<String>;
 
 /// Every test with its name, the simplest first.
-const TESTS: [(&str, Test); 17] = [
+const TESTS: [(&str, Test); 20] = [
     ("bzimage_1_vcpu", |bed| boot::bzimage(bed, 1)),
     ("bzimage_2_vcpus", |bed| boot::bzimage(bed, 2)),
     ("bzimage_4_vcpus", |bed| boot::bzimage(bed, 4)),
@@ -62,6 +63,9 @@ const TESTS: [(&str, Test); 17] = [
     ("vsock_moves_data", vsock::moves_data),
     ("typing_on_hvc0", console::typing),
     ("reboot_keeps_the_devices", power::reboot_keeps_the_devices),
+    ("power_button_is_noticed", power::button),
+    ("a_panic_is_told", power::panic),
+    ("watchdog_resets_a_silent_guest", watchdog::resets_a_silent_guest),
 ];
 
 /// How many tests there are.

@@ -12,7 +12,7 @@ use super::{Bed, autopsy};
 pub fn poweroff(bed: &Bed) -> Result<String> {
     let log = bed.logs.join("poweroff.file");
     let serial = format!("file={}", text(&log)?);
-    let mut vm = start(bed, "poweroff", &serial)?;
+    let mut vm = start(bed, "poweroff", "", &serial)?;
     let status = vm.wait()?;
     ensure!(status.success(), "the VMM ended with {status}; {}", vm.report());
     let console = std::fs::read_to_string(&log)?;
@@ -20,20 +20,60 @@ pub fn poweroff(bed: &Bed) -> Result<String> {
     Ok("status 0".to_owned())
 }
 
-/// `reboot` in the guest boots again, and again, in the same VMM, until the VM is stopped.
+/// `reboot` in the guest boots again, and again, in the same VMM, until the VM is stopped: by the ACPI register, by the keyboard
+/// controller, by a triple fault.
 pub fn reboot(bed: &Bed) -> Result<String> {
-    const BOOTS: usize = 3;
-    let mut vm = start(bed, "reboot", "tty")?;
-    let mut from = 0;
-    for _ in 0..BOOTS {
-        // Each boot starts with the kernel's first line; what the guest says comes from that boot then.
-        from = vm.wait_for("Linux version", from)?;
-        from = vm.wait_for("SP-READY", from)?;
+    const BOOTS: usize = 2;
+    for way in ["acpi", "kbd", "triple"] {
+        let mut vm = start(bed, "reboot", &format!("reboot={way}"), "tty")?;
+        let mut from = 0;
+        for _ in 0..BOOTS {
+            // Each boot starts with the kernel's first line; what the guest says comes from that boot then.
+            from = vm.wait_for("Linux version", from)?;
+            from = vm.wait_for("SP-READY", from)?;
+        }
+        let resets = vm.counter("guest", "resets")?;
+        ensure!(resets >= 1, "{way}: no reset was counted");
+        vm.command("stop")?;
+        let status = vm.wait()?;
+        ensure!(status.success(), "{way}: after `stillpoint stop` the VMM ended with {status}");
     }
-    vm.command("stop")?;
+    Ok(format!("{BOOTS} boots each"))
+}
+
+/// The power button is a key to Linux, also when it is pressed while the VM is paused.
+pub fn button(bed: &Bed) -> Result<String> {
+    let mut vm = guest::start(bed, "power-button", &[])?;
+    let said = vm.run("listen_for_button")?;
+    ensure!(guest::value(&said, "buttons=")? == "1", "the kernel's log has {said:?}");
+    let from = vm.serial.len();
+    vm.command("pause")?;
+    vm.command("power-button")?;
+    vm.command("resume")?;
+    // KEY_POWER.
+    let from = vm.wait_for("SP-BUTTON 1 key 116", from)?;
+    let from = from.min(vm.serial.len());
+    vm.command("power-button")?;
+    vm.wait_for("SP-BUTTON 2 key 116", from)?;
     let status = vm.wait()?;
-    ensure!(status.success(), "after `stillpoint stop` the VMM ended with {status}");
-    Ok(format!("{BOOTS} boots"))
+    ensure!(status.success(), "after the guest's poweroff the VMM ended with {status}");
+    Ok("twice".to_owned())
+}
+
+/// A kernel that panics says so, and starts over.
+pub fn panic(bed: &Bed) -> Result<String> {
+    let network = guest::Network::Shared;
+    let mut vm = guest::start_with(bed, "panic", "panic=1", network, &["--pvpanic"])?;
+    let from = vm.serial.len();
+    vm.send("crash")?;
+    vm.wait_for("Kernel panic", from)?;
+    vm.wait_for("SP-READY", from)?;
+    for (name, wanted) in [("panics", 1), ("resets", 1), ("power_offs", 0)] {
+        let count = vm.counter("guest", name)?;
+        ensure!(count == wanted, "{count} {name} were counted");
+    }
+    guest::finish(vm, &[])?;
+    Ok("told once".to_owned())
 }
 
 /// A guest that reboots finds its devices again, and its data.
@@ -65,9 +105,9 @@ pub fn reboot_keeps_the_devices(bed: &Bed) -> Result<String> {
     Ok(format!("{cycles} cycles of pause and resume"))
 }
 
-fn start(bed: &Bed, what: &str, serial: &str) -> Result<Vm> {
+fn start(bed: &Bed, what: &str, more: &str, serial: &str) -> Result<Vm> {
     let (kernel, initramfs) = (bed.guest.bzimage(), bed.guest.initramfs());
-    let cmdline = format!("console=ttyS0 sp.run={what} {}", autopsy::CMDLINE);
+    let cmdline = format!("console=ttyS0 sp.run={what} {more} {}", autopsy::CMDLINE);
     let options = [
         "--kernel",
         text(&kernel)?,

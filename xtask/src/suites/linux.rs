@@ -82,6 +82,8 @@ fn nested(packages: &Packages, only: Option<&str>) -> Result<Outcome> {
     let mut files = vec![
         (own, "usr/local/bin/xtask".to_owned()),
         (guest.vmlinux(), "guest/vmlinux".to_owned()),
+        (guest.stock_bzimage(), "guest/stock-vmlinuz".to_owned()),
+        (guest.stock_initramfs(), "guest/stock-initramfs".to_owned()),
     ];
     for tool in &packages.image_tools {
         let name = tool.file_name().unwrap_or_default().to_string_lossy();

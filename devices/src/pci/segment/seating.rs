@@ -22,7 +22,18 @@ impl PciSegment {
     pub fn insert(&self, function: &Arc<dyn PciFunction>) -> Result<Slot, InsertError> {
         let free = Slot::all().find(|slot| self.step(*slot, SlotEvent::Reserve).is_ok());
         let slot = free.ok_or(InsertError::Full)?;
-        self.publish(slot, function)?;
+        self.publish(slot, function, SlotEvent::Publish)?;
+        Ok(slot)
+    }
+
+    /// Puts a function into the lowest empty slot, from which nobody can remove it.
+    ///
+    /// # Errors
+    /// There is no slot or no room for its BARs.
+    pub fn insert_fixed(&self, function: &Arc<dyn PciFunction>) -> Result<Slot, InsertError> {
+        let free = Slot::all().find(|slot| self.step(*slot, SlotEvent::Reserve).is_ok());
+        let slot = free.ok_or(InsertError::Full)?;
+        self.publish(slot, function, SlotEvent::Fix)?;
         Ok(slot)
     }
 
@@ -36,7 +47,7 @@ impl PciSegment {
         function: &Arc<dyn PciFunction>,
     ) -> Result<(), InsertError> {
         self.step(slot, SlotEvent::Reserve).map_err(|state| InsertError::Taken { slot, state })?;
-        self.publish(slot, function)
+        self.publish(slot, function, SlotEvent::Publish)
     }
 
     /// Notes that the guest is asked to give a function up; asking it is the hotplug registers' task.
@@ -75,7 +86,12 @@ impl PciSegment {
         let _ = self.step(slot, SlotEvent::Free);
     }
 
-    fn publish(&self, slot: Slot, function: &Arc<dyn PciFunction>) -> Result<(), InsertError> {
+    fn publish(
+        &self,
+        slot: Slot,
+        function: &Arc<dyn PciFunction>,
+        end: SlotEvent,
+    ) -> Result<(), InsertError> {
         let placed = self.change(|functions| {
             // Again, if another function came meanwhile: the addresses may be its.
             assign(&self.windows, functions.all(), &**function)?;
@@ -86,7 +102,7 @@ impl PciSegment {
             let name = function.name().to_owned();
             return Err(InsertError::NoRoom { name, bar: bar.0, len });
         }
-        let _ = self.step(slot, SlotEvent::Publish);
+        let _ = self.step(slot, end);
         drop(self.work.request());
         Ok(())
     }

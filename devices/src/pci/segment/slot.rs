@@ -6,7 +6,7 @@
 //!    ▲ ▲                  │                     │                    │    ▲       │
 //!    │ └──────Free────────┘                     └──────Eject─────┐   │    └───────┘
 //!    │                                                           ▼   ▼ Eject
-//!    └───────────────────────────Free─────────────────────────── ejected          fixed (the host bridge)
+//!    └───────────────────────────Free─────────────────────────── ejected          fixed (the host bridge; from reserved, by Fix)
 //! ```
 //!
 //! A guest may eject without having been asked. A slot is free again when nothing answers for its function any
@@ -64,6 +64,7 @@ pub enum SlotState {
 pub(super) enum SlotEvent {
     Reserve,
     Publish,
+    Fix,
     AskRemoval,
     Eject,
     Free,
@@ -94,6 +95,7 @@ pub(super) const fn transition(state: SlotState, event: SlotEvent) -> Option<Slo
     match (state, event) {
         (SlotState::Empty, SlotEvent::Reserve) => Some(SlotState::Reserved),
         (SlotState::Reserved, SlotEvent::Publish) => Some(SlotState::Present),
+        (SlotState::Reserved, SlotEvent::Fix) => Some(SlotState::Fixed),
         (SlotState::Present | SlotState::RemovalAsked, SlotEvent::AskRemoval) => {
             Some(SlotState::RemovalAsked)
         }
@@ -109,9 +111,10 @@ pub(super) const fn transition(state: SlotState, event: SlotEvent) -> Option<Slo
 mod tests {
     use super::*;
 
-    const EVENTS: [SlotEvent; 5] = [
+    const EVENTS: [SlotEvent; 6] = [
         SlotEvent::Reserve,
         SlotEvent::Publish,
+        SlotEvent::Fix,
         SlotEvent::AskRemoval,
         SlotEvent::Eject,
         SlotEvent::Free,
@@ -138,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_bridge_stays() {
+    fn what_is_fixed_stays() {
         for event in EVENTS {
             assert_eq!(transition(SlotState::Fixed, event), None);
         }

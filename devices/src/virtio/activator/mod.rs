@@ -25,17 +25,19 @@ mod seats;
 #[cfg(test)]
 mod tests;
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_queue::SegQueue;
 use vcpu_state::sync::FutexWord;
-use vcpu_state::{Attendant, Group, WorkItem};
+use vcpu_state::{Attendant, Group, Member, WorkItem};
 
 use super::registers::Registers;
+use crate::event::Event;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use round::Served;
-use seats::Seats;
+use seats::{Running, Seats};
 
 /// The end of those who have devices to be served. Its drop leaves the thread running.
 pub struct Activator {
@@ -49,6 +51,8 @@ pub struct ActivatorThread {
     shared: Arc<Shared>,
     seats: Seats,
     served: Vec<Served>,
+    /// Workers that belong to no virtio device.
+    employed: Vec<Running>,
 }
 
 struct Shared {
@@ -84,7 +88,12 @@ impl Activator {
         });
         let seats = Seats::new(seats);
         let workers = Arc::clone(seats.group());
-        let thread = ActivatorThread { shared: Arc::clone(&shared), seats, served: Vec::new() };
+        let thread = ActivatorThread {
+            shared: Arc::clone(&shared),
+            seats,
+            served: Vec::new(),
+            employed: Vec::new(),
+        };
         (Self { shared, vcpus: Arc::clone(vcpus), workers }, thread)
     }
 
@@ -155,6 +164,20 @@ impl Shared {
 }
 
 impl ActivatorThread {
+    /// Gives the thread of something that is no virtio device a seat among the workers: what holds them holds it. `run`
+    /// gets its member and what kicks it. It is killed and joined when this thread ends.
+    ///
+    /// # Errors
+    /// There is no seat, or the host has no thread or descriptor left.
+    pub fn employ(
+        &mut self,
+        name: &str,
+        run: impl FnOnce(Member, Arc<Event>) + Send + 'static,
+    ) -> io::Result<()> {
+        self.employed.push(self.seats.seat(name, run).map_err(io::Error::other)?);
+        Ok(())
+    }
+
     /// Serves, until [`Activator::stop`]. For a thread of its own, which may block.
     ///
     /// On every way out, a panic included, workers end and tickets fail: by its drop.
@@ -186,6 +209,7 @@ impl Drop for ActivatorThread {
         for device in &mut self.served {
             device.end_workers(&mut self.seats);
         }
+        self.seats.end(&mut self.employed);
         // What is left of the devices goes with the thread's last instructions, which its joiner waits for.
         self.shared.ended.advance();
     }

@@ -3,12 +3,13 @@
 //! Mechanism: the vCPU threads and the thread that starts them meet at a barrier. One of them fails before it
 //! gets there, and all the others wait for ever.
 //!
-//! Invariant: a failed start publishes DEAD. The threads start under a pause: each is still from its first
-//! instruction, none waits for another, and whoever failed is counted as dead.
+//! Invariant: a failed start publishes DEAD, and counts as an arrival. The threads start under a pause: each is still from its first
+//! instruction, and none waits for another. The starter waits, by production's [`Startup`], until each has arrived or ended.
 
 use std::sync::Arc;
 
 use vcpu_state::{Deadline, Released, Word};
+use vmm::vcpu::Startup;
 
 use crate::bed::{Bed, Script};
 use crate::checker::{join, thread};
@@ -39,12 +40,23 @@ fn historic() {
 fn ours() {
     let bed = Bed::new(2);
     let booting = bed.pause();
-    let starts = bed.spawn(0, Script::halt().end());
-    let fails = {
-        let vcpu = bed.vcpu(1, Script::halt());
-        // No KVM_RUN for this one: the thread cannot set its signal mask, say.
-        thread::spawn(move || drop(vcpu))
+    let startup = Startup::new();
+    let starts = {
+        let (vcpu, arrival) = (bed.vcpu(0, Script::halt().end()), startup.expect());
+        thread::spawn(move || {
+            arrival.arrive(Ok(()));
+            vcpu.run()
+        })
     };
+    let fails = {
+        let (vcpu, arrival) = (bed.vcpu(1, Script::halt()), startup.expect());
+        // No KVM_RUN for this one: the thread cannot be pinned, say.
+        thread::spawn(move || {
+            arrival.arrive(Err("no such processor"));
+            drop(vcpu);
+        })
+    };
+    assert_eq!(startup.wait(), Err("no such processor"));
     bed.assert_still();
     assert_eq!(booting.resume(), Released::Running);
     join(starts);

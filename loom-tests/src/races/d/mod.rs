@@ -5,6 +5,7 @@ mod dead_worker_pause;
 mod inflight_park;
 mod lost_queue_kick;
 mod pause_io;
+mod reboot_in_migration;
 mod reset_not_acked;
 mod unparked_ctrl_queue;
 mod worker_resume_pause;
@@ -21,4 +22,5 @@ pub const MODELS: &[Model] = &[
     lost_queue_kick::MODEL,
     pause_io::MODEL,
     reset_not_acked::MODEL,
+    reboot_in_migration::MODEL,
 ];

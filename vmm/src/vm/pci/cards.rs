@@ -17,6 +17,7 @@ use std::time::Duration;
 use devices::CounterSource;
 use devices::pci::{InsertError, NotRemovable, PciFunction, Slot};
 use devices::virtio::{Activator, ActivatorEnd, VirtioPci, VirtioPciError};
+use devices::watchdog::Watchdog;
 use vcpu_state::sync::Arc;
 use vcpu_state::{Deadline, Group};
 
@@ -80,19 +81,26 @@ pub(in crate::vm) struct Cards {
     inbox: Arc<Inbox>,
 }
 
-/// Workers that all devices of a VM can have together.
-const SEATS: usize = 256;
+/// Workers that all devices of a VM can have together, and the watchdog's clock.
+const SEATS: usize = 257;
 
 /// How long the VM's end waits for a device's code.
 const GRACE: Duration = Duration::from_secs(1);
 
 impl Cards {
-    /// None yet.
+    /// None yet. The watchdog's clock is a worker like theirs.
     ///
     /// # Errors
     /// The host has no thread left.
-    pub(in crate::vm) fn new(vcpus: &Arc<Group>, inbox: &Arc<Inbox>) -> io::Result<Self> {
-        let (activator, thread) = Activator::new(vcpus, SEATS);
+    pub(in crate::vm) fn new(
+        vcpus: &Arc<Group>,
+        inbox: &Arc<Inbox>,
+        watchdog: Option<&Watchdog>,
+    ) -> io::Result<Self> {
+        let (activator, mut thread) = Activator::new(vcpus, SEATS);
+        if let Some(watchdog) = watchdog {
+            thread.employ("watchdog", watchdog.clock())?;
+        }
         let thread =
             Builder::new().name("activator".to_owned()).spawn(move || thread.run()).map(Some)?;
         Ok(Self {

@@ -130,6 +130,17 @@ impl PciRoot {
         self.ged.raise(event);
     }
 
+    /// Puts a function in that cannot be removed.
+    ///
+    /// # Errors
+    /// There is no room.
+    pub(in crate::vm) fn insert_fixed(
+        &self,
+        function: &Arc<dyn PciFunction>,
+    ) -> Result<Slot, InsertError> {
+        self.segment.insert_fixed(function)
+    }
+
     /// Has the guest look at a slot.
     pub(in crate::vm) fn announce(&self, slot: Slot) {
         self.hotplug.announce(slot);

@@ -10,14 +10,28 @@
 //! ```
 //!
 //! Only the control thread moves it, by compare-and-swap; everybody may read it at any time.
+//!
+//! What a guest does by itself moves it, too, and may come in any phase: [`GuestEvent`] says what, and
+//! [`Phase::after`] what follows.
 
+mod guest;
+#[cfg(any(loom, shuttle))]
+mod model;
+#[cfg(test)]
+mod tests;
+
+#[cfg(not(any(loom, shuttle)))]
 use atomic_enum::atomic_enum;
 use vcpu_state::sync::atomic::Ordering;
 
 use super::{ControlError, VmState};
+pub use guest::{Consequence, GuestEvent};
+#[cfg(any(loom, shuttle))]
+pub use model::AtomicPhase;
 
 /// Where the VM is in its life.
-#[atomic_enum]
+#[cfg_attr(not(any(loom, shuttle)), atomic_enum)]
+#[cfg_attr(any(loom, shuttle), derive(Clone, Copy, Debug))]
 #[derive(PartialEq, Eq, Hash)]
 pub enum Phase {
     /// There is no VM.
@@ -40,12 +54,18 @@ pub enum Phase {
 
 /// Something that moves the phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Move {
+pub enum Move {
+    /// A configuration comes.
     Create,
+    /// The machine is to be built.
     Boot,
+    /// The vCPUs are to stop.
     Pause,
+    /// The vCPUs are to go on.
     Resume,
+    /// The vCPUs are to end.
     Stop,
+    /// The configuration goes.
     Delete,
     /// What was begun is done.
     Done,
@@ -54,8 +74,21 @@ pub(super) enum Move {
 }
 
 impl Phase {
+    /// Each of them.
+    pub const ALL: [Self; 8] = [
+        Self::NotCreated,
+        Self::Created,
+        Self::Booting,
+        Self::Running,
+        Self::Pausing,
+        Self::Paused,
+        Self::Stopping,
+        Self::Shutdown,
+    ];
+
     /// What `step` makes of it, or `None` if it makes nothing of it. Pure and total.
-    pub(super) const fn next(self, step: Move) -> Option<Self> {
+    #[must_use]
+    pub const fn next(self, step: Move) -> Option<Self> {
         match (self, step) {
             (Self::NotCreated, Move::Create) | (Self::Booting, Move::Failed) => Some(Self::Created),
             (Self::Created | Self::Shutdown, Move::Boot) => Some(Self::Booting),
@@ -85,7 +118,10 @@ impl Phase {
 
 impl AtomicPhase {
     /// Moves the phase, or says why it cannot be moved.
-    pub(super) fn advance(&self, step: Move) -> Result<Phase, ControlError> {
+    ///
+    /// # Errors
+    /// The phase that it is in makes nothing of this move.
+    pub fn advance(&self, step: Move) -> Result<Phase, ControlError> {
         // Acquire and AcqRel: pair with each other, so that who reads a phase sees what led to it.
         let mut now = self.load(Ordering::Acquire);
         loop {
@@ -110,69 +146,4 @@ fn refusal(phase: Phase, step: Move) -> ControlError {
         Move::Done | Move::Failed => ("end a step of", "in one"),
     };
     ControlError::WrongPhase { action, state, needed }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PHASES: [Phase; 8] = [
-        Phase::NotCreated,
-        Phase::Created,
-        Phase::Booting,
-        Phase::Running,
-        Phase::Pausing,
-        Phase::Paused,
-        Phase::Stopping,
-        Phase::Shutdown,
-    ];
-    const MOVES: [Move; 8] = [
-        Move::Create,
-        Move::Boot,
-        Move::Pause,
-        Move::Resume,
-        Move::Stop,
-        Move::Delete,
-        Move::Done,
-        Move::Failed,
-    ];
-
-    #[test]
-    fn what_is_begun_can_end_and_what_is_not_cannot() {
-        for phase in PHASES {
-            let passing = matches!(phase, Phase::Booting | Phase::Pausing | Phase::Stopping);
-            assert_eq!(phase.next(Move::Done).is_some(), passing, "{phase:?}");
-            let begun_by_a_request = MOVES[..6].iter().any(|m| phase.next(*m).is_some());
-            assert_eq!(begun_by_a_request, !passing, "{phase:?}");
-        }
-    }
-
-    #[test]
-    fn from_every_phase_the_vm_can_be_got_rid_of() {
-        for phase in PHASES {
-            let mut reached = std::collections::HashSet::from([phase]);
-            loop {
-                let more: Vec<_> = reached
-                    .iter()
-                    .flat_map(|p| MOVES.iter().filter_map(|m| p.next(*m)))
-                    .filter(|p| !reached.contains(p))
-                    .collect();
-                if more.is_empty() {
-                    break;
-                }
-                reached.extend(more);
-            }
-            assert!(reached.contains(&Phase::NotCreated), "{phase:?} is a trap");
-        }
-    }
-
-    #[test]
-    fn a_refusal_names_both_phases_and_changes_nothing() {
-        let phase = AtomicPhase::new(Phase::Running);
-        let error = phase.advance(Move::Resume).unwrap_err();
-        assert_eq!(error.to_string(), "cannot resume a VM that is Running; it must be Paused");
-        assert_eq!(phase.load(Ordering::Acquire), Phase::Running);
-        let nothing = AtomicPhase::new(Phase::NotCreated);
-        assert!(matches!(nothing.advance(Move::Pause), Err(ControlError::NotCreated)));
-    }
 }

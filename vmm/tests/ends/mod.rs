@@ -1,0 +1,3 @@
+//! Rounds in which a guest ends while the host does something.
+
+pub mod plan;
