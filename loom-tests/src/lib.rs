@@ -6,6 +6,7 @@
 //! * [`vcpu`]: the vCPU loop in production's order, over the production [`vcpu_state::Member`].
 //! * [`bed`]: a group of such vCPUs, and what a control thread does to it.
 //! * [`device`]: a virtio device, with production's registers, activator and worker loop.
+//! * [`pci`]: a PCI bus, with production's buses, segment, hotplug registers and attendant.
 //! * [`basics`]: pause, resume, kill and kick, with two vCPUs and two controllers (loom).
 //! * [`races`]: the catalogue. Each entry is a pair: the historic protocol, in which loom must find
 //!   the failure that the entry names, and ours, in which it must find none (loom).
@@ -44,6 +45,8 @@ pub mod device;
 pub mod model;
 #[cfg(loom)]
 pub mod monitor;
+#[cfg(loom)]
+pub mod pci;
 #[cfg(loom)]
 pub mod races;
 #[cfg(loom)]

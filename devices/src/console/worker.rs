@@ -81,7 +81,7 @@ impl Worker {
             let output = self.write_chunk();
             for found in self.wait(output) {
                 match found {
-                    Found::Bell => self.port.doorbell.silence(),
+                    Found::Bell => drop(self.port.doorbell.silence()),
                     Found::Input => drop(self.read_chunk()),
                     Found::HangUp => self.hang_up(),
                     Found::Client => self.accept(),
