@@ -95,8 +95,6 @@ impl Still {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test ends where its premise fails")]
-
     use vcpu_state::{Kick, Parked, Word};
 
     use super::*;
