@@ -7,6 +7,7 @@
 //! * [`bed`]: a group of such vCPUs, and what a control thread does to it.
 //! * [`cpus`]: CPU hotplug, with production's registers.
 //! * [`device`]: a virtio device, with production's registers, activator and worker loop.
+//! * [`pci`]: a PCI bus, with production's buses, segment, hotplug registers and attendant.
 //! * [`power`]: production's power registers and requests, for a bed's vCPUs.
 //! * [`basics`]: pause, resume, kill and kick, with two vCPUs and two controllers (loom).
 //! * [`races`]: the catalogue. Each entry is a pair: the historic protocol, in which loom must find
@@ -48,6 +49,8 @@ pub mod device;
 pub mod model;
 #[cfg(loom)]
 pub mod monitor;
+#[cfg(loom)]
+pub mod pci;
 #[cfg(loom)]
 pub mod power;
 #[cfg(loom)]

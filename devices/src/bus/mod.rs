@@ -23,7 +23,6 @@ mod tests;
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use vcpu_state::Ticket;
 
 pub use device::{BusDevice, ByteRegisters, Written};
@@ -32,6 +31,7 @@ pub use range::{AddressRange, AddressSpace, InvalidRange, Mmio, Pio};
 
 use crate::counters::CounterSource;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{ArcSwap, Guard};
 use map::{Claim, Map};
 
 /// The devices of one address space.
@@ -142,7 +142,7 @@ impl<S: AddressSpace> Bus<S> {
             if Arc::ptr_eq(&seen, &current) {
                 return Ok(result);
             }
-            current = arc_swap::Guard::into_inner(seen);
+            current = Guard::into_inner(seen);
         }
     }
 }

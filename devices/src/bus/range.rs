@@ -60,7 +60,10 @@ impl<S: AddressSpace> AddressRange<S> {
     }
 
     /// A range for a constant; what cannot be does not compile.
-    pub(crate) const fn constant(start: u64, len: u64) -> Self {
+    ///
+    /// # Panics
+    /// There is no such range.
+    pub const fn constant(start: u64, len: u64) -> Self {
         match Self::new(start, len) {
             Ok(range) => range,
             Err(_) => panic!("not a range"),

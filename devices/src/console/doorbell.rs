@@ -51,10 +51,10 @@ impl Doorbell {
         self.asleep.store(false, Ordering::Relaxed);
     }
 
-    /// Forgets all rings until now.
-    pub(super) fn silence(&self) {
-        // Non-blocking; when it was silent, that is all right.
-        let _ = rustix::io::read(&self.event, &mut [0; 8]);
+    /// Forgets all rings until now; whether there were any.
+    pub(super) fn silence(&self) -> bool {
+        // Non-blocking; it fails when it was silent.
+        rustix::io::read(&self.event, &mut [0; 8]).is_ok()
     }
 }
 

@@ -22,6 +22,8 @@ mod link;
 mod port;
 mod ring;
 mod socket;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 mod worker;

@@ -88,7 +88,7 @@ impl Worker {
                 match found {
                     // There may be a new device, which knows no size.
                     Found::Bell => {
-                        self.port.doorbell.silence();
+                        let _ = self.port.doorbell.silence();
                         self.tell_size();
                     }
                     Found::Input => {

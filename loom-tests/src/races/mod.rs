@@ -9,10 +9,11 @@ pub mod a;
 pub mod b;
 pub mod c;
 pub mod d;
+pub mod own;
 
 use crate::model::Model;
 
-/// Every entry, in the catalogue's order.
+/// Every entry of the catalogue, in its order.
 pub fn models() -> impl Iterator<Item = &'static Model> {
     a::MODELS.iter().chain(b::MODELS).chain(c::MODELS).chain(d::MODELS)
 }

@@ -20,9 +20,9 @@ use crate::model::{Bound, Half, Model};
 
 pub use verdict::{Ended, Verdict};
 
-/// Every model: the basics, then the catalogue in its order.
+/// Every model: the basics, then the catalogue in its order, then the project's own entries.
 pub fn models() -> impl Iterator<Item = &'static Model> {
-    crate::basics::MODELS.iter().chain(crate::races::models())
+    crate::basics::MODELS.iter().chain(crate::races::models()).chain(crate::races::own::MODELS)
 }
 
 /// The program. Arguments: names of models to run (those that contain one of them); none runs all.

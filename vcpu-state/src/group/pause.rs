@@ -61,10 +61,12 @@ pub enum Released {
     StillHeld,
 }
 
-/// A group that was let go. Its drop wakes the threads that are asleep at their parks.
+/// A group that was let go, or some members of it. Its drop wakes the threads that are asleep at their parks and that nobody
+/// has asked again meanwhile.
 #[must_use = "dropping it wakes the parked threads"]
 pub struct Resumed {
     group: Arc<Group>,
+    members: Range<usize>,
     released: Released,
     /// Flags of the words that were let go.
     asleep: Word,
@@ -84,8 +86,13 @@ impl Resumed {
 
 impl Drop for Resumed {
     fn drop(&mut self) {
-        // After the last swap, so that one wake is enough for everybody.
-        self.group.wake_waiters(self.asleep);
+        // After the last swap, so that one wake is enough for everybody. It is left out only if it is somebody else's: a
+        // member that is held was asked after this release, so the release of the last one who asked comes after this, too, and
+        // finds it parked, unless it has left its park by itself.
+        let waits = |word: Word| word.any(Word::PARKED) && !word.any(Word::PAUSE_REQUESTED);
+        if self.members.clone().any(|member| waits(self.group.load(member))) {
+            self.group.wake_waiters(self.asleep);
+        }
     }
 }
 
@@ -151,7 +158,7 @@ impl Group {
     fn release_range(self: &Arc<Self>, members: Range<usize>) -> Resumed {
         let mut woken = 0;
         let mut released = Released::Running;
-        for member in members {
+        for member in members.clone() {
             if let Ok(Change { old, new }) = self.apply(member, Event::ReleasePause) {
                 if new.any(Word::PAUSE_REQUESTED) {
                     released = Released::StillHeld;
@@ -161,7 +168,8 @@ impl Group {
                 }
             }
         }
-        Resumed { group: Arc::clone(self), released, asleep: Word::from_bits(woken) }
+        let asleep = Word::from_bits(woken);
+        Resumed { group: Arc::clone(self), members, released, asleep }
     }
 }
 
@@ -230,7 +238,7 @@ impl Quiesced {
     /// Lets go like [`Quiesced::resume`], and leaves waking the threads that are asleep at their parks
     /// to the drop of what it returns: so that a caller can tell somebody of the resume before hundreds
     /// of threads want the processor. The words say already that nobody is held; a pause
-    /// that comes before the wake takes them back as they sleep.
+    /// that comes before the wake takes them back as they sleep, and leaves their wake to its own release.
     pub fn release(self) -> Resumed {
         self.hold.release()
     }

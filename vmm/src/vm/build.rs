@@ -26,7 +26,7 @@ use super::kvm::{KvmError, KvmHost};
 use super::pci::{Cards, PciRoot, PlugError};
 use super::threads::Threads;
 use super::watchdog::{self, NoWatchdog, PlacedWatchdog};
-use super::{Machine, OnVcpuEnd, PowerRequests, Still, StillError, Vm};
+use super::{Machine, OnVcpuEnd, PowerRequests, Still, StillError, Vm, Workers};
 use crate::acpi::{self, AcpiError, Platform};
 use crate::boot::{self, BootError, EntryPreference, KernelSource, Payload};
 use crate::config::VmConfig;
@@ -179,7 +179,9 @@ impl Builder<'_> {
         };
         let hotplug = Cpus::new(&machine, plan, cpus.max_vcpus, self.inbox)?;
 
-        let held = Still::reach(&group, cards.workers(), Deadline::Never)?;
+        let name_of = |member| cards.worker_name(member);
+        let workers = Workers { group: cards.workers(), name_of: &name_of };
+        let held = Still::reach(&group, &workers, Deadline::Never)?;
         let mut built = Vm {
             machine,
             group,

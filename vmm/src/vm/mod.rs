@@ -40,8 +40,8 @@ pub use machine::{Counted, Machine};
 use pci::{Cards, PciRoot};
 pub use pci::{PlugError, UnplugError};
 pub use power::{Bell, PowerRequests};
-use still::Still;
 pub use still::StillError;
+use still::{Still, Workers};
 use threads::{Home, Threads};
 pub use threads::{OnVcpuEnd, SeatError};
 pub use throttle::throttle;
@@ -124,7 +124,9 @@ impl Vm {
     /// What did not stop; all run again.
     pub fn pause(&mut self) -> Result<Duration, StillError> {
         if self.held.is_none() {
-            self.held = Some(Still::reach(&self.group, self.cards.workers(), PAUSE_DEADLINE)?);
+            let name_of = |member| self.cards.worker_name(member);
+            let workers = Workers { group: self.cards.workers(), name_of: &name_of };
+            self.held = Some(Still::reach(&self.group, &workers, PAUSE_DEADLINE)?);
         }
         Ok(self.held.as_ref().map_or(Duration::ZERO, Still::latency))
     }

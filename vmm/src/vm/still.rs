@@ -7,7 +7,10 @@
 //! vCPUs first: what they asked of the devices before they stopped is in the rings, and the workers finish what
 //! they have begun. On the way back the workers look at every queue before a vCPU can add to it.
 //!
-//! Invariant: while a [`Still`] lives, nothing changes the guest's memory or the devices' state on the guest's behalf.
+//! Invariant: while a [`Still`] lives, nothing changes the guest's memory or the devices' state on the guest's behalf. What a vCPU
+//! has asked of the activator before it stopped (an activation, a reset) is a part of that: a device's code that has begun may
+//! come to its end, but what it came to is published only when nobody holds the workers, because the activator is one of them
+//! whenever it publishes. Until then the device's word says that it is owed.
 
 use std::time::{Duration, Instant};
 
@@ -21,8 +24,32 @@ pub enum StillError {
     #[error("vCPUs: {0}")]
     Vcpus(PauseError),
     /// Because of its devices' workers.
-    #[error("device workers: {0}")]
-    Workers(PauseError),
+    #[error("device workers ({}): {error}", .names.join(", "))]
+    Workers {
+        /// What happened.
+        error: PauseError,
+        /// Those that did not stop, as their devices call them.
+        names: Vec<String>,
+    },
+}
+
+/// The workers of a VM's devices.
+pub(super) struct Workers<'w> {
+    /// Their words.
+    pub(super) group: &'w Arc<Group>,
+    /// What a member is called.
+    pub(super) name_of: &'w dyn Fn(usize) -> String,
+}
+
+impl Workers<'_> {
+    fn did_not_stop(&self, error: PauseError) -> StillError {
+        let stuck = match &error {
+            PauseError::Stuck(stuck) => stuck.members.iter().map(|it| it.member).collect(),
+            PauseError::TooManyHolders(refused) => vec![refused.member],
+        };
+        let names = stuck.into_iter().map(self.name_of).collect();
+        StillError::Workers { error, names }
+    }
 }
 
 /// Proof that a VM stands still.
@@ -33,15 +60,19 @@ pub(super) struct Still {
 }
 
 impl Still {
-    /// Stops the vCPUs, then the workers.
+    /// Stops the vCPUs, then the workers, until one deadline.
     pub(super) fn reach(
         vcpus: &Arc<Group>,
-        workers: &Arc<Group>,
+        workers: &Workers<'_>,
         deadline: Deadline,
     ) -> Result<Self, StillError> {
         let begun = Instant::now();
         let vcpus = vcpus.pause(deadline).map_err(StillError::Vcpus)?;
-        let workers = workers.pause(deadline).map_err(StillError::Workers)?;
+        let left = match deadline {
+            Deadline::Never => Deadline::Never,
+            Deadline::After(limit) => Deadline::After(limit.saturating_sub(begun.elapsed())),
+        };
+        let workers = workers.group.pause(left).map_err(|error| workers.did_not_stop(error))?;
         Ok(Self { vcpus, workers, latency: begun.elapsed() })
     }
 
@@ -59,5 +90,38 @@ impl Still {
     pub(super) fn release(self) -> Resumed {
         drop(self.workers);
         self.vcpus.release()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vcpu_state::{Kick, Parked, Word};
+
+    use super::*;
+
+    struct NoKick;
+
+    impl Kick for NoKick {
+        fn kick(&self, _: usize) {}
+    }
+
+    #[test]
+    fn a_worker_that_does_not_stop_is_named_and_the_vcpus_go_on() {
+        let [vcpus, group] = [1, 2].map(|members| Group::new(members, Box::new(NoKick)));
+        let mut worker = group.member(1).unwrap();
+        assert_eq!(worker.start(), Ok(Parked::Resumed));
+        let name_of = |member| format!("disk{member}-q0");
+        let workers = Workers { group: &group, name_of: &name_of };
+        let passed = Deadline::After(Duration::ZERO);
+        let Err(error) = Still::reach(&vcpus, &workers, passed) else { panic!("it runs") };
+        assert!(
+            error.to_string().starts_with("device workers (disk1-q0): 1 not reached"),
+            "{error}"
+        );
+        assert!(vcpus.words().chain(group.words()).all(|word| word.holders() == 0));
+        drop(worker);
+        let still = Still::reach(&vcpus, &workers, passed).unwrap();
+        assert!(vcpus.words().chain(group.words()).all(Word::is_quiescent));
+        drop(still.release());
     }
 }

@@ -112,14 +112,13 @@ impl PciAttendant {
 
     /// Takes note of the functions that have come, and takes those apart that leave.
     fn admit_and_dismiss(&mut self) {
-        for (slot, place) in Slot::all().zip(&mut self.served) {
-            let seat = self.segment.load().seat(slot).clone();
+        for (slot, seat) in self.changes() {
+            let Some(place) = self.served.get_mut(slot.index()) else { continue };
             match seat {
-                Seat::Present(function) if place.is_none() => {
+                Seat::Present(function) => {
                     let bars = Placed::of(&function);
                     *place = Some(Served { function, bars });
                 }
-                Seat::Present(_) | Seat::Empty => {}
                 Seat::Leaving(function) => {
                     let bars = place.take().into_iter().flat_map(|served| served.bars);
                     bars.for_each(|mut bar| bar.retire(&self.world));
@@ -129,8 +128,25 @@ impl PciAttendant {
                     self.segment.free(slot);
                     self.world.observer.removed(slot, function);
                 }
+                Seat::Empty => {}
             }
         }
+    }
+
+    /// The slots whose functions have come or are to leave, by one look at the table: what changes after it is
+    /// another round's. The table itself is let go of, and with it whatever it would keep alive.
+    fn changes(&self) -> Vec<(Slot, Seat)> {
+        let functions = self.segment.load();
+        Slot::all()
+            .zip(&self.served)
+            .map(|(slot, served)| (slot, served, functions.seat(slot)))
+            .filter(|(_, served, seat)| match seat {
+                Seat::Present(_) => served.is_none(),
+                Seat::Leaving(_) => true,
+                Seat::Empty => false,
+            })
+            .map(|(slot, _, seat)| (slot, seat.clone()))
+            .collect()
     }
 
     /// Lets BARs answer where the registers say.

@@ -29,7 +29,6 @@ mod windows;
 
 use std::sync::Arc;
 
-use arc_swap::{ArcSwap, Guard};
 use vcpu_state::sync::FutexWord;
 use vcpu_state::{Group, WorkItem};
 
@@ -44,6 +43,7 @@ pub(super) use functions::{Functions, Seat};
 use super::attendant::{PciAttendant, PciWorld};
 use crate::counters::CounterSource;
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::sync::{ArcSwap, Guard};
 use access::ConfigAddress;
 use host_bridge::HostBridge;
 

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use arc_swap::Guard;
-
 use super::error::{InsertError, NotRemovable};
 use super::functions::{Functions, Seat};
 use super::slot::{Slot, SlotEvent, SlotState, transition};
@@ -11,6 +9,7 @@ use super::windows::{NoRoom, assign};
 use super::{PciSegment, count};
 use crate::pci::function::PciFunction;
 use crate::pci::hotplug::EjectSink;
+use crate::sync::Guard;
 use crate::sync::atomic::Ordering;
 
 impl PciSegment {

@@ -18,12 +18,15 @@
 //!   of that, none.
 //! - Whoever stops it waits for its end only as long as it likes: a device's code that never comes back keeps nobody else.
 //! - A device's code is called by this thread for one device at a time: a slow one delays other activations and resets, and
-//!   nothing else; no pause waits for this thread.
+//!   nothing else; no pause waits for it.
+//! - While the workers are held, nothing of what this thread does can be seen: every step that the guest, a worker or a ticket
+//!   would tell of is taken in a turn ([`turn`]), and those wait for the resume.
 
 mod round;
 mod seats;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 use std::io;
 use std::sync::Arc;
@@ -37,19 +40,24 @@ use super::registers::Registers;
 use crate::event::Event;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use round::Served;
-use seats::{Running, Seats};
+use seats::{Names, Running, Seats};
+use turn::{Desk, Stopped};
 
 /// The end of those who have devices to be served. Its drop leaves the thread running.
 pub struct Activator {
     shared: Arc<Shared>,
     vcpus: Arc<Group>,
     workers: Arc<Group>,
+    names: Names,
+    /// The member of the workers' group that is this thread's turns.
+    desk: usize,
 }
 
 /// The end of the thread.
 pub struct ActivatorThread {
     shared: Arc<Shared>,
     seats: Seats,
+    desk: Desk,
     served: Vec<Served>,
     /// Workers that belong to no virtio device.
     employed: Vec<Running>,
@@ -88,25 +96,38 @@ impl Activator {
         });
         let seats = Seats::new(seats);
         let workers = Arc::clone(seats.group());
+        let (names, desk) = (seats.names(), seats.desk());
         let thread = ActivatorThread {
+            desk: Desk::new(&workers, desk, &shared),
             shared: Arc::clone(&shared),
             seats,
             served: Vec::new(),
             employed: Vec::new(),
         };
-        (Self { shared, vcpus: Arc::clone(vcpus), workers }, thread)
+        (Self { shared, vcpus: Arc::clone(vcpus), workers, names, desk }, thread)
     }
 
-    /// The workers of all devices, which a VM pause has to hold.
+    /// The workers of all devices, which a VM pause has to hold, and after them one member for the steps of this thread that a
+    /// guest can see.
     #[must_use]
     pub fn workers(&self) -> &Arc<Group> {
         &self.workers
+    }
+
+    /// Who a member of that group is, or was last: a device's worker (`disk0-q0`), or the activator.
+    #[must_use]
+    pub fn name_of(&self, member: usize) -> String {
+        let worker = || self.names.of(member).map(|name| name.to_string());
+        if member == self.desk { Some("activator".to_owned()) } else { worker() }
+            .unwrap_or_else(|| format!("worker {member}"))
     }
 
     /// Makes the thread end: every worker of every device ends, and whoever waits for a ticket is told that it
     /// failed. The caller joins the thread.
     pub fn stop(&self) {
         self.shared.close();
+        // After the flag: see `turn`.
+        self.workers.kill(self.desk);
         self.shared.bell.advance();
     }
 
@@ -145,7 +166,7 @@ impl Activator {
 impl Shared {
     /// From now on nobody is served.
     fn close(&self) {
-        // AcqRel: pairs with the load in `run` and the read-modify-write in `serve`.
+        // AcqRel: pairs with the loads in `run` and `Desk::take`, and the read-modify-write in `serve`.
         self.stop.swap(true, Ordering::AcqRel);
     }
 
@@ -192,7 +213,10 @@ impl ActivatorThread {
             }
             let mut worked = false;
             for device in &mut self.served {
-                worked |= device.round(&mut self.seats);
+                match device.round(&mut self.seats, &self.desk) {
+                    Ok(did) => worked |= did,
+                    Err(Stopped) => return,
+                }
             }
             self.served.retain(|device| !device.is_gone());
             if !worked {
@@ -209,7 +233,8 @@ impl Drop for ActivatorThread {
         for device in &mut self.served {
             device.end_workers(&mut self.seats);
         }
-        self.seats.end(&mut self.employed);
+        self.seats.kill(&self.employed);
+        self.seats.join(&mut self.employed);
         // What is left of the devices goes with the thread's last instructions, which its joiner waits for.
         self.shared.ended.advance();
     }

@@ -1,4 +1,12 @@
 //! What the activator does for one device: a round looks at the word once, and does what it owes.
+//!
+//! | in a turn | between two turns | in a turn |
+//! |---|---|---|
+//! | check what the driver negotiated | `VirtioDevice::activate` | seat the workers, publish, end the ticket |
+//! | kill the workers | join them, `VirtioDevice::reset` | clear the registers, publish, end the ticket |
+//!
+//! What a device's code does between two turns may go on while the VM is held. It decides nothing: the word says Activating or
+//! Resetting until the turn after it, and whoever starts from that word does it again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -6,6 +14,7 @@ use std::sync::Arc;
 use vcpu_state::{Attendant, Outcome};
 
 use super::seats::{NoSeat, Running, Seats};
+use super::turn::{Desk, Stopped, Turn};
 use crate::virtio::device::{Activation, ActivationError, Features};
 use crate::virtio::lifecycle::{Cause, Event, Negotiation, State};
 use crate::virtio::queue::{QueueParts, Virtqueue};
@@ -52,21 +61,19 @@ impl Served {
         Self { registers, attendant, workers: Vec::new() }
     }
 
-    /// Does what was asked for, if something was.
-    pub(super) fn round(&mut self, seats: &mut Seats) -> bool {
-        let Some(round) = self.attendant.begin() else { return false };
+    /// Does what was asked for, if something was. It begins and ends in a turn; stopped before its end, it fails.
+    pub(super) fn round(&mut self, seats: &mut Seats, desk: &Desk) -> Result<bool, Stopped> {
+        let Some(round) = self.attendant.begin() else { return Ok(false) };
+        let turn = desk.take()?;
         // One look: what is asked for while this goes on is another round's.
         let word = self.registers.word();
-        let outcome = match word.state() {
-            State::Activating => self.activate(word.generation(), seats),
-            State::Resetting => {
-                self.reset(seats);
-                Outcome::Done
-            }
-            State::Inactive | State::Active | State::Failed => Outcome::Done,
+        let (outcome, _turn) = match word.state() {
+            State::Activating => self.activate(word.generation(), seats, (desk, turn))?,
+            State::Resetting => (Outcome::Done, self.reset(seats, (desk, turn))?),
+            State::Inactive | State::Active | State::Failed => (Outcome::Done, turn),
         };
         round.complete(outcome);
-        true
+        Ok(true)
     }
 
     /// Whether it need not be served any longer.
@@ -76,34 +83,62 @@ impl Served {
 
     /// Ends every worker that there is.
     pub(super) fn end_workers(&mut self, seats: &mut Seats) {
-        seats.end(&mut self.workers);
+        seats.kill(&self.workers);
+        seats.join(&mut self.workers);
     }
 
-    fn activate(&mut self, generation: u32, seats: &mut Seats) -> Outcome {
-        let failure = match self.make_workers(generation, seats) {
+    fn activate<'d>(
+        &mut self,
+        generation: u32,
+        seats: &mut Seats,
+        (desk, turn): (&'d Desk, Turn<'d>),
+    ) -> Result<(Outcome, Turn<'d>), Stopped> {
+        let activation = self.activation();
+        drop(turn);
+        let device = Arc::clone(self.registers.device());
+        let made = activation.and_then(|activation| guarded(|| Ok(device.activate(activation)?)));
+        let turn = desk.take()?;
+        let failure = match made.and_then(|made| self.seat_all(made, generation, seats)) {
             Ok(()) => {
                 // Overtaken by a reset, it changes nothing; the next round ends the workers.
                 let _ = self.registers.apply(Event::Activated { generation });
                 self.registers.counts().activations.one();
-                return Outcome::Done;
+                return Ok((Outcome::Done, turn));
             }
             Err(failure) => failure,
         };
-        self.end_workers(seats);
-        let name = self.registers.device().name();
+        let turn = self.end_between(seats, (desk, turn), || {})?;
+        let name = device.name();
         tracing::warn!(device = name, %failure, "an activation failed, the device needs a reset");
         self.registers.fail(Event::ActivationFailed { generation, cause: failure.cause() });
-        Outcome::Failed
+        Ok((Outcome::Failed, turn))
     }
 
-    fn make_workers(&mut self, generation: u32, seats: &mut Seats) -> Result<(), Failure> {
-        let activation = self.activation()?;
-        let device = self.registers.device();
-        for worker in guarded(|| Ok(device.activate(activation)?))? {
+    fn seat_all(
+        &mut self,
+        made: Vec<Box<dyn Worker>>,
+        generation: u32,
+        seats: &mut Seats,
+    ) -> Result<(), Failure> {
+        for worker in made {
             let running = self.seat(worker, generation, seats)?;
             self.workers.push(running);
         }
         Ok(())
+    }
+
+    /// Ends every worker, and does what comes after that and takes time, too: all but the kill between two turns.
+    fn end_between<'d>(
+        &mut self,
+        seats: &mut Seats,
+        (desk, turn): (&'d Desk, Turn<'d>),
+        then: impl FnOnce(),
+    ) -> Result<Turn<'d>, Stopped> {
+        seats.kill(&self.workers);
+        drop(turn);
+        seats.join(&mut self.workers);
+        then();
+        desk.take()
     }
 
     /// What the registers say, checked.
@@ -149,18 +184,25 @@ impl Served {
         })
     }
 
-    fn reset(&mut self, seats: &mut Seats) {
-        self.end_workers(seats);
-        let device = self.registers.device();
-        if let Err(panic) = guarded(|| {
-            device.reset();
-            Ok(())
-        }) {
-            // The workers are gone, which is what a reset has to tell the driver; what the device makes of its next
-            // activation is that one's outcome.
-            tracing::warn!(device = device.name(), %panic, "a device's reset failed");
-        }
+    fn reset<'d>(
+        &mut self,
+        seats: &mut Seats,
+        turn: (&'d Desk, Turn<'d>),
+    ) -> Result<Turn<'d>, Stopped> {
+        let device = Arc::clone(self.registers.device());
+        let turn = self.end_between(seats, turn, || {
+            let reset = guarded(|| {
+                device.reset();
+                Ok(())
+            });
+            if let Err(panic) = reset {
+                // The workers are gone, which is what a reset has to tell the driver; what the device makes of its next
+                // activation is that one's outcome.
+                tracing::warn!(device = device.name(), %panic, "a device's reset failed");
+            }
+        })?;
         self.registers.clear();
+        Ok(turn)
     }
 }
 

@@ -20,6 +20,8 @@ pub enum Activating {
     Slowly(Arc<FutexWord>),
     /// An error.
     Fails,
+    /// An error, but not before this word has reached 1.
+    FailsSlowly(Arc<FutexWord>),
     /// A panic.
     Panics,
 }
@@ -31,6 +33,8 @@ pub enum Working {
     Serves,
     /// Takes requests, and gives them back when it is drained.
     Holds,
+    /// The same, but a drain with requests lasts until [`Seen::let_go`] has been advanced.
+    Sticks,
     /// Ends with an error.
     Fails,
     /// Panics.
@@ -54,6 +58,8 @@ pub struct Seen {
     pub ended: FutexWord,
     /// Calls of `drain`.
     pub drains: AtomicU64,
+    /// Lets drains end that stick.
+    pub let_go: FutexWord,
     /// Requests taken and not given back.
     pub in_flight: AtomicU64,
     /// Calls of workers that are going on.
@@ -82,6 +88,7 @@ impl TestDevice {
             ended: FutexWord::new(0),
             workers: zero(),
             drains: zero(),
+            let_go: FutexWord::new(0),
             in_flight: zero(),
             busy: zero(),
         };
@@ -122,12 +129,12 @@ impl VirtioDevice for TestDevice {
         self.seen.activations.fetch_add(1, Ordering::SeqCst);
         match self.activating.pop().unwrap_or(Activating::Succeeds) {
             Activating::Succeeds => {}
-            Activating::Slowly(until) => {
-                while until.load() == 0 {
-                    until.wait(0, None);
-                }
-            }
+            Activating::Slowly(until) => await_advance(&until),
             Activating::Fails => return Err(ActivationError::MissingQueue(0)),
+            Activating::FailsSlowly(until) => {
+                await_advance(&until);
+                return Err(ActivationError::MissingQueue(0));
+            }
             // Unwinds as a panic does, without its message on the error output.
             Activating::Panics => std::panic::resume_unwind(Box::new("activation")),
         }
@@ -141,6 +148,12 @@ impl VirtioDevice for TestDevice {
 
     fn reset(&self) {
         self.seen.resets.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn await_advance(word: &FutexWord) {
+    while word.load() == 0 {
+        word.wait(0, None);
     }
 }
 
@@ -167,7 +180,9 @@ impl TestWorker {
             match self.working {
                 Working::Fails => return Err(Malformed::Shape("a test").into()),
                 Working::Panics => std::panic::resume_unwind(Box::new("work")),
-                Working::Serves | Working::Holds => self.held.push_back(chain.head()),
+                Working::Serves | Working::Holds | Working::Sticks => {
+                    self.held.push_back(chain.head());
+                }
             }
             self.seen.in_flight.fetch_add(1, Ordering::SeqCst);
             self.seen.taken.advance();
@@ -217,6 +232,9 @@ impl Worker for TestWorker {
     fn drain(&mut self) -> Result<(), WorkerError> {
         let _busy = Busy::new(&self.seen);
         self.seen.drains.fetch_add(1, Ordering::SeqCst);
+        if self.working == Working::Sticks && !self.held.is_empty() {
+            await_advance(&self.seen.let_go);
+        }
         Ok(self.give_back()?)
     }
 }

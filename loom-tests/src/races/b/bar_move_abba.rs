@@ -4,19 +4,24 @@
 //! locks the device, then the bus.
 //!
 //! Invariant: published maps are immutable snapshots, replaced by one compare-and-swap; there is no second lock.
-//! A map is a number here: bit 32 says that the device is mapped, the rest is where.
+//! The vCPU changes a register and waits with a ticket; the attendant alone makes the bus agree, with the table of functions
+//! and the registers as it finds them.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+
+use devices::bus::{AddressRange, BusDevice, Mmio, Written};
 
 use crate::bed::{Bed, Script};
-use crate::checker::atomic::{AtomicU64, Ordering};
 use crate::checker::{Mutex, join, lock, thread};
 use crate::model::{Bound, Finding, Model};
+use crate::pci::{BAR_LEN, Root, attend, function};
 use crate::vcpu::Handled;
 
 /// The pair.
 pub const MODEL: Model = Model::race("bar-move-abba", historic, Finding::Deadlock, ours)
-    .explored(Bound::Preemptions(2), Bound::Preemptions(3));
+    .explored(Bound::Preemptions(1), Bound::Preemptions(2));
 
 fn historic() {
     let bus = Arc::new(Mutex::new(()));
@@ -35,27 +40,58 @@ fn historic() {
     join(vcpu);
 }
 
-const MAPPED: u64 = 1 << 32;
-
-/// Publishes what `change` makes of the newest map, if it makes anything of it.
-fn publish(map: &AtomicU64, change: impl Fn(u64) -> Option<u64>) -> bool {
-    map.fetch_update(Ordering::AcqRel, Ordering::Acquire, change).is_ok()
-}
+/// Where the guest moves it.
+const TO: u64 = (1 << 40) + 16 * BAR_LEN;
+/// Where another device appears meanwhile.
+const OTHER: AddressRange<Mmio> = AddressRange::constant(0xD000_0000, 4);
 
 fn ours() {
     let bed = Bed::new(1);
-    let map = Arc::new(AtomicU64::new(MAPPED | 0x1000));
-    let move_bar = {
-        let map = Arc::clone(&map);
-        move || {
-            // A device that is gone is not moved.
-            publish(&map, |map| (map & MAPPED != 0).then_some(MAPPED | 0x2000));
-            Handled::Done
-        }
+    let (root, mut attendant) = Root::new(&bed.group);
+    let slot = root.insert(&function(1));
+    let from = root.bar(slot);
+    assert!(matches!(root.enable(slot), Handled::Wait(_)));
+    while attendant.round() {}
+    assert_eq!(root.tag_at(from), Some(1));
+
+    let moved = Arc::new(AtomicBool::new(false));
+    let (moves, waits) = (Arc::clone(&root), Arc::clone(&moved));
+    let move_bar = move || {
+        let handled = moves.move_bar(slot, TO);
+        // Without a wait there was no function any longer.
+        waits.store(matches!(handled, Handled::Wait(_)), Relaxed);
+        handled
     };
-    let vcpu = bed.spawn(0, Script::halt().exit(move_bar).end());
-    assert!(publish(&map, |_| Some(0)));
+    let looks = Arc::clone(&root);
+    let look = move || {
+        let stays = moved.load(Relaxed) && looks.tag_at(from).is_some();
+        assert!(!stays, "a BAR answers where it was before its move");
+        Handled::Done
+    };
+    let vcpu = bed.spawn(0, Script::halt().exit(move_bar).exit(look).end());
+    let attendant = attend(attendant);
+    assert_eq!(root.segment.remove(slot), Ok(()));
+    assert_eq!(root.publish(OTHER, Arc::new(Registers)), Ok(()));
     drop(bed.pause());
     join(vcpu);
-    assert_eq!(map.load(Ordering::Acquire), 0, "a removed device was mapped again");
+    root.await_gone(1);
+    root.segment.stop();
+    join(attendant);
+    let left: Vec<_> = root.answering().into_iter().map(|(range, _)| range).collect();
+    assert_eq!(left, [OTHER], "a removed device is mapped, or another one was lost");
+}
+
+/// Another device.
+struct Registers;
+
+impl BusDevice for Registers {
+    fn name(&self) -> &'static str {
+        "other"
+    }
+
+    fn read(&self, _: u64, _: &mut [u8]) {}
+
+    fn write(&self, _: u64, _: &[u8]) -> Written {
+        Written::Done
+    }
 }

@@ -3,23 +3,23 @@
 //! Mechanism: an unplug frees the id at once; a new device is given it; the guest's eject, which was meant for
 //! the old one, removes the new.
 //!
-//! Invariant: an id is reserved until the eject. A slot can be had again only when it is DEAD, which the eject
-//! causes, and the eject's bit is consumed before that.
+//! Invariant: a slot (and with it the device's id) is reserved until the guest has ejected and nothing answers for the function any
+//! longer. A request to give a function up is read once, so that it is ejected once.
 
 use std::sync::Arc;
 
-use vcpu_state::{Illegal, Word};
+use devices::pci::{InsertError, SlotState};
 
 use crate::bed::{Bed, Script};
-use crate::checker::atomic::{AtomicBool, Ordering};
 use crate::checker::{join, thread};
 use crate::model::{Bound, Finding, Model};
 use crate::monitor::Monitor;
+use crate::pci::{Root, function};
 use crate::vcpu::Handled;
 
 /// The pair.
 pub const MODEL: Model = Model::race("unplug-readd", historic, FINDING, ours)
-    .explored(Bound::Preemptions(1), Bound::Preemptions(2));
+    .explored(Bound::Preemptions(3), Bound::Preemptions(3));
 
 const FINDING: Finding = Finding::Violation("the eject of the old device took the new one");
 
@@ -51,30 +51,40 @@ fn historic() {
 
 fn ours() {
     let bed = Bed::new(2);
-    let asked_for = Arc::new(AtomicBool::new(true));
-    let eject = {
-        let (asked_for, group) = (Arc::clone(&asked_for), Arc::clone(&bed.group));
+    let (root, mut attendant) = Root::new(&bed.group);
+    let slot = root.insert(&function(1));
+    while attendant.round() {}
+    // The methods of the guest's firmware, on two vCPUs at once: each gives up what it is asked for.
+    let method = || {
+        let root = Arc::clone(&root);
         move || {
-            if asked_for.swap(false, Ordering::AcqRel) {
-                group.kill(1);
-            }
+            let asked = root.read_down();
+            root.eject(asked);
             Handled::Done
         }
     };
-    let old = bed.spawn(1, Script::halt());
-    // The guest ejects twice: the second one, whenever it comes, must not hit the new vCPU.
-    let guest = bed.spawn(0, Script::halt().exit(eject.clone()).exit(eject).end());
-    // Before the eject there is no id to be had.
-    let early = bed.group.reincarnate(1);
-    if early.is_err() {
-        assert_eq!(early, Err(Illegal::WrongState));
-        join(old);
-        assert_eq!(bed.group.reincarnate(1), Ok(()));
+    let guest = [0, 1].map(|vcpu| bed.spawn(vcpu, Script::halt().exit(method()).end()));
+    assert_eq!(root.ask_removal(slot), Ok(()));
+    let new = function(2);
+    let mut readd = || match root.segment.insert_at(slot, &new) {
+        Ok(()) => true,
+        Err(InsertError::Taken { state, .. }) => {
+            assert!(matches!(state, SlotState::RemovalAsked | SlotState::Ejected), "{state:?}");
+            while attendant.round() {}
+            false
+        }
+        Err(error) => panic!("no room: {error}"),
+    };
+    // Before the eject, and before the old one is gone, there is no slot to be had.
+    let early = readd() || readd();
+    guest.into_iter().for_each(|vcpu| drop(join(vcpu)));
+    let asked = root.read_down();
+    if asked != 0 {
+        // Neither had been told yet.
+        root.eject(asked);
     }
-    let new = bed.spawn(1, Script::halt());
-    join(guest);
-    let word = bed.group.word(1);
-    let alive = word.is_some_and(|word| !word.any(Word::KILLED) && word.incarnation() == 1);
-    assert!(alive, "the eject of the old vCPU took the new one: {word:?}");
-    bed.end(vec![new]);
+    assert!(early || readd() || readd(), "the slot stays taken");
+    assert_eq!(root.gone(), 1);
+    let state = root.segment.state(slot);
+    assert!(state == SlotState::Present, "the eject of the old device took the new one: {state:?}");
 }

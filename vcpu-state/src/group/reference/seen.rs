@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 pub(super) struct Seen(BTreeSet<&'static str>);
 
 impl Seen {
-    const ALL: [&str; 15] = [
+    const ALL: [&str; 16] = [
         "born under a pause",
         "parked",
         "parked and killed",
@@ -23,6 +23,7 @@ impl Seen {
         "still",
         "too many holders",
         "woken late",
+        "not woken, asked again",
     ];
 
     pub(super) fn add(&mut self, other: &Self) {

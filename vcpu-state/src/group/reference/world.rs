@@ -118,9 +118,12 @@ impl World {
             }
             Op::Wake(number) if !self.unwoken.is_empty() => {
                 let unwoken = self.unwoken.swap_remove(number % self.unwoken.len());
-                self.model.park_wakes += u32::from(!unwoken.slots.is_empty());
+                let late = !unwoken.slots.is_empty();
+                let (asked_again, asleep) = (self.model.held(), !self.model.parked().is_empty());
+                self.model.park_wakes += u32::from(late && asleep && !asked_again);
                 drop(unwoken);
-                self.seen.note("woken late", true);
+                self.seen.note("woken late", late && asleep && !asked_again);
+                self.seen.note("not woken, asked again", late && asleep && asked_again);
             }
             // The actor sleeps, or is not there.
             _ => {}

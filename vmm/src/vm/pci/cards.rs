@@ -118,6 +118,11 @@ impl Cards {
         self.activator.workers()
     }
 
+    /// What one of their workers is called.
+    pub(in crate::vm) fn worker_name(&self, member: usize) -> String {
+        self.activator.name_of(member)
+    }
+
     /// Plugs a device in. The guest is not told.
     ///
     /// # Errors

@@ -1,15 +1,17 @@
 //! DRIVER_OK, by one vCPU and by several, and activations that are slow, fail, or panic.
 
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use vcpu_state::sync::FutexWord;
-use vcpu_state::{Deadline, Group, Outcome};
+use vcpu_state::{Deadline, Group, Outcome, Quiesced, Ticket, Word};
 
 use super::{Bed, NoKick};
 use crate::bus::Written;
 use crate::virtio::lifecycle::{Cause, State, status};
 use crate::virtio::testing::{Activating, Driver, TestDevice, Working};
-use crate::virtio::{Activator, Area, Half, RegisterParts, Registers};
+use crate::virtio::{Activator, ActivatorEnd, Area, Half, RegisterParts, Registers};
 
 #[test]
 fn four_vcpus_that_write_driver_ok_activate_once() {
@@ -94,6 +96,51 @@ fn a_slow_activation_holds_up_no_pause_and_the_vcpu_waits_for_the_same_ticket_af
         assert_eq!(vcpu.join().unwrap(), Some(Outcome::Done));
     }
     assert_eq!(bed.seen(|seen| &seen.activations), 1);
+}
+
+#[test]
+fn an_activation_that_ends_under_a_pause_is_published_after_it() {
+    for activating in [Activating::Slowly as fn(_) -> _, Activating::FailsSlowly] {
+        let (mut bed, paused, ticket) = ended_under_a_pause(activating);
+        assert_eq!((bed.state(), ticket.outcome()), (State::Activating, None));
+        assert_eq!((bed.registers.word().status(), bed.drivers[0].interrupts.config()), (15, 0));
+        drop(paused);
+        match bed.wait(&ticket) {
+            Outcome::Failed => assert_eq!(bed.drivers[0].interrupts.config(), 1),
+            Outcome::Done => {
+                bed.send();
+                bed.await_served(1);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_activator_can_be_stopped_under_a_pause() {
+    let (mut bed, paused, ticket) = ended_under_a_pause(Activating::Slowly);
+    bed.activator.stop();
+    assert_eq!(bed.activator.wait_end(Duration::MAX), ActivatorEnd::Ended);
+    assert_eq!((bed.state(), ticket.outcome()), (State::Activating, Some(Outcome::Failed)));
+    assert_eq!(bed.seen(|seen| &seen.workers), 0);
+    drop(paused);
+    bed.send();
+    assert_eq!(bed.device.seen.taken.load(), 0);
+}
+
+/// A device whose activation has begun before a pause, and whose code has come back under it.
+fn ended_under_a_pause(activating: fn(Arc<FutexWord>) -> Activating) -> (Bed, Quiesced, Ticket) {
+    let bed = Bed::new(Working::Serves);
+    let gate = Arc::new(FutexWord::new(0));
+    bed.device.then(activating(Arc::clone(&gate)));
+    bed.negotiate();
+    let Written::Wait(ticket) = bed.registers.write_status(15) else { panic!("it takes time") };
+    while bed.seen(|seen| &seen.activations) == 0 {
+        thread::yield_now();
+    }
+    let paused = bed.pause_between_turns();
+    gate.advance();
+    bed.await_desk(Word::PAUSED);
+    (bed, paused, ticket)
 }
 
 #[test]

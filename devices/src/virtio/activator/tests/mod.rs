@@ -9,7 +9,9 @@ use std::sync::atomic::Ordering;
 use std::thread;
 
 use vcpu_state::sync::FutexWord;
-use vcpu_state::{Deadline, Group, Kick, Member, Outcome, Parked, Step, Ticket, Waited};
+use vcpu_state::{
+    Deadline, Group, Kick, Member, Outcome, Parked, Quiesced, Step, Ticket, Waited, Word,
+};
 
 use crate::bus::Written;
 use crate::virtio::lifecycle::{State, status};
@@ -92,6 +94,26 @@ impl Bed {
     fn activate(&self) -> Outcome {
         self.negotiate();
         self.write(15)
+    }
+
+    /// Pauses the workers when the activator has nothing to publish.
+    fn pause_between_turns(&self) -> Quiesced {
+        while !self.desk().is_quiescent() {
+            thread::yield_now();
+        }
+        self.activator.workers().pause(Deadline::Never).unwrap()
+    }
+
+    /// The member that the activator's turns are: the last one.
+    fn desk(&self) -> Word {
+        self.activator.workers().words().last().unwrap()
+    }
+
+    /// Waits until the activator is in a turn, or waits for one.
+    fn await_desk(&self, flag: u64) {
+        while !self.desk().any(flag) {
+            thread::yield_now();
+        }
     }
 
     fn state(&self) -> State {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread;
 
 use vcpu_state::sync::FutexWord;
-use vcpu_state::{Deadline, Outcome};
+use vcpu_state::{Deadline, Outcome, Word};
 
 use super::{Bed, await_at_least};
 use crate::bus::Written;
@@ -67,18 +67,19 @@ fn a_device_with_a_dead_worker_can_be_removed() {
 }
 
 #[test]
-fn a_device_is_reset_and_removed_while_its_group_is_paused() {
+fn a_reset_that_is_asked_for_under_a_pause_waits_for_its_end() {
     let bed = Bed::new(Working::Serves);
     assert_eq!(bed.activate(), Outcome::Done);
-    let paused = bed.activator.workers().pause(Deadline::Never).unwrap();
-    assert_eq!(bed.write(0), Outcome::Done);
-    // An activation under a pause makes workers that park before they touch anything.
-    assert_eq!(bed.activate(), Outcome::Done);
-    let mut words = bed.activator.workers().words();
-    assert!(words.all(vcpu_state::Word::is_quiescent));
+    let paused = bed.pause_between_turns();
+    let Written::Wait(reset) = bed.registers.write_status(0) else { panic!("a reset takes time") };
+    bed.await_desk(Word::PAUSED);
+    assert_eq!((bed.state(), reset.outcome()), (State::Resetting, None));
+    assert_eq!((bed.seen(|seen| &seen.workers), bed.registers.word().status()), (1, 15));
+    drop(paused);
+    assert_eq!(bed.wait(&reset), Outcome::Done);
+    assert_eq!((bed.seen(|seen| &seen.workers), bed.registers.word().status()), (0, 0));
     let removal = bed.registers.remove();
     assert_eq!(bed.wait(&removal), Outcome::Done);
-    drop(paused);
 }
 
 #[test]

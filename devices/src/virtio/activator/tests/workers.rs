@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use vcpu_state::{Deadline, Outcome, Word};
 
 use super::{Bed, await_at_least};
 use crate::virtio::lifecycle::{Cause, State};
-use crate::virtio::testing::Working;
+use crate::virtio::testing::{Buffers, Working};
 
 #[test]
 fn a_device_that_is_activated_serves_its_queue() {
@@ -34,7 +35,8 @@ fn more_workers_than_seats_fail_the_activation_and_give_every_seat_back() {
     assert_eq!(bed.activate(), Outcome::Failed);
     assert_eq!(bed.registers.word().cause(), Some(Cause::Activation));
     assert_eq!(bed.seen(|seen| &seen.workers), 0);
-    assert!(bed.activator.workers().words().all(|word| !word.any(Word::RUN | Word::DEAD)));
+    let mut seats = bed.activator.workers().words().take(4);
+    assert!(seats.all(|word| !word.any(Word::RUN | Word::DEAD)));
 }
 
 #[test]
@@ -53,6 +55,39 @@ fn a_pause_drains_what_is_in_flight_and_publishes_where_the_worker_stands() {
     assert_eq!(bed.device.seen.taken.load(), 2);
     drop(paused);
     await_at_least(&bed.device.seen.taken, 3);
+}
+
+#[test]
+fn a_worker_whose_drain_hangs_is_named_at_the_deadline_and_all_is_put_back() {
+    let mut bed = Bed::with_queues(2, Working::Sticks);
+    assert_eq!(bed.activate(), Outcome::Done);
+    bed.send();
+    await_at_least(&bed.device.seen.taken, 1);
+    let workers = Arc::clone(bed.activator.workers());
+    // The other one sleeps in its poll, and the activator has nothing to publish.
+    while !workers.word(1).unwrap().any(Word::IN_GUEST) || !bed.desk().is_quiescent() {
+        thread::yield_now();
+    }
+    let asked = workers.signal_all_by(Deadline::After(Duration::ZERO)).unwrap();
+    // One is in its drain, the other one has been.
+    while bed.seen(|seen| &seen.drains) < 2 || !workers.word(1).unwrap().any(Word::PAUSED) {
+        thread::yield_now();
+    }
+    let stuck = asked.wait_all().map(drop).unwrap_err();
+    let named: Vec<_> = stuck.members.iter().map(|it| bed.activator.name_of(it.member)).collect();
+    assert_eq!(named, ["test0-q0"]);
+    assert!(workers.words().all(|word| word.holders() == 0 && !word.any(Word::PAUSED)));
+    // The other one works, and the one that hangs goes on where its drain ends.
+    bed.drivers[1].send(&Buffers { readable: vec![b"x"], writable: vec![] });
+    await_at_least(&bed.device.seen.taken, 2);
+    assert_eq!(bed.device.seen.served.load(), 0);
+    bed.device.seen.let_go.advance();
+    bed.await_served(1);
+    bed.send();
+    await_at_least(&bed.device.seen.taken, 3);
+    drop(workers.pause(Deadline::Never).unwrap());
+    bed.await_served(3);
+    assert_eq!(bed.activator.name_of(4), "activator");
 }
 
 #[test]
