@@ -95,6 +95,8 @@ impl Client {
                 self.unread.extend_from_slice(&piece[..length]);
                 true
             }
+            // A read with a time-out may come back with nothing (socket(7), signal(7)); what is to come is still to come.
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => true,
             Err(error) => panic!("cannot read: {error}"),
         }
     }
