@@ -63,8 +63,13 @@ pub fn resize_disk(options: &ResizeDisk) -> Result<(), Failure> {
 
 /// `resize`.
 pub fn resize(options: &Resize) -> Result<(), Failure> {
-    let desired_balloon = Some(size_of(&options.balloon)?);
-    tell(&options.target, "vm.resize", &ResizeConfig { desired_balloon, ..ResizeConfig::default() })
+    let size = |text: &Option<String>| text.as_deref().map(size_of).transpose();
+    let resize = ResizeConfig {
+        desired_ram: size(&options.memory)?,
+        desired_balloon: size(&options.balloon)?,
+        ..ResizeConfig::default()
+    };
+    tell(&options.target, "vm.resize", &resize)
 }
 
 fn add(target: &Target, endpoint: &str, config: &impl Serialize) -> Result<(), Failure> {

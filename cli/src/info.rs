@@ -2,7 +2,7 @@
 use std::path::Path;
 
 use vmm::config::print_size;
-use vmm::control::VmInfo;
+use vmm::control::{MemoryHotplugInfo, VmInfo};
 
 use crate::args::Info;
 use crate::failure::Failure;
@@ -39,6 +39,7 @@ fn describe(name: &str, socket: &Path, info: &VmInfo) -> String {
         ("cpus", Some(config.cpus.to_string())),
         ("memory", Some(config.memory.to_string())),
         ("memory now", Some(print_size(info.memory_actual_size))),
+        ("plugged", info.memory_hotplug.map(plugged)),
         (
             "kernel",
             Some(path(&config.payload.kernel).unwrap_or_else(|| "embedded guest".to_owned())),
@@ -57,6 +58,11 @@ fn describe(name: &str, socket: &Path, info: &VmInfo) -> String {
     .chain(info.vcpus.iter().map(|vcpu| [format!("vcpu {}", vcpu.index), vcpu.state.clone()]))
     .collect();
     align(&lines)
+}
+
+fn plugged(memory: MemoryHotplugInfo) -> String {
+    let MemoryHotplugInfo { requested_size, plugged_size } = memory;
+    format!("{} of {} asked for", print_size(plugged_size), print_size(requested_size))
 }
 
 /// One line a device: id, place on the bus, and what it is, as an option string.
@@ -93,6 +99,10 @@ mod tests {
             config,
             state: VmState::Paused,
             memory_actual_size: 512 << 20,
+            memory_hotplug: Some(MemoryHotplugInfo {
+                requested_size: 1 << 30,
+                plugged_size: 640 << 20,
+            }),
             name: None,
             last_error: None,
             vcpus: vec![VcpuInfo { index: 0, word: 9, state: "RUN|PAUSED epoch=2".to_owned() }],
@@ -108,6 +118,7 @@ mod tests {
             "pid         7",
             "cpus        boot=1,max=1",
             "memory      size=512M",
+            "plugged     640M of 1G asked for",
             "kernel      embedded guest",
             "serial      null",
             "last pause  312 µs",

@@ -22,16 +22,40 @@ const BLOCKS: u64 = 160;
 #[derive(Debug, Arbitrary)]
 enum Op {
     /// A descriptor as it comes.
-    Describe { index: u8, gpa: u64, len: u32, flags: u8, next: u8 },
+    Describe {
+        index: u8,
+        gpa: u64,
+        len: u32,
+        flags: u8,
+        next: u8,
+    },
     /// One in RAM.
-    DescribeNear { index: u8, gpa: u32, len: u16, flags: u8, next: u8 },
-    Offer { head: u8 },
+    DescribeNear {
+        index: u8,
+        gpa: u32,
+        len: u16,
+        flags: u8,
+        next: u8,
+    },
+    Offer {
+        head: u8,
+    },
     /// A request that is one.
-    Ask { kind: u8, first: u8, count: u8 },
+    Ask {
+        kind: u8,
+        first: u8,
+        count: u8,
+    },
     /// One that may be about anything.
-    Send { request: [u8; 24], room: u8 },
+    Send {
+        request: [u8; 24],
+        room: u8,
+    },
     Request(u8),
-    Config { offset: u8, data: [u8; 4] },
+    Config {
+        offset: u8,
+        data: [u8; 4],
+    },
     /// The host fails in so many calls; 0: it does not.
     Fail(u8),
     Reset,

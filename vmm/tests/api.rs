@@ -101,7 +101,7 @@ fn requests_about_devices_say_what_is_wrong() {
         ("vm.resize-disk", r#"{"id":"x","desired_size":512}"#, 404, "no device has the id"),
         ("vm.resize", "{}", 400, "nothing is asked for"),
         ("vm.resize", r#"{"desired_vcpus":2}"#, 400, "CPU hotplug is not supported"),
-        ("vm.resize", r#"{"desired_ram":4096}"#, 400, "memory hotplug is not supported"),
+        ("vm.resize", r#"{"desired_ram":4096}"#, 400, "nothing that could be plugged"),
         ("vm.resize", r#"{"desired_balloon":0}"#, 400, "the VM has no balloon"),
     ] {
         let answer = client.request("PUT", path, body);

@@ -18,8 +18,8 @@ use super::message::Answer;
 use super::owner::Owner;
 use super::{Added, ControlError, PciBdf, PciDeviceInfo};
 use crate::config::{
-    ConfigError, DiskConfig, NetConfig, Removal, ResizeConfig, ResizeDiskConfig, VmConfig,
-    VsockConfig,
+    ConfigError, DiskConfig, MEMORY_DEVICE, NetConfig, Removal, ResizeConfig, ResizeDiskConfig,
+    VmConfig, VsockConfig,
 };
 use crate::vm::Vm;
 
@@ -104,6 +104,9 @@ impl Owner {
         if let Some(size) = resize.desired_balloon {
             self.set_balloon(size)?;
         }
+        if resize.desired_ram.is_some() {
+            self.set_memory(changed.memory.requested())?;
+        }
         self.published.config.store(Some(Arc::new(changed)));
         Ok(Answer::Done)
     }
@@ -163,6 +166,19 @@ impl Owner {
         {
             let failed = |error| ControlError::Failed(format!("{id}: {error}"));
             balloon.set_target(size).map_err(failed)?;
+            tell();
+        }
+        Ok(())
+    }
+
+    /// Tells the guest, if there is one with memory to plug, how many bytes of it are to be plugged.
+    fn set_memory(&mut self, size: u64) -> Result<(), ControlError> {
+        if let Some(vm) = &self.vm
+            && let Some((device, tell)) = vm.device(MEMORY_DEVICE)
+            && let Some(memory) = device.memory()
+        {
+            let failed = |error| ControlError::Failed(format!("{MEMORY_DEVICE}: {error}"));
+            memory.set_requested(size).map_err(failed)?;
             tell();
         }
         Ok(())

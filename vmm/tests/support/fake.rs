@@ -154,6 +154,7 @@ impl VmmControl for FakeVmm {
         let vcpu = |index| VcpuInfo { index, word: 3, state: "RUN|IN_GUEST epoch=0".to_owned() };
         Ok(VmInfo {
             memory_actual_size: config.memory.size,
+            memory_hotplug: None,
             device_tree: device_tree(&config, &BTreeMap::new()),
             vcpus: (0..config.cpus.boot_vcpus).map(vcpu).collect(),
             config,

@@ -48,9 +48,8 @@ fn begun(kind: u16) -> (Bed, Calls) {
 
 #[test]
 fn a_request_is_begun_again_after_a_pause() {
-    let cases: [(u16, u64, u64, fn(Range<u64>) -> Done); 2] =
-        [(PLUG, 0, 64, Done::Plug), (UNPLUG, 64, 0, Done::Unplug)];
-    for (kind, before, after, done) in cases {
+    for (kind, before, after) in [(PLUG, 0, 64), (UNPLUG, 64, 0)] {
+        let done = if kind == PLUG { Done::Plug } else { Done::Unplug };
         let (mut bed, mut calls) = begun(kind);
         assert_eq!(bed.plugged(), before);
         calls.finish();

@@ -10,7 +10,8 @@ use crate::virtio::{ActivationError, Malformed, WorkerError};
 fn config(device: &MemDevice) -> [u64; 7] {
     let mut bytes = [0; 56];
     device.read_config(0, &mut bytes);
-    let words: Vec<u64> = bytes.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)).collect();
+    let words: Vec<u64> =
+        bytes.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)).collect();
     words.try_into().unwrap()
 }
 
@@ -43,8 +44,7 @@ fn sizes_that_cannot_be_are_refused() {
         assert_eq!(bed.device.requested(), 8 * BLOCK_SIZE);
         assert!(MemDevice::new("m".into(), MemOptions { requested, ..options(0) }).is_err());
     }
-    for (gpa, size) in [(1, BLOCK_SIZE), (0, 0), (0, 4096), (u64::MAX & !(BLOCK_SIZE - 1), 1 << 40)]
-    {
+    for (gpa, size) in [(1, BLOCK_SIZE), (0, 0), (0, 4096), (!(BLOCK_SIZE - 1), 1 << 40)] {
         let options = MemOptions { gpa: GuestAddress(gpa), size, ..options(0) };
         let error = MemDevice::new("m".into(), options).err();
         assert_eq!(error, Some(MemError::Region { gpa, size }));
