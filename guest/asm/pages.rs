@@ -58,7 +58,7 @@ pub fn tables(idle: Idle) -> Vec<u8> {
 
 /// The table of the driver's memory that may be plugged.
 pub fn hot() -> Vec<u8> {
-    table(|index| driver::HOT + index * LARGE_PAGE | LEAF | LARGE | WRITABLE | USER)
+    table(|index| (driver::HOT + index * LARGE_PAGE) | LEAF | LARGE | WRITABLE | USER)
 }
 
 const MMIO_GIB: u64 = MMIO_HOLE / GIB * GIB;

@@ -53,13 +53,13 @@ pub fn request(line: &Line, vcpu: u64) -> Result<(), u64> {
     Ok(())
 }
 
-/// Writes to memory what depends on place and seed, or reads whether that is there.
+/// Writes to each 512 bytes of memory what depends on place and seed, or reads whether that is there.
 pub fn words(line: &Line, write: bool) -> Result<(), u64> {
     let (start, bytes, seed) = (line.argument(0), line.argument(1), line.argument(2));
     if !(HOT..HOT + HOT_SIZE).contains(&start) || bytes > HOT + HOT_SIZE - start {
         return Err(OUTCOME_DATA);
     }
-    for (rounds, at) in (start..start + bytes).step_by(64).enumerate() {
+    for (rounds, at) in (start..start + bytes).step_by(512).enumerate() {
         let word = (at ^ seed << 40).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let expected = if seed == 0 { 0 } else { word };
         if write {

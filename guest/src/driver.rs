@@ -90,7 +90,7 @@ pub enum Command {
     /// One request of a memory device, which is reset before. Arguments: slot, type of the request, address, blocks.
     /// Results: outcome, type of the answer, state, `plugged_size`, `requested_size`.
     Memory = 10,
-    /// Writes what depends on place and seed to every line of memory that was plugged. Arguments: address, bytes, seed.
+    /// Writes what depends on place and seed to each 512 bytes of memory that was plugged. Arguments: address, bytes, seed.
     Fill = 11,
     /// Reads whether that is there; with seed 0: zeros. Arguments: address, bytes, seed. Results: outcome, where it is not.
     Compare = 12,

@@ -21,8 +21,7 @@ const FILES: u64 = 24;
 
 /// See above.
 pub fn grows_and_shrinks(bed: &Bed) -> Result<String> {
-    let memory =
-        format!("size={BOOTED_WITH}M,hotplug_method=virtio-mem,hotplug_size={HOTPLUG}M");
+    let memory = format!("size={BOOTED_WITH}M,hotplug_method=virtio-mem,hotplug_size={HOTPLUG}M");
     // What is plugged is used at once, and for what can be moved away again.
     let more = "memhp_default_state=online_movable";
     let devices = ["--memory", &memory];
