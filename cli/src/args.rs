@@ -105,9 +105,10 @@ pub enum Command {
   stillpoint resize-disk web data 20G
   stillpoint resize-disk _disk0 20G           of the only VM that runs")]
     ResizeDisk(ResizeDisk),
-    /// Change how many vCPUs a guest has, or how much memory it gives back through its balloon
+    /// Change how many vCPUs or how much memory a guest has, or what it gives back through its balloon
     #[command(after_help = "Examples:
   stillpoint resize web --cpus 6              up to `max=` of `run --cpus`
+  stillpoint resize web --memory 3G           more is plugged in, or some unplugged
   stillpoint resize web --balloon 256M
   stillpoint resize web --balloon 0           the guest gets all back")]
     Resize(Resize),
@@ -151,7 +152,8 @@ pub struct Run {
     /// vCPUs: `boot=N,max=N,topology=THREADS:CORES:DIES:PACKAGES,affinity=[VCPU@[CPUS],…]`
     #[arg(long, value_name = "OPTIONS")]
     pub cpus: Option<String>,
-    /// Guest RAM: size=SIZE,shared=,hugepages=,hugepage_size=SIZE,prefault=,thp= [default: size=512M]
+    /// Guest RAM: size=SIZE,shared=,hugepages=,hugepage_size=SIZE,prefault=,thp=,
+    /// hotplug_method=virtio-mem,hotplug_size=SIZE,hotplugged_size=SIZE [default: size=512M]
     #[arg(long, value_name = "OPTIONS")]
     pub memory: Option<String>,
     /// Disks: path=PATH,readonly=,direct=,num_queues=N,queue_size=N,image_type=raw|qcow2,serial=TEXT,id=ID,
@@ -275,8 +277,11 @@ pub struct Resize {
     #[command(flatten)]
     pub target: Target,
     /// How many vCPUs the guest is to have
-    #[arg(long, value_name = "N", required_unless_present = "balloon")]
+    #[arg(long, value_name = "N", required_unless_present_any = ["memory", "balloon"])]
     pub cpus: Option<u32>,
+    /// Bytes of RAM that the guest is to have: from its size to that and hotplug_size together
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<String>,
     /// Bytes that the guest is to give back
     #[arg(long, value_name = "SIZE")]
     pub balloon: Option<String>,

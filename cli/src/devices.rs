@@ -63,9 +63,11 @@ pub fn resize_disk(options: &ResizeDisk) -> Result<(), Failure> {
 
 /// `resize`.
 pub fn resize(options: &Resize) -> Result<(), Failure> {
+    let size = |text: &Option<String>| text.as_deref().map(size_of).transpose();
     let resize = ResizeConfig {
         desired_vcpus: options.cpus,
-        desired_balloon: options.balloon.as_deref().map(size_of).transpose()?,
+        desired_ram: size(&options.memory)?,
+        desired_balloon: size(&options.balloon)?,
         ..ResizeConfig::default()
     };
     tell(&options.target, "vm.resize", &resize)

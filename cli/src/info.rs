@@ -2,7 +2,7 @@
 use std::path::Path;
 
 use vmm::config::print_size;
-use vmm::control::{VcpuHotplug, VcpuInfo, VmInfo};
+use vmm::control::{MemoryHotplugInfo, VcpuHotplug, VcpuInfo, VmInfo};
 
 use crate::args::Info;
 use crate::failure::Failure;
@@ -39,6 +39,7 @@ fn describe(name: &str, socket: &Path, info: &VmInfo) -> String {
         ("cpus", Some(config.cpus.to_string())),
         ("memory", Some(config.memory.to_string())),
         ("memory now", Some(print_size(info.memory_actual_size))),
+        ("plugged", info.memory_hotplug.map(plugged)),
         (
             "kernel",
             Some(path(&config.payload.kernel).unwrap_or_else(|| "embedded guest".to_owned())),
@@ -68,6 +69,11 @@ fn state(vcpu: &VcpuInfo) -> String {
         Some(VcpuHotplug::Ejected) => "the guest has let go of it",
     };
     format!("{} ({on_its_way})", vcpu.state)
+}
+
+fn plugged(memory: MemoryHotplugInfo) -> String {
+    let MemoryHotplugInfo { requested_size, plugged_size } = memory;
+    format!("{} of {} asked for", print_size(plugged_size), print_size(requested_size))
 }
 
 /// One line a device: id, place on the bus, and what it is, as an option string.
@@ -104,6 +110,10 @@ mod tests {
             config,
             state: VmState::Paused,
             memory_actual_size: 512 << 20,
+            memory_hotplug: Some(MemoryHotplugInfo {
+                requested_size: 1 << 30,
+                plugged_size: 640 << 20,
+            }),
             name: None,
             last_error: None,
             vcpus: [(0, None), (1, Some(VcpuHotplug::Removing))]
@@ -126,6 +136,7 @@ mod tests {
             "pid         7",
             "cpus        boot=1,max=1",
             "memory      size=512M",
+            "plugged     640M of 1G asked for",
             "kernel      embedded guest",
             "serial      null",
             "last pause  312 µs",

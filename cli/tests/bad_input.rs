@@ -76,6 +76,7 @@ fn configurations_that_make_no_vm_fail() {
         (&["--cpus", "boot=1,affinity=[1@[0]]"], "affinity of vCPU 1, but the last one is 0"),
         (&["--memory", "size=0"], "memory: 0 bytes are too little; at least 16MiB are needed"),
         (&["--memory", "size=1M"], "memory: 1MiB are too little"),
+        (&["--memory", "hotplug_size=1G"], "plugged by hotplug_method=virtio-mem only"),
         (&["--kernel", "missing"], "payload: kernel missing: No such file"),
         (&["--kernel", "empty"], "payload: kernel empty: is empty"),
         (&["--kernel", "."], "payload: kernel .: is a directory"),
@@ -140,6 +141,7 @@ fn commands_without_a_vm_fail() {
         &["resize-disk", "x", "1G"],
         &["resize", "--balloon", "0"],
         &["resize", "--cpus", "4"],
+        &["resize", "--memory", "1G"],
     ] {
         let (status, line) = bed.fails(command);
         assert_eq!((status, line.as_str()), (1, "error: no VM runs\n"), "{command:?}");
@@ -183,6 +185,7 @@ fn the_command_line_itself() {
         (&["resize", "web", "--balloon", "1.5G"], "\"1.5G\" is no size"),
         (&["resize", "web", "--cpus", "-1"], "unexpected argument"),
         (&["resize", "web", "--cpus", "many"], "invalid digit"),
+        (&["resize", "web", "--memory", "all"], "\"all\" is no size"),
     ] {
         let (status, line) = bed.fails(args);
         assert_eq!(status, 2, "{args:?}: {line}");

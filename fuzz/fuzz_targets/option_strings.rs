@@ -8,8 +8,8 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use vmm::config::{
     BalloonConfig, ConfigError, ConsoleConfig, ConsoleMode, CpuAffinity, CpuTopology, CpusConfig,
-    DiskConfig, ImageType, MAX_HOST_CPU, MacAddr, MemoryConfig, NetConfig, RateLimiterConfig,
-    RngConfig, TokenBucket, VsockConfig, parse_size, print_size,
+    DiskConfig, HotplugMethod, ImageType, MAX_HOST_CPU, MacAddr, MemoryConfig, NetConfig,
+    RateLimiterConfig, RngConfig, TokenBucket, VsockConfig, parse_size, print_size,
 };
 
 /// Text for one of the options, or a configuration to print.
@@ -26,13 +26,33 @@ enum Input<'a> {
     Balloon(&'a str),
     Size(&'a str),
     PrintCpus(Cpus),
-    PrintMemory { size: u64, toggles: [bool; 4], hugepage_size: Option<u64> },
-    PrintConsole { mode: Mode, path: &'a str, id: Option<&'a str> },
+    PrintMemory {
+        size: u64,
+        toggles: [bool; 5],
+        hugepage_size: Option<u64>,
+        hotplug: [Option<u64>; 2],
+    },
+    PrintConsole {
+        mode: Mode,
+        path: &'a str,
+        id: Option<&'a str>,
+    },
     PrintDisk(Disk<'a>),
     PrintNet(Net<'a>),
-    PrintRng { src: &'a str, id: Option<&'a str> },
-    PrintVsock { cid: u64, socket: &'a str, id: Option<&'a str> },
-    PrintBalloon { size: u64, toggles: [bool; 2], id: Option<&'a str> },
+    PrintRng {
+        src: &'a str,
+        id: Option<&'a str>,
+    },
+    PrintVsock {
+        cid: u64,
+        socket: &'a str,
+        id: Option<&'a str>,
+    },
+    PrintBalloon {
+        size: u64,
+        toggles: [bool; 2],
+        id: Option<&'a str>,
+    },
     PrintSize(u64),
 }
 
@@ -205,9 +225,19 @@ fuzz_target!(|input: Input<'_>| {
             let config = cpus(input);
             assert_eq!(config.to_string().parse(), Ok(config));
         }
-        Input::PrintMemory { size, toggles, hugepage_size } => {
-            let [shared, hugepages, prefault, thp] = toggles;
-            let config = MemoryConfig { size, shared, hugepages, hugepage_size, prefault, thp };
+        Input::PrintMemory { size, toggles, hugepage_size, hotplug } => {
+            let [shared, hugepages, prefault, thp, virtio] = toggles;
+            let config = MemoryConfig {
+                size,
+                shared,
+                hugepages,
+                hugepage_size,
+                prefault,
+                thp,
+                hotplug_method: if virtio { HotplugMethod::VirtioMem } else { HotplugMethod::Acpi },
+                hotplug_size: hotplug[0],
+                hotplugged_size: hotplug[1],
+            };
             assert_eq!(config.to_string().parse(), Ok(config));
         }
         Input::PrintConsole { mode, path, id } => {

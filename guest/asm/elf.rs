@@ -1,4 +1,4 @@
-//! The ELF64 container (System V gABI, chapters 4 and 5): one header, one or two loadable segments.
+//! The ELF64 container (System V gABI, chapters 4 and 5): one header, a few loadable segments.
 //!
 //! A segment's memory size covers everything the guest uses, not only the file part, so that a
 //! loader knows to put nothing else there.

@@ -31,12 +31,14 @@ pub fn image() -> Result<Vec<u8>, Box<dyn Error>> {
 
 /// Builds the ELF file of the driver guest, around the compiled program.
 pub fn driver_image(program: Vec<u8>) -> Result<Vec<u8>, Box<dyn Error>> {
-    let room = driver::CODE_LIMIT - driver::CODE;
+    let room = driver::HOT_TABLE - driver::CODE;
     if program.len() as u64 > room {
         return Err(format!("the driver has {} bytes, room for {room}", program.len()).into());
     }
-    let program = elf::Segment { bytes: program, address: driver::CODE, end: driver::MEMORY_END };
-    Ok(elf::file(&[guest(Idle::Driver)?, program]))
+    let end = driver::HOT_TABLE;
+    let program = elf::Segment { bytes: program, address: driver::CODE, end };
+    let table = elf::Segment { bytes: pages::hot(), address: end, end: driver::MEMORY_END };
+    Ok(elf::file(&[guest(Idle::Driver)?, program, table]))
 }
 
 fn guest(idle: Idle) -> Result<elf::Segment, Box<dyn Error>> {

@@ -25,13 +25,15 @@ const GIB: u64 = 1 << 30;
 const TABLE: u64 = PRESENT | WRITABLE | USER | ACCESSED;
 const LEAF: u64 = PRESENT | ACCESSED | DIRTY;
 
-/// The five tables, in the order of their addresses. The driver program reaches its own memory and all of PCI.
+/// The five tables, in the order of their addresses. The driver program reaches its own memory, all of PCI,
+/// and by a table of its own what may be plugged.
 pub fn tables(idle: Idle) -> Vec<u8> {
     let driver = idle == Idle::Driver;
     let pml4 = table(|index| if index == 0 { PDPT | TABLE } else { 0 });
     let pdpt = table(|index| match index * GIB {
         0 => PD_LOW | TABLE,
         MMIO_GIB => PD_MMIO | TABLE,
+        driver::HOT if driver => driver::HOT_TABLE | TABLE,
         _ => 0,
     });
     let pd_low = table(|index| match index * LARGE_PAGE {
@@ -54,11 +56,17 @@ pub fn tables(idle: Idle) -> Vec<u8> {
     [pml4, pdpt, pd_low, pd_mmio, pt_low].concat()
 }
 
+/// The table of the driver's memory that may be plugged.
+pub fn hot() -> Vec<u8> {
+    table(|index| (driver::HOT + index * LARGE_PAGE) | LEAF | LARGE | WRITABLE | USER)
+}
+
 const MMIO_GIB: u64 = MMIO_HOLE / GIB * GIB;
 const _: () = assert!(IO_APIC / GIB * GIB == MMIO_GIB);
 const _: () = assert!(MMIO_HOLE.is_multiple_of(LARGE_PAGE) && IO_APIC.is_multiple_of(LARGE_PAGE));
 const _: () = assert!(driver::CODE.is_multiple_of(LARGE_PAGE) && driver::CODE >= MEMORY_END);
 const _: () = assert!(driver::PCI_START / GIB * GIB == MMIO_GIB);
+const _: () = assert!(driver::HOT.is_multiple_of(GIB) && driver::HOT_SIZE == GIB);
 const _: () = assert!(PML4 == IMAGE_BASE && PT_LOW + SMALL_PAGE == USER_CODE);
 const _: () = assert!(TRAMPOLINE_IMAGE < IDT);
 

@@ -9,6 +9,7 @@ mod arena;
 mod block;
 mod cpus;
 mod io;
+mod memory;
 mod pci;
 mod registers;
 #[path = "../src/driver.rs"]
@@ -52,6 +53,9 @@ fn carry_out(line: &Line, vcpu: u64, command: u32) -> u64 {
     const HAMMER: u32 = Command::Hammer as u32;
     const EJECT_VCPU: u32 = Command::EjectVcpu as u32;
     const SCAN_VCPUS: u32 = Command::ScanVcpus as u32;
+    const MEMORY: u32 = Command::Memory as u32;
+    const FILL: u32 = Command::Fill as u32;
+    const COMPARE: u32 = Command::Compare as u32;
     let end = match command {
         PROBE => pci::probe(line),
         BLOCK => block::run(line, vcpu),
@@ -59,6 +63,9 @@ fn carry_out(line: &Line, vcpu: u64, command: u32) -> u64 {
         READ_LOOP => io::read_loop(line),
         ACTIVATE => storm::activate(line, vcpu),
         TOGETHER => together::run(line, vcpu),
+        MEMORY => memory::request(line, vcpu),
+        FILL => memory::words(line, true),
+        COMPARE => memory::words(line, false),
         EJECT => {
             pci::eject(line.argument(0) as u32);
             Ok(())

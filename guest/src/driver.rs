@@ -9,7 +9,7 @@
 
 /// Where the driver program is loaded and entered at CPL 3: rdi = the vCPU's index, rsp = its stack.
 pub const CODE: u64 = 0x80_0000;
-/// End (exclusive) of the program.
+/// End (exclusive) of the program and of a page table.
 pub const CODE_LIMIT: u64 = 0x90_0000;
 /// vCPUs that can run it at once.
 pub const MAX_VCPUS: u64 = 32;
@@ -30,6 +30,13 @@ pub const ARENAS: u64 = 0x100_0000;
 pub const ARENA_SIZE: u64 = 0x80_0000;
 /// End (exclusive) of all memory that the driver guest uses.
 pub const MEMORY_END: u64 = ARENAS + ARENA_SIZE * MAX_VCPUS;
+
+/// Memory that may be plugged, as far as the driver can reach it, where the VMM has it.
+pub const HOT: u64 = 4 << 30;
+/// Bytes of it.
+pub const HOT_SIZE: u64 = 1 << 30;
+/// The page table that maps it.
+pub const HOT_TABLE: u64 = CODE_LIMIT - 0x1000;
 
 /// First address of PCI functions' registers that the driver can reach.
 pub const PCI_START: u64 = 0xC000_0000;
@@ -94,6 +101,13 @@ pub enum Command {
     EjectVcpu = 11,
     /// Takes what has happened to vCPUs. Results: outcome, how much; then from 2 on vCPU << 8 | status.
     ScanVcpus = 12,
+    /// One request of a memory device, which is reset before. Arguments: slot, type of the request, address, blocks.
+    /// Results: outcome, type of the answer, state, `plugged_size`, `requested_size`.
+    Memory = 13,
+    /// Writes what depends on place and seed to each 512 bytes of memory that was plugged. Arguments: address, bytes, seed.
+    Fill = 14,
+    /// Reads whether that is there; with seed 0: zeros. Arguments: address, bytes, seed. Results: outcome, where it is not.
+    Compare = 15,
 }
 
 /// What a hammer does besides: a union.

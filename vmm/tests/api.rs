@@ -103,7 +103,7 @@ fn requests_about_devices_say_what_is_wrong() {
         ("vm.resize", "{}", 400, "nothing is asked for"),
         ("vm.resize", r#"{"desired_vcpus":0}"#, 400, "at least one vCPU"),
         ("vm.resize", r#"{"desired_vcpus":1025}"#, 400, "the VM can have at most"),
-        ("vm.resize", r#"{"desired_ram":4096}"#, 400, "memory hotplug is not supported"),
+        ("vm.resize", r#"{"desired_ram":4096}"#, 400, "nothing that could be plugged"),
         ("vm.resize", r#"{"desired_balloon":0}"#, 400, "the VM has no balloon"),
     ] {
         let answer = client.request("PUT", path, body);

@@ -3,8 +3,8 @@ use std::path::PathBuf;
 
 use proptest::prelude::*;
 use vmm::config::{
-    ConsoleConfig, ConsoleMode, CpuAffinity, CpuTopology, CpusConfig, MemoryConfig, RngConfig,
-    VmConfig,
+    ConsoleConfig, ConsoleMode, CpuAffinity, CpuTopology, CpusConfig, HotplugMethod, MemoryConfig,
+    RngConfig, VmConfig,
 };
 
 fn cpus(text: &str) -> Result<CpusConfig, String> {
@@ -60,6 +60,17 @@ fn memory_options() {
             hugepage_size: Some(1 << 30),
             prefault: true,
             thp: false,
+            ..MemoryConfig::default()
+        })
+    );
+    assert_eq!(
+        memory("size=1G,hotplug_method=virtio-mem,hotplug_size=2G,hotplugged_size=512M"),
+        Ok(MemoryConfig {
+            size: 1 << 30,
+            hotplug_method: HotplugMethod::VirtioMem,
+            hotplug_size: Some(2 << 30),
+            hotplugged_size: Some(512 << 20),
+            ..MemoryConfig::default()
         })
     );
     assert_eq!(memory("shared=off"), Ok(MemoryConfig::default()));
@@ -117,7 +128,10 @@ fn mistakes_in_options_say_what_and_what_is_allowed() {
         (memory_error("size=1Q"), "--memory: size=\"1Q\" is not valid; expected a size"),
         (memory_error("shared=maybe"), "expected on or off"),
         (memory_error("sized=1G"), "did you mean \"size\"?"),
-        (memory_error("hotplug_size=1G"), "--memory: hotplug_size=\"1G\" asks for something"),
+        (memory_error("mergeable=on"), "--memory: mergeable=\"on\" asks for something"),
+        (memory_error("hotplug_method=dimm"), "expected virtio-mem or acpi"),
+        (memory_error("hotplug_size=all"), "hotplug_size=\"all\" is not valid; expected a size"),
+        (memory_error("hotplugsize=1G"), "did you mean \"hotplug_size\"?"),
         (serial_error("ttty"), "--serial: unknown key \"ttty\", did you mean \"tty\"?"),
         (serial_error("tty=1"), "--serial: \"tty\" stands alone"),
         (serial_error("file"), "--serial: key \"file\" needs a value"),
@@ -214,7 +228,7 @@ fn configurations_that_make_no_vm() {
     std::fs::write(&kernel, "x").expect("written");
     let base = VmConfig::default;
     let with_cpus = |text| VmConfig { cpus: cpus(text).expect(text), ..base() };
-    let with_memory = |text| VmConfig { memory: memory(text).expect(text), ..base() };
+    let with_memory = |text: &str| VmConfig { memory: memory(text).expect(text), ..base() };
     let with_serial = |text| VmConfig { serial: serial(text).expect(text), ..base() };
     let with_payload = |kernel: Option<&PathBuf>, initramfs: Option<&PathBuf>| {
         let mut config = base();
@@ -237,7 +251,8 @@ fn configurations_that_make_no_vm() {
     let long_socket = format!("socket=/{}", "x".repeat(107));
     let mut zero_byte = base();
     zero_byte.payload.cmdline = Some("a\0b".to_owned());
-    for (config, expected) in [
+    // Too many for the stack.
+    for (config, expected) in vec![
         (with_cpus("boot=0"), "cpus: 0 vCPUs at boot"),
         (with_cpus("boot=4,max=2"), "cpus: 4 vCPUs at boot are more than the maximum of 2"),
         (with_cpus("boot=1025"), "cpus: 1025 vCPUs; at most 1024"),
@@ -278,6 +293,29 @@ fn configurations_that_make_no_vm() {
     with_cpus("boot=2,max=8,topology=2:2:1:2").validate().expect("product equals max");
 }
 
+#[test]
+fn memory_that_cannot_be_plugged() {
+    let with_memory =
+        |text: &str| VmConfig { memory: memory(text).expect(text), ..VmConfig::default() };
+    let with_plug =
+        |text: &str| with_memory(&format!("hotplug_method=virtio-mem,hotplug_size={text}"));
+    for (config, expected) in [
+        (with_memory("hotplug_size=1G"), "memory: hotplug_size 1GiB, but hotplug_method is Acpi"),
+        (with_memory("hotplug_method=virtio-mem"), "memory: hotplug_method is virtio-mem, but"),
+        (with_memory("hotplugged_size=1G"), "memory: hotplugged_size 1GiB: at most 0 bytes"),
+        (with_plug("1G,hotplugged_size=2G"), "hotplugged_size 2GiB: at most 1GiB can be plugged"),
+        (with_plug("1G,hotplugged_size=1M"), "hotplugged_size 1MiB: memory is plugged in multi"),
+        (with_plug("100M"), "memory: hotplug_size 100MiB is no multiple of 128MiB"),
+        (with_plug("1024T"), "hotplug_size 1024TiB beside 512MiB are too much; at most 1024TiB"),
+        (with_plug("1G,hugepages=on"), "hugepages=on and hotplug_size exclude each other"),
+    ] {
+        let error = config.validate().expect_err(expected).to_string();
+        assert!(error.contains(expected), "{error}\n  lacks: {expected}");
+    }
+    with_memory("hotplug_method=acpi,hotplug_size=0").validate().expect("nothing is asked for");
+    with_plug("1G,hotplugged_size=1G,shared=on,prefault=on").validate().expect("all of it");
+}
+
 fn any_cpus() -> impl Strategy<Value = CpusConfig> {
     let topology = any::<[u16; 4]>().prop_map(|[a, b, c, d]| CpuTopology {
         threads_per_core: a,
@@ -297,14 +335,19 @@ fn any_cpus() -> impl Strategy<Value = CpusConfig> {
 }
 
 fn any_memory() -> impl Strategy<Value = MemoryConfig> {
-    (any::<u64>(), any::<[bool; 4]>(), any::<Option<u64>>()).prop_map(
-        |(size, [shared, hugepages, prefault, thp], hugepage_size)| MemoryConfig {
+    let method = prop::sample::select(vec![HotplugMethod::Acpi, HotplugMethod::VirtioMem]);
+    let sizes = any::<[Option<u64>; 3]>();
+    (any::<u64>(), any::<[bool; 4]>(), sizes, method).prop_map(
+        |(size, [shared, hugepages, prefault, thp], sizes, hotplug_method)| MemoryConfig {
             size,
             shared,
             hugepages,
-            hugepage_size,
+            hugepage_size: sizes[0],
             prefault,
             thp,
+            hotplug_method,
+            hotplug_size: sizes[1],
+            hotplugged_size: sizes[2],
         },
     )
 }

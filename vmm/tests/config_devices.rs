@@ -344,7 +344,7 @@ fn changes_of_a_vm_that_exists() {
         (resize(None, None, None), "resize: nothing is asked for"),
         (resize(Some(0), None, None), "desired_vcpus 0: a VM has at least one vCPU"),
         (resize(Some(2), None, None), "desired_vcpus 2: the VM can have at most 1 (--cpus max=1)"),
-        (resize(None, Some(1), None), "desired_ram 1: the VM has 536870912 bytes, and memory"),
+        (resize(None, Some(1), None), "desired_ram 1: the VM has 536870912 bytes, and nothing"),
         (resize(None, None, Some(1)), "desired_balloon: 1 bytes are no whole number"),
         (resize(None, None, Some(1 << 40)), "desired_balloon: 1TiB of 512MiB RAM"),
     ] {
@@ -359,6 +359,32 @@ fn changes_of_a_vm_that_exists() {
     }
     let error = VmConfig::default().resized(&resize(None, None, Some(0))).expect_err("no balloon");
     has(&error.to_string(), "the VM has no balloon");
+}
+
+#[test]
+fn memory_can_have_what_it_was_created_for() {
+    const GIB: u64 = 1 << 30;
+    let memory = valid("size=1G,hotplug_method=virtio-mem,hotplug_size=2G");
+    let vm = VmConfig { memory, ..VmConfig::default() };
+    let resize = |ram| ResizeConfig { desired_ram: Some(ram), ..ResizeConfig::default() };
+    for plugged in [0, 2 << 20, GIB, 2 * GIB] {
+        let resized = vm.resized(&resize(GIB + plugged)).expect("possible");
+        assert_eq!(resized.memory.hotplugged_size, Some(plugged));
+        assert_eq!(resized.memory.size, GIB);
+        resized.validate().expect("a VM");
+    }
+    for (ram, expected) in [
+        (0, "desired_ram 0: the VM boots with 1073741824 bytes, which stay; a balloon takes"),
+        (GIB - 4096, "which stay"),
+        (GIB + 4096, "4096 bytes beside the 1073741824 that it boots with: memory is plugged in"),
+        (3 * GIB + (2 << 20), "at most 2GiB can be plugged (hotplug_size)"),
+        (u64::MAX, "at most 2GiB can be plugged (hotplug_size)"),
+    ] {
+        has(&vm.resized(&resize(ram)).expect_err(expected).to_string(), expected);
+    }
+    assert_eq!(vm.without_device("__memory"), Removal::Fixed);
+    let taken: VmConfig = VmConfig { balloon: Some(valid("size=0,id=__memory")), ..vm };
+    has(&taken.validate().expect_err("reserved").to_string(), "ids that begin with");
 }
 
 fn text() -> impl Strategy<Value = String> {

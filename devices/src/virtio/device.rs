@@ -23,6 +23,8 @@ pub enum DeviceType {
     Balloon = 5,
     /// Socket device (5.10).
     Vsock = 19,
+    /// Memory that comes and goes (5.15).
+    Mem = 24,
 }
 
 /// Feature bits that were negotiated (virtio 1.2, section 2.2).

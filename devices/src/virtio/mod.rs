@@ -22,6 +22,7 @@ pub mod lifecycle;
 #[cfg(test)]
 mod lifecycle_tests;
 mod malformed;
+pub mod mem;
 pub mod net;
 mod queue;
 mod queue_registers;

@@ -4,7 +4,8 @@
 //! ```text
 //!  RSDP ──> XSDT ─┬─> FADT ──> DSDT   (AML: processors, COM1, RTC, panic port, PCI, hotplug, \_S5)
 //!                 ├─> MADT            (local APICs, I/O APIC, NMI wiring)
-//!                 └─> MCFG            (PCI configuration space)
+//!                 ├─> MCFG            (PCI configuration space)
+//!                 └─> SRAT            (where memory may be plugged, if any may)
 //! ```
 //!
 //! The platform is *hardware-reduced* (ACPI 6.5, 3.11.1): no PM timer, no PM1 registers, no SCI,
@@ -25,9 +26,11 @@ mod madt;
 mod pci;
 mod power_button;
 mod registers;
+mod srat;
 mod tables;
 
 pub use registers::{RESET_PORT, RESET_VALUE, SLEEP_CONTROL_PORT, SLEEP_STATUS_PORT, SleepControl};
+pub use srat::{MemoryRange, Presence, memory_of};
 pub use tables::{AcpiError, LegacyDevice, Platform, Table, build, write};
 
 const OEM_ID: [u8; 6] = *b"STILLP";

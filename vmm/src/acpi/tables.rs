@@ -6,7 +6,7 @@ use acpi_tables::xsdt::XSDT;
 use thiserror::Error;
 use vm_memory::{Bytes, GuestAddress};
 
-use super::{OEM_ID, OEM_REVISION, OEM_TABLE_ID, dsdt, fadt, madt, pci};
+use super::{OEM_ID, OEM_REVISION, OEM_TABLE_ID, dsdt, fadt, madt, pci, srat};
 use crate::cpuid::{Topology, TopologyError};
 use crate::memory::layout::PciWindows;
 use crate::memory::{GuestRam, layout};
@@ -22,6 +22,8 @@ pub struct Platform<'a> {
     pub devices: &'a [LegacyDevice],
     /// Where PCI functions' registers may go.
     pub pci: PciWindows,
+    /// What memory there is and may be; empty if none can be plugged.
+    pub memory: &'a [srat::MemoryRange],
 }
 
 /// A device at its customary ports, which no bus discovers.
@@ -82,7 +84,7 @@ pub fn build(platform: &Platform<'_>) -> Result<Vec<Table>, AcpiError> {
     if vcpus > MAX_PROCESSORS {
         return Err(AcpiError::TooMany { vcpus });
     }
-    let mut placer = Placer { next: layout::ACPI_TABLES.0, tables: Vec::with_capacity(6) };
+    let mut placer = Placer { next: layout::ACPI_TABLES.0, tables: Vec::with_capacity(7) };
     let dsdt = placer.place(*b"DSDT", dsdt::build(platform)?);
     let fadt = placer.place(*b"FACP", fadt::build(dsdt, platform.devices));
     let madt = placer.place(*b"APIC", madt::build(platform.topology, platform.boot_vcpus)?);
@@ -91,6 +93,9 @@ pub fn build(platform: &Platform<'_>) -> Result<Vec<Table>, AcpiError> {
     xsdt.add_entry(fadt);
     xsdt.add_entry(madt);
     xsdt.add_entry(mcfg);
+    if !platform.memory.is_empty() {
+        xsdt.add_entry(placer.place(*b"SRAT", srat::build(platform.topology, platform.memory)?));
+    }
     let xsdt = placer.place(*b"XSDT", bytes_of(&xsdt));
     let Placer { next: end, mut tables } = placer;
     if end > layout::RSDP.0 {

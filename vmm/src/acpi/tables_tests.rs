@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use super::super::srat::{MemoryRange, Presence, memory_of};
 use super::*;
 use crate::config::{CpusConfig, MemoryConfig};
 
@@ -9,6 +10,12 @@ const WINDOWS: PciWindows =
     PciWindows { low: (3 << 30, 0xF000_0000), high: Some((32 << 30, 64 << 30)) };
 
 const ALL: [LegacyDevice; 3] = [LegacyDevice::Com1, LegacyDevice::PvPanic, LegacyDevice::Rtc];
+
+const MEMORY: [MemoryRange; 3] = [
+    MemoryRange { start: 0, size: 3 << 30, presence: Presence::Always },
+    MemoryRange { start: 4 << 30, size: 1 << 30, presence: Presence::Always },
+    MemoryRange { start: 6 << 30, size: 8 << 30, presence: Presence::HotPluggable },
+];
 
 fn topology(vcpus: u32) -> Topology {
     let cpus = CpusConfig { boot_vcpus: vcpus, max_vcpus: vcpus, ..CpusConfig::default() };
@@ -21,7 +28,8 @@ fn tables(vcpus: u32, devices: &[LegacyDevice]) -> Vec<Table> {
 
 fn tables_of(boot_vcpus: u32, max_vcpus: u32, devices: &[LegacyDevice]) -> Vec<Table> {
     let topology = topology(max_vcpus);
-    build(&Platform { topology: &topology, boot_vcpus, devices, pci: WINDOWS }).unwrap()
+    build(&Platform { topology: &topology, boot_vcpus, devices, pci: WINDOWS, memory: &MEMORY })
+        .unwrap()
 }
 
 fn table(tables: &[Table], signature: [u8; 4]) -> &Table {
@@ -155,6 +163,44 @@ fn the_entry_that_a_processor_gives_of_itself_is_enabled() {
 }
 
 #[test]
+fn memory_that_may_be_plugged_is_told_with_all_that_is_there() {
+    let tables = tables(257, &ALL);
+    let srat = table(&tables, *b"SRAT");
+    assert_eq!((srat.bytes[8], u32_at(&srat.bytes, 36)), (3, 1));
+    let mut rest = &srat.bytes[48..];
+    let mut found = Vec::new();
+    while let [kind, len, ..] = *rest {
+        let (this, next) = rest.split_at(usize::from(len));
+        found.push((kind, this));
+        rest = next;
+    }
+    let count = |kind| found.iter().filter(|one| one.0 == kind).count();
+    assert_eq!([count(0), count(2), count(1)], [255, 2, 3]);
+    assert_eq!(found[254].1, [0, 16, 0, 254, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(u32_at(found[256].1, 8), 256);
+    let ranges = found[257..].iter().map(|(_, range)| {
+        (u32_at(range, 2), u64_at(range, 8), u64_at(range, 16), u32_at(range, 28))
+    });
+    let expected = [(0, 0, 3 << 30, 1), (0, 4 << 30, 1 << 30, 1), (0, 6 << 30, 8 << 30, 3)];
+    assert!(ranges.eq(expected));
+
+    let one = topology(1);
+    let fixed =
+        Platform { topology: &one, boot_vcpus: 1, devices: &ALL, pci: WINDOWS, memory: &[] };
+    assert!(build(&fixed).unwrap().iter().all(|table| &table.signature != b"SRAT"));
+}
+
+#[test]
+fn the_ranges_are_those_of_the_ram() {
+    use crate::config::HotplugMethod;
+    let mut config = MemoryConfig { size: 4 << 30, ..MemoryConfig::default() };
+    assert_eq!(memory_of(&GuestRam::new(&config, 40).unwrap()), []);
+    config.hotplug_method = HotplugMethod::VirtioMem;
+    config.hotplug_size = Some(8 << 30);
+    assert_eq!(memory_of(&GuestRam::new(&config, 40).unwrap()), MEMORY);
+}
+
+#[test]
 fn ids_are_the_topologys() {
     let levels = crate::config::CpuTopology {
         threads_per_core: 2,
@@ -174,7 +220,13 @@ fn tables_are_written_below_1_mib() {
     let ram = GuestRam::new(&MemoryConfig { size: 2 << 20, ..MemoryConfig::default() }, 40);
     let ram = ram.unwrap();
     let topology = topology(1024);
-    let platform = Platform { topology: &topology, boot_vcpus: 1024, devices: &ALL, pci: WINDOWS };
+    let platform = Platform {
+        topology: &topology,
+        boot_vcpus: 1024,
+        devices: &ALL,
+        pci: WINDOWS,
+        memory: &[],
+    };
 
     let rsdp = write(&ram, &platform).unwrap();
 
@@ -185,20 +237,24 @@ fn tables_are_written_below_1_mib() {
 
 #[test]
 fn too_many_processors_and_too_little_ram_are_errors() {
-    assert_eq!(tables(1024, &ALL).len(), 6, "as many as a VM can have fit");
+    assert_eq!(tables(1024, &ALL).len(), 7, "as many as a VM can have fit");
     let many = topology(4096);
-    let platform = Platform { topology: &many, boot_vcpus: 1, devices: &ALL, pci: WINDOWS };
+    let platform =
+        Platform { topology: &many, boot_vcpus: 1, devices: &ALL, pci: WINDOWS, memory: &[] };
     assert!(matches!(build(&platform), Err(AcpiError::TooBig { vcpus: 4096, .. })));
     let large = topology(4097);
-    let platform = Platform { topology: &large, boot_vcpus: 4097, devices: &ALL, pci: WINDOWS };
+    let platform =
+        Platform { topology: &large, boot_vcpus: 4097, devices: &ALL, pci: WINDOWS, memory: &[] };
     assert!(matches!(build(&platform), Err(AcpiError::TooMany { vcpus: 4097 })));
 
     let one = topology(1);
-    let beyond = Platform { topology: &one, boot_vcpus: 2, devices: &ALL, pci: WINDOWS };
+    let beyond =
+        Platform { topology: &one, boot_vcpus: 2, devices: &ALL, pci: WINDOWS, memory: &[] };
     assert!(matches!(build(&beyond), Err(AcpiError::Topology(_))));
 
     let tiny = GuestRam::new(&MemoryConfig { size: 4096, ..MemoryConfig::default() }, 40).unwrap();
-    let platform = Platform { topology: &one, boot_vcpus: 1, devices: &ALL, pci: WINDOWS };
+    let platform =
+        Platform { topology: &one, boot_vcpus: 1, devices: &ALL, pci: WINDOWS, memory: &[] };
     assert!(matches!(write(&tiny, &platform), Err(AcpiError::Memory(_))));
 }
 

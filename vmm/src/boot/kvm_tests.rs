@@ -131,7 +131,8 @@ fn boot(image: &[u8], preference: EntryPreference) -> Option<(Entry, Vec<u8>)> {
         topology: machine.template.topology(),
         boot_vcpus: 1,
         devices: &[LegacyDevice::Com1],
-        pci: layout::pci_windows(machine.ram.size(), 40),
+        pci: layout::pci_windows(machine.ram.end(), 40),
+        memory: &[],
     };
     acpi::write(&machine.ram, &platform).unwrap();
     let vcpu = machine.vcpu(0, Some(loaded.entry));

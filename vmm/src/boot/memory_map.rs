@@ -66,6 +66,19 @@ mod tests {
     }
 
     #[test]
+    fn what_may_be_plugged_is_in_no_range() {
+        let config = MemoryConfig {
+            size: 1 << 30,
+            hotplug_method: crate::config::HotplugMethod::VirtioMem,
+            hotplug_size: Some(2 << 30),
+            ..MemoryConfig::default()
+        };
+        let ram = GuestRam::new(&config, 46).unwrap();
+        assert!(ram.hot_region().is_some());
+        assert_eq!(ranges(&ram), map(1 << 30));
+    }
+
+    #[test]
     fn ranges_are_sorted_and_apart() {
         for size in [2 << 20, 512 << 20, 3 << 30, 8 << 30] {
             let map = map(size);

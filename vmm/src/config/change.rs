@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::check_devices::{balloon_problem, check_vsock};
+use super::check_memory::plugged_problem;
 use super::ids::{self, Kind};
 use super::validate::invalid;
 use super::{ConfigError, DiskConfig, NetConfig, VmConfig, VsockConfig};
@@ -136,13 +137,15 @@ impl VmConfig {
         self.disks.iter().find(|disk| disk.id.as_deref() == Some(id))
     }
 
-    /// With the vCPUs and the balloon that `resize` asks for. More vCPUs than the VM can have, and bytes of RAM other than what
-    /// it has, are refused.
+    /// With the vCPUs, the memory and the balloon that `resize` asks for. More vCPUs than the VM can have, and bytes of RAM that it
+    /// cannot get, are refused.
     pub fn resized(&self, resize: &ResizeConfig) -> Result<Self, ConfigError> {
         let refuse = |problem: &str| Err(invalid("resize", problem));
         let ResizeConfig { desired_vcpus, desired_ram, desired_balloon } = *resize;
         if *resize == ResizeConfig::default() {
-            return refuse("nothing is asked for; give desired_vcpus or desired_balloon");
+            return refuse(
+                "nothing is asked for; give desired_vcpus, desired_ram or desired_balloon",
+            );
         }
         let max = self.cpus.max_vcpus;
         match desired_vcpus {
@@ -154,14 +157,14 @@ impl VmConfig {
             }
             _ => {}
         }
-        if let Some(ram) = desired_ram.filter(|ram| *ram != self.memory.size) {
-            return refuse(&format!(
-                "desired_ram {ram}: the VM has {} bytes, and memory hotplug is not supported",
-                self.memory.size
-            ));
-        }
         let mut changed = self.clone();
         changed.cpus.boot_vcpus = desired_vcpus.unwrap_or(changed.cpus.boot_vcpus);
+        if let Some(ram) = desired_ram {
+            let plugged = self
+                .plugged_for(ram)
+                .map_err(|problem| invalid("resize", &format!("desired_ram {ram}: {problem}")))?;
+            changed.memory.hotplugged_size = plugged.or(changed.memory.hotplugged_size);
+        }
         match (&mut changed.balloon, desired_balloon) {
             (_, None) => {}
             (None, Some(_)) => {
@@ -175,6 +178,29 @@ impl VmConfig {
             }
         }
         Ok(changed)
+    }
+
+    /// Bytes to be plugged so that there are `ram` in all; none if nothing can be plugged, and nothing needs to.
+    fn plugged_for(&self, ram: u64) -> Result<Option<u64>, String> {
+        let (booted_with, most) = (self.memory.size, self.memory.hotplug());
+        if most == 0 && ram == booted_with {
+            return Ok(None);
+        }
+        if most == 0 {
+            return Err(format!(
+                "the VM has {booted_with} bytes, and nothing that could be plugged; \
+                 it would have to be created with hotplug_method=virtio-mem,hotplug_size="
+            ));
+        }
+        let plugged = ram.checked_sub(booted_with);
+        let plugged = plugged.ok_or_else(|| {
+            format!(
+                "the VM boots with {booted_with} bytes, which stay; a balloon takes some of them"
+            )
+        })?;
+        plugged_problem(plugged, most).map_or(Ok(Some(plugged)), |problem| {
+            Err(format!("{plugged} bytes beside the {booted_with} that it boots with: {problem}"))
+        })
     }
 }
 

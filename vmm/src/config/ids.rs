@@ -1,7 +1,7 @@
 //! Names of devices, by which `vm.remove-device` and others know them.
 //!
 //! A device that was given none gets one as Cloud Hypervisor makes them: `_disk0`, `_net1`, `_vsock2`,
-//! where the numbers count all of them together, and `__rng`, `__balloon`, `__console`, `__watchdog` for what there is
+//! where the numbers count all of them together, and `__rng`, `__balloon`, `__console`, `__memory`, `__watchdog` for what there is
 //! only one of. Names that begin with two underscores are kept for those.
 use std::collections::BTreeSet;
 
@@ -18,6 +18,9 @@ const BALLOON: &str = "__balloon";
 const CONSOLE: &str = "__console";
 /// The watchdog's id, in `vm.info` and `vm.counters`.
 pub const WATCHDOG_ID: &str = "__watchdog";
+
+/// The id of the device that memory is plugged through, if there is one.
+pub const MEMORY_DEVICE: &str = "__memory";
 
 /// A device of which there can be several over time.
 #[derive(Clone, Copy, Debug)]
@@ -93,7 +96,8 @@ impl VmConfig {
 
     /// The ids of all devices that have one.
     pub fn device_ids(&self) -> BTreeSet<String> {
-        self.ids().map(|(_, id, _)| id.to_owned()).collect()
+        let memory = (self.memory.hotplug() > 0).then_some(MEMORY_DEVICE);
+        self.ids().map(|(_, id, _)| id).chain(memory).map(str::to_owned).collect()
     }
 
     /// Gives an id to each device that has none. Whatever was valid stays so.

@@ -1,4 +1,5 @@
-//! Guest RAM: `--memory size=1G,shared=on,hugepages=on,hugepage_size=2M,prefault=on,thp=off`.
+//! Guest RAM: `--memory size=1G,shared=on,hugepages=on,hugepage_size=2M,prefault=on,thp=off`, and what may be plugged
+//! later: `hotplug_method=virtio-mem,hotplug_size=8G,hotplugged_size=1G`.
 use std::fmt;
 use std::str::FromStr;
 
@@ -27,6 +28,55 @@ pub struct MemoryConfig {
     pub prefault: bool,
     /// Ask for transparent huge pages.
     pub thp: bool,
+    /// How memory is plugged.
+    #[serde(skip_serializing_if = "HotplugMethod::is_default")]
+    pub hotplug_method: HotplugMethod,
+    /// Bytes that may be plugged while the VM runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hotplug_size: Option<u64>,
+    /// Bytes of these that are to be plugged: when the VM boots, and now. `vm.resize` changes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hotplugged_size: Option<u64>,
+}
+
+/// How memory is plugged while the VM runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HotplugMethod {
+    /// Modules that ACPI tells of: Cloud Hypervisor's default, which does not exist here.
+    #[default]
+    Acpi,
+    /// virtio-mem.
+    VirtioMem,
+}
+
+impl HotplugMethod {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "acpi" => Some(Self::Acpi),
+            "virtio-mem" => Some(Self::VirtioMem),
+            _ => None,
+        }
+    }
+}
+
+impl MemoryConfig {
+    /// Bytes that may be plugged while the VM runs; 0 if none may.
+    pub fn hotplug(&self) -> u64 {
+        match self.hotplug_method {
+            HotplugMethod::VirtioMem => self.hotplug_size.unwrap_or(0),
+            HotplugMethod::Acpi => 0,
+        }
+    }
+
+    /// Bytes of these that are to be plugged.
+    pub fn requested(&self) -> u64 {
+        self.hotplugged_size.unwrap_or(0)
+    }
 }
 
 impl Default for MemoryConfig {
@@ -38,6 +88,9 @@ impl Default for MemoryConfig {
             hugepage_size: None,
             prefault: false,
             thp: true,
+            hotplug_method: HotplugMethod::default(),
+            hotplug_size: None,
+            hotplugged_size: None,
         }
     }
 }
@@ -45,7 +98,17 @@ impl Default for MemoryConfig {
 const GRAMMAR: Grammar = Grammar {
     option: "--memory",
     allowed: Allowed {
-        keys: &["size", "shared", "hugepages", "hugepage_size", "prefault", "thp"],
+        keys: &[
+            "size",
+            "shared",
+            "hugepages",
+            "hugepage_size",
+            "prefault",
+            "thp",
+            "hotplug_method",
+            "hotplug_size",
+            "hotplugged_size",
+        ],
         flags: &[],
     },
     section: Section::Memory,
@@ -65,6 +128,11 @@ impl FromStr for MemoryConfig {
             hugepage_size: options.value("hugepage_size", SIZE, parse_size)?,
             prefault: options.toggle("prefault", default.prefault)?,
             thp: options.toggle("thp", default.thp)?,
+            hotplug_method: options
+                .value("hotplug_method", "virtio-mem or acpi", HotplugMethod::parse)?
+                .unwrap_or_default(),
+            hotplug_size: options.value("hotplug_size", SIZE, parse_size)?,
+            hotplugged_size: options.value("hotplugged_size", SIZE, parse_size)?,
         })
     }
 }
@@ -83,8 +151,17 @@ impl fmt::Display for MemoryConfig {
                 write!(f, ",{key}={}", print_toggle(on))?;
             }
         }
-        if let Some(size) = self.hugepage_size {
-            write!(f, ",hugepage_size={}", print_size(size))?;
+        if self.hotplug_method == HotplugMethod::VirtioMem {
+            f.write_str(",hotplug_method=virtio-mem")?;
+        }
+        for (key, size) in [
+            ("hugepage_size", self.hugepage_size),
+            ("hotplug_size", self.hotplug_size),
+            ("hotplugged_size", self.hotplugged_size),
+        ] {
+            if let Some(size) = size {
+                write!(f, ",{key}={}", print_size(size))?;
+            }
         }
         Ok(())
     }

@@ -48,7 +48,17 @@ impl Section {
                 "console", "pvpanic", "watchdog",
             ],
             Self::Cpus => &["boot_vcpus", "max_vcpus", "topology", "affinity"],
-            Self::Memory => &["size", "shared", "hugepages", "hugepage_size", "prefault", "thp"],
+            Self::Memory => &[
+                "size",
+                "shared",
+                "hugepages",
+                "hugepage_size",
+                "prefault",
+                "thp",
+                "hotplug_method",
+                "hotplug_size",
+                "hotplugged_size",
+            ],
             Self::Payload => &["kernel", "initramfs", "cmdline"],
             Self::Serial => &["mode", "file", "socket"],
             Self::Console => &["mode", "file", "socket", "id"],
@@ -142,14 +152,8 @@ const CPUS: &[(&str, Idle)] = &[
     ("core_scheduling", Idle::Only(&["\"Vm\"", "\"Off\""])),
 ];
 
-const MEMORY: &[(&str, Idle)] = &[
-    ("hotplug_size", Idle::Empty),
-    ("hotplugged_size", Idle::Empty),
-    ("hotplug_method", Idle::Only(&["\"Acpi\""])),
-    ("mergeable", Idle::Empty),
-    ("reserve", Idle::Empty),
-    ("zones", Idle::Empty),
-];
+const MEMORY: &[(&str, Idle)] =
+    &[("mergeable", Idle::Empty), ("reserve", Idle::Empty), ("zones", Idle::Empty)];
 
 const PAYLOAD: &[(&str, Idle)] =
     &[("firmware", Idle::Empty), ("igvm", Idle::Empty), ("host_data", Idle::Empty)];

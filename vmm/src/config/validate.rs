@@ -3,10 +3,11 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
 
+use super::check_memory::check_memory;
 use super::error::one_line;
 use super::{
-    ConfigError, ConsoleConfig, ConsoleMode, CpusConfig, Invalid, MemoryConfig, PayloadConfig,
-    VmConfig, print_size,
+    ConfigError, ConsoleConfig, ConsoleMode, CpusConfig, Invalid, PayloadConfig, VmConfig,
+    print_size,
 };
 
 /// The most vCPUs of a VM; KVM may allow fewer (`KVM_CAP_MAX_VCPUS`).
@@ -23,7 +24,6 @@ pub const MAX_MEMORY: u64 = 1 << 50;
 
 /// `sun_path` of `unix(7)` holds 108 bytes, the last of them zero.
 pub(super) const MAX_SOCKET_PATH: usize = 107;
-const PAGE: u64 = 4096;
 
 impl VmConfig {
     /// Checks everything that can be told without making the VM; looks whether files exist.
@@ -87,34 +87,6 @@ fn check_cpus(cpus: &CpusConfig) -> Result<(), String> {
                 "affinity of vCPU {vcpu} names host CPU {cpu}; the highest possible is {MAX_HOST_CPU}"
             ));
         }
-    }
-    Ok(())
-}
-
-fn check_memory(memory: &MemoryConfig) -> Result<(), String> {
-    let size = memory.size;
-    if size < MIN_MEMORY {
-        return Err(format!(
-            "{} are too little; at least {} are needed",
-            bytes(size),
-            bytes(MIN_MEMORY)
-        ));
-    }
-    if size > MAX_MEMORY {
-        return Err(format!("{} are too much; at most {}", bytes(size), bytes(MAX_MEMORY)));
-    }
-    let page = match memory.hugepage_size {
-        Some(_) if !memory.hugepages => {
-            return Err("hugepage_size is given, but hugepages is off".to_owned());
-        }
-        Some(page) if !page.is_power_of_two() || page <= PAGE => {
-            return Err(format!("{} is no size of a huge page; try 2M or 1G", bytes(page)));
-        }
-        Some(page) => page,
-        None => PAGE,
-    };
-    if !size.is_multiple_of(page) {
-        return Err(format!("{} are no whole number of {} pages", bytes(size), bytes(page)));
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use super::message::Message;
 use super::owner::Owner;
 use super::phase::Move;
 use super::published::Live;
-use crate::config::VmConfig;
+use crate::config::{MEMORY_DEVICE, VmConfig};
 use crate::consoles::Consoles;
 use crate::vcpu::{End, GuestEnd};
 use crate::vm::{Builder, Machine, Vm};
@@ -90,10 +90,12 @@ impl Owner {
     }
 
     fn publish(&mut self, vm: Vm) {
+        let memory = self.host.find(MEMORY_DEVICE).and_then(|device| device.memory());
         let live = Live {
             machine: Arc::clone(vm.machine()),
             group: Arc::clone(vm.group()),
             cpus: Arc::clone(vm.cpu_hotplug()),
+            memory: memory.map(Arc::clone),
         };
         self.published.live.store(Some(Arc::new(live)));
         self.vm = Some(vm);

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{ConsoleMode, VmConfig, WATCHDOG_ID};
+use crate::config::{ConsoleMode, MEMORY_DEVICE, VmConfig, WATCHDOG_ID};
 
 /// Where a function sits: segment, bus, device, function; written `0000:00:05.0` (PCI Local Bus 3.0,
 /// section 3.2.2.3.2; a segment is one ECAM region of the MCFG table).
@@ -109,6 +109,8 @@ pub enum DeviceKind {
     Balloon,
     /// virtio-console.
     Console,
+    /// virtio-mem.
+    Memory,
 }
 
 /// One device in `vm.info`.
@@ -136,11 +138,13 @@ pub fn device_tree(config: &VmConfig, places: &BTreeMap<String, PciBdf>) -> Devi
     let disks = config.disks.iter().map(|disk| (&disk.id, DeviceKind::Disk));
     let nets = config.net.iter().map(|net| (&net.id, DeviceKind::Net));
     let has_console = config.console.mode != ConsoleMode::Off;
+    let memory = Some(MEMORY_DEVICE.to_owned()).filter(|_| config.memory.hotplug() > 0);
     let singles = [
         config.rng.as_ref().map(|rng| (&rng.id, DeviceKind::Rng)),
         config.vsock.as_ref().map(|vsock| (&vsock.id, DeviceKind::Vsock)),
         config.balloon.as_ref().map(|balloon| (&balloon.id, DeviceKind::Balloon)),
         has_console.then_some((&config.console.id, DeviceKind::Console)),
+        memory.is_some().then_some((&memory, DeviceKind::Memory)),
     ];
     let watchdog = config.watchdog.then(|| (WATCHDOG_ID.to_owned(), DeviceKind::Watchdog));
     disks

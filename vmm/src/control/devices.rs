@@ -18,8 +18,8 @@ use super::message::Answer;
 use super::owner::Owner;
 use super::{Added, ControlError, GuestEvent, PciBdf, PciDeviceInfo};
 use crate::config::{
-    ConfigError, DiskConfig, NetConfig, Removal, ResizeConfig, ResizeDiskConfig, VmConfig,
-    VsockConfig,
+    ConfigError, DiskConfig, MEMORY_DEVICE, NetConfig, Removal, ResizeConfig, ResizeDiskConfig,
+    VmConfig, VsockConfig,
 };
 use crate::vm::Vm;
 
@@ -102,9 +102,8 @@ impl Owner {
     fn resize(&mut self, config: &VmConfig, resize: &ResizeConfig) -> Result<Answer, ControlError> {
         let changed = config.resized(resize)?;
         let vcpus = self.prepare_vcpus(config, resize)?;
-        if let Some(size) = resize.desired_balloon
-            && let Err(error) = self.set_balloon(size)
-        {
+        let devices = self.resize_devices(&changed, resize);
+        if let Err(error) = devices {
             self.abandon_vcpus(vcpus);
             return Err(error);
         }
@@ -158,6 +157,21 @@ impl Owner {
         Ok(())
     }
 
+    /// What `resize` asks of the guest through its devices; `changed` is the configuration that it comes to, which has been checked.
+    fn resize_devices(
+        &mut self,
+        changed: &VmConfig,
+        resize: &ResizeConfig,
+    ) -> Result<(), ControlError> {
+        if let Some(size) = resize.desired_balloon {
+            self.set_balloon(size)?;
+        }
+        if resize.desired_ram.is_some() {
+            self.set_memory(changed.memory.requested())?;
+        }
+        Ok(())
+    }
+
     /// Tells the guest, if there is one, how many bytes it is to give back.
     fn set_balloon(&mut self, size: u64) -> Result<(), ControlError> {
         let config = self.published.config.load_full();
@@ -168,6 +182,19 @@ impl Owner {
         {
             let failed = |error| ControlError::Failed(format!("{id}: {error}"));
             balloon.set_target(size).map_err(failed)?;
+            tell();
+        }
+        Ok(())
+    }
+
+    /// Tells the guest, if there is one with memory to plug, how many bytes of it are to be plugged.
+    fn set_memory(&mut self, size: u64) -> Result<(), ControlError> {
+        if let Some(vm) = &self.vm
+            && let Some((device, tell)) = vm.device(MEMORY_DEVICE)
+            && let Some(memory) = device.memory()
+        {
+            let failed = |error| ControlError::Failed(format!("{MEMORY_DEVICE}: {error}"));
+            memory.set_requested(size).map_err(failed)?;
             tell();
         }
         Ok(())

@@ -90,8 +90,11 @@ pub struct VmInfo {
     /// The devices that have ids, by these.
     #[serde(default)]
     pub device_tree: DeviceTree,
-    /// Bytes of RAM that the guest has now.
+    /// Bytes of RAM that the guest has now, with what is plugged.
     pub memory_actual_size: u64,
+    /// What is to be plugged and what is, if memory can be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_hotplug: Option<MemoryHotplugInfo>,
     /// Name given with `--name`, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -111,6 +114,15 @@ pub struct VmInfo {
     pub boot_us: Option<u64>,
     /// Process id of the VMM.
     pub pid: u32,
+}
+
+/// Memory that is plugged through virtio-mem, in `vm.info`. The two differ for as long as the guest is at it, or cannot do it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryHotplugInfo {
+    /// Bytes that are to be plugged.
+    pub requested_size: u64,
+    /// Bytes that are.
+    pub plugged_size: u64,
 }
 
 /// One vCPU in `vm.info`.
@@ -230,7 +242,8 @@ pub trait VmmControl: Send + Sync {
     fn remove_device(&self, id: &str) -> Result<(), ControlError>;
     /// Gives the image of a disk another size and tells the guest.
     fn resize_disk(&self, resize: ResizeDiskConfig) -> Result<(), ControlError>;
-    /// Changes how many vCPUs the guest has, and how much it is to give back through its balloon.
+    /// Changes how many vCPUs the guest has, how much memory is to be plugged, and how much the guest is to give back through its balloon.
+    /// Of memory and balloon the newest request counts, also while the guest is at an older one.
     fn resize(&self, resize: ResizeConfig) -> Result<(), ControlError>;
     /// Phase, configuration, vCPUs.
     fn info(&self) -> Result<VmInfo, ControlError>;

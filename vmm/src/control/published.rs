@@ -7,13 +7,16 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use devices::CounterSource;
 use devices::cpu_hotplug::{CpuHotplugController, Presence};
+use devices::virtio::mem::MemDevice;
 use vcpu_state::Group;
 use vcpu_state::sync::Arc;
 use vcpu_state::sync::atomic::{AtomicU64, Ordering};
 
 use super::guest_counts::GuestCounts;
 use super::phase::{AtomicPhase, Phase};
-use super::{ControlError, Counters, PciBdf, VcpuHotplug, VcpuInfo, VmInfo, device_tree};
+use super::{
+    ControlError, Counters, MemoryHotplugInfo, PciBdf, VcpuHotplug, VcpuInfo, VmInfo, device_tree,
+};
 use crate::config::VmConfig;
 use crate::consoles::Consoles;
 use crate::vm::Machine;
@@ -40,6 +43,8 @@ pub(super) struct Live {
     pub(super) machine: Arc<Machine>,
     pub(super) group: Arc<Group>,
     pub(super) cpus: Arc<CpuHotplugController>,
+    /// What memory is plugged through, if any can be.
+    pub(super) memory: Option<Arc<MemDevice>>,
 }
 
 impl Live {
@@ -111,13 +116,18 @@ impl Published {
         let config = self.config.load_full().ok_or(ControlError::NotCreated)?;
         let live = self.live.load();
         let vcpus = live.iter().flat_map(|live| live.vcpus());
+        let memory = live.as_ref().and_then(|live| live.memory.as_ref());
+        let plugged_size = memory.map_or(0, |memory| memory.plugged());
+        let memory_hotplug = (config.memory.hotplug() > 0)
+            .then(|| MemoryHotplugInfo { requested_size: config.memory.requested(), plugged_size });
         Ok(VmInfo {
             state,
             device_tree: match self.places.load().as_deref() {
                 Some(places) => device_tree(&config, places),
                 None => device_tree(&config, &BTreeMap::new()),
             },
-            memory_actual_size: config.memory.size,
+            memory_actual_size: config.memory.size + plugged_size,
+            memory_hotplug,
             name: self.name.clone(),
             last_error: self.last_error.load().as_deref().cloned(),
             vcpus: vcpus.collect(),

@@ -9,10 +9,12 @@ use devices::virtio::balloon::{BalloonOptions, Offered};
 use devices::virtio::block::{
     Access, BackingFiles, BlockOptions, Caching, Engine, ImageType, Limits, TokenBucket,
 };
+use devices::virtio::mem::MemOptions;
 use devices::virtio::net::{HostAddress, MacAddress, NetOptions, Offloads};
 
 use super::OpenDeviceError;
-use crate::config::{self, BalloonConfig, DiskConfig, NetConfig, RateLimiterConfig};
+use crate::config::{self, BalloonConfig, DiskConfig, MemoryConfig, NetConfig, RateLimiterConfig};
+use crate::memory::layout;
 
 pub(super) fn disk(id: &str, disk: &DiskConfig) -> BlockOptions {
     BlockOptions {
@@ -53,6 +55,14 @@ pub(super) fn balloon(balloon: &BalloonConfig) -> BalloonOptions {
         deflate_on_oom: offered(balloon.deflate_on_oom),
         free_page_reporting: offered(balloon.free_page_reporting),
     }
+}
+
+/// None if nothing can be plugged.
+pub(super) fn memory(memory: &MemoryConfig) -> Option<MemOptions> {
+    let (size, requested) = (memory.hotplug(), memory.requested());
+    let gpa = layout::hot_start(memory.size).filter(|_| size > 0)?;
+    // The only one that the ACPI tables have.
+    Some(MemOptions { gpa, size, requested, proximity_domain: 0 })
 }
 
 pub(super) fn net(id: &str, net: &NetConfig) -> Result<NetOptions, OpenDeviceError> {

@@ -16,15 +16,16 @@ use devices::virtio::VirtioDevice;
 use devices::virtio::balloon::{Balloon, BalloonError};
 use devices::virtio::block::{BlockDevice, BlockError};
 use devices::virtio::console::VirtioConsole;
+use devices::virtio::mem::{MemDevice, MemError};
 use devices::virtio::net::{Net, NetError};
 use devices::virtio::rng::{Rng, RngError};
 use devices::virtio::vsock::{Vsock, VsockError};
 use vcpu_state::sync::Arc;
 
-use crate::config::{VmConfig, VsockConfig};
+use crate::config::{MEMORY_DEVICE, VmConfig, VsockConfig};
 use crate::consoles::Consoles;
 use crate::memory::GuestRam;
-use ram::BalloonRam;
+use ram::{BalloonRam, HotRam};
 
 /// A device's host side could not be opened. None of it is left open.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +60,9 @@ pub enum OpenDeviceError {
     /// The balloon's size.
     #[error("balloon: {0}")]
     Balloon(#[from] BalloonError),
+    /// The memory that is plugged later.
+    #[error("memory: {0}")]
+    Memory(#[from] MemError),
     /// The console's events.
     #[error("console: {0}")]
     Console(std::io::Error),
@@ -93,6 +97,7 @@ enum Kind {
     Console(Arc<VirtioConsole>),
     Vsock(Arc<Vsock>),
     Balloon(Arc<Balloon>, Arc<BalloonRam>),
+    Memory(Arc<MemDevice>),
     Own(Arc<dyn VirtioDevice>),
 }
 
@@ -126,6 +131,11 @@ impl HostDevice {
                 of.meet(ram);
                 Arc::clone(balloon) as _
             }
+            Kind::Memory(memory) => {
+                // A machine that starts has nothing plugged, also after a reboot: the guest plugs again what it is asked for.
+                memory.start(Arc::new(HotRam(ram.clone())));
+                Arc::clone(memory) as _
+            }
             Kind::Own(device) => Arc::clone(device),
         }
     }
@@ -139,6 +149,11 @@ impl HostDevice {
     pub fn balloon(&self) -> Option<&Balloon> {
         if let Kind::Balloon(balloon, _) = &self.kind { Some(balloon) } else { None }
     }
+
+    /// The memory that is plugged through it, if it is that device.
+    pub fn memory(&self) -> Option<&Arc<MemDevice>> {
+        if let Kind::Memory(memory) = &self.kind { Some(memory) } else { None }
+    }
 }
 
 impl CounterSource for HostDevice {
@@ -150,6 +165,7 @@ impl CounterSource for HostDevice {
             Kind::Console(console) => console.counters(),
             Kind::Vsock(vsock) => vsock.counters(),
             Kind::Balloon(balloon, _) => balloon.counters(),
+            Kind::Memory(memory) => memory.counters(),
             Kind::Own(_) => Vec::new(),
         }
     }
@@ -217,6 +233,11 @@ impl HostDevices {
                 let options = convert::balloon(balloon);
                 let balloon = Balloon::new(id.to_owned(), options, Arc::clone(&ram) as _)?;
                 Ok(Kind::Balloon(Arc::new(balloon), ram))
+            })?;
+        }
+        if let Some(options) = convert::memory(&config.memory) {
+            self.open_one(Some(&MEMORY_DEVICE.to_owned()), |id| {
+                Ok(Kind::Memory(Arc::new(MemDevice::new(id.to_owned(), options)?)))
             })?;
         }
         Ok(())

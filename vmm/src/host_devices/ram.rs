@@ -1,9 +1,10 @@
-//! Guest RAM as a balloon gives it back: the balloon outlives reboots, the RAM does not.
+//! Guest RAM as a balloon gives it back, and as it is plugged: the devices outlive reboots, the RAM does not.
 
 use std::io;
 
 use arc_swap::ArcSwapOption;
 use devices::virtio::balloon::PageReturn;
+use devices::virtio::mem::MemHost;
 use vcpu_state::sync::Arc;
 use vm_memory::GuestAddress;
 
@@ -26,6 +27,19 @@ impl PageReturn for BalloonRam {
             Some(ram) => ram.discard_range(gpa, len),
             None => Err(io::Error::other("the balloon is in no VM")),
         }
+    }
+}
+
+/// The RAM of one VM, of which blocks are plugged and unplugged.
+pub(super) struct HotRam(pub(super) GuestRam);
+
+impl MemHost for HotRam {
+    fn plug(&self, gpa: GuestAddress, len: u64) -> io::Result<()> {
+        self.0.renew_range(gpa, len)
+    }
+
+    fn unplug(&self, gpa: GuestAddress, len: u64) -> io::Result<()> {
+        self.0.discard_range(gpa, len)
     }
 }
 

@@ -37,6 +37,18 @@ pub enum MemoryError {
         /// Physical address bits.
         bits: u8,
     },
+    /// The end of what may be plugged later is past what the guest's processors can address.
+    #[error(
+        "hotplug_size {hot} is too much beside {size} bytes of RAM: this host's KVM gives a guest {bits} physical address bits"
+    )]
+    HotTooBig {
+        /// Bytes that may be plugged.
+        hot: u64,
+        /// Bytes of RAM.
+        size: u64,
+        /// Physical address bits.
+        bits: u8,
+    },
     /// A huge page size without huge pages.
     #[error("hugepage_size={size} needs hugepages=on")]
     HugePageSizeAlone {

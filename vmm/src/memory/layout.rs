@@ -86,6 +86,21 @@ pub fn end_of_ram(size: u64) -> Option<u64> {
     }
 }
 
+/// Memory that is plugged later begins at a multiple of this (2 GiB): the most that Linux on x86 adds at once, so that none of it is
+/// wasted (its `memory_block_size_bytes`).
+pub const HOT_ALIGN: u64 = 2 << 30;
+
+/// Where memory begins that is plugged later, above `size` bytes of RAM and above 4 GiB; `None` past 2^64.
+pub fn hot_start(size: u64) -> Option<GuestAddress> {
+    let start = end_of_ram(size)?.max(HOLE_END.0).checked_next_multiple_of(HOT_ALIGN);
+    start.map(GuestAddress)
+}
+
+/// One past the highest address that `size` bytes of RAM and `hot` bytes that are plugged later take, or `None` past 2^64.
+pub fn end_of_memory(size: u64, hot: u64) -> Option<u64> {
+    if hot == 0 { end_of_ram(size) } else { hot_start(size)?.0.checked_add(hot) }
+}
+
 /// Where PCI functions' registers may go: first address and the one past the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PciWindows {
@@ -95,13 +110,13 @@ pub struct PciWindows {
     pub high: Option<(u64, u64)>,
 }
 
-/// The windows of a guest with `size` bytes of RAM, whose processors have `address_bits` bits of physical address.
-/// The high one is the upper half of the address space, or what RAM leaves of it, in whole GiB.
-pub fn pci_windows(size: u64, address_bits: u8) -> PciWindows {
+/// The windows of a guest whose memory ends at `end_of_memory`, and whose processors have `address_bits` bits of physical address.
+/// The high one is the upper half of the address space, or what memory leaves of it, in whole GiB.
+pub fn pci_windows(end_of_memory: u64, address_bits: u8) -> PciWindows {
     let low = (HOLE_START.0, PCI_END.0);
     let end = 1_u64.checked_shl(address_bits.into()).unwrap_or(u64::MAX);
-    let above_ram = end_of_ram(size).map(|end| end.max(HOLE_END.0).next_multiple_of(1 << 30));
-    let start = above_ram.map(|start| start.max(end / 2));
+    let above = end_of_memory.max(HOLE_END.0).checked_next_multiple_of(1 << 30);
+    let start = above.map(|start| start.max(end / 2));
     let high = start.filter(|start| *start < end).map(|start| (start, end));
     PciWindows { low, high }
 }
@@ -134,12 +149,25 @@ mod tests {
         let small = PciWindows { low, high: Some((32 << 30, 64 << 30)) };
         assert_eq!(pci_windows(512 << 20, 36), small);
         let large = PciWindows { low, high: Some((51 << 30, 64 << 30)) };
-        assert_eq!(pci_windows(50 << 30, 36), large);
-        assert_eq!(pci_windows(63 << 30, 36), PciWindows { low, high: None });
+        assert_eq!(pci_windows(51 << 30, 36), large);
+        assert_eq!(pci_windows(64 << 30, 36), PciWindows { low, high: None });
+        assert_eq!(pci_windows(u64::MAX, 36), PciWindows { low, high: None });
     }
 
     #[test]
     fn a_size_that_overflows_the_address_space_has_no_end() {
         assert_eq!(end_of_ram(u64::MAX), None);
+        assert_eq!(end_of_memory(u64::MAX, 4096), None);
+        assert_eq!(end_of_memory(1 << 30, u64::MAX), None);
+    }
+
+    #[test]
+    fn what_is_plugged_later_lies_above_ram_and_above_4_gib() {
+        assert_eq!(hot_start(512 << 20), Some(GuestAddress(4 << 30)));
+        assert_eq!(hot_start(3 << 30), Some(GuestAddress(4 << 30)));
+        assert_eq!(hot_start(4 << 30), Some(GuestAddress(6 << 30)), "RAM ends at 5 GiB");
+        assert_eq!(hot_start(5 << 30), Some(GuestAddress(6 << 30)));
+        assert_eq!(end_of_memory(512 << 20, 1 << 30), Some(5 << 30));
+        assert_eq!(end_of_memory(512 << 20, 0), Some(512 << 20));
     }
 }

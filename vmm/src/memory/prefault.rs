@@ -29,10 +29,10 @@ fn available_in(meminfo: &str) -> Option<u64> {
     kib.checked_mul(1024)
 }
 
-/// Faults every page of `memory` in.
-pub(super) fn all(memory: &GuestMemory) -> io::Result<()> {
-    let pieces: Vec<Span<'_>> =
-        Span::of(memory).into_iter().flat_map(|span| span.pieces(PIECE)).collect();
+/// Faults every page of the first `regions` regions of `memory` in.
+pub(super) fn all(memory: &GuestMemory, regions: usize) -> io::Result<()> {
+    let spans = Span::of(memory).into_iter().take(regions);
+    let pieces: Vec<Span<'_>> = spans.flat_map(|span| span.pieces(PIECE)).collect();
     let cpus = thread::available_parallelism().map_or(1, NonZero::get);
     let threads = pieces.len().min(cpus).min(MAX_THREADS);
     let next = AtomicUsize::new(0);

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
+use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 use vm_memory::mmap::{MmapRegionBuilder, MmapRegionError};
 use vm_memory::{FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryRegion, GuestRegionMmap};
@@ -25,13 +25,25 @@ struct Inner {
     memory: GuestMemory,
     memfd: Arc<File>,
     size: u64,
+    /// Bytes that may be plugged later; they follow the RAM in the memfd.
+    hot: u64,
     sharing: Sharing,
+    faulting: Faulting,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sharing {
     Private,
     Shared,
+}
+
+/// When pages come from the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Faulting {
+    /// When the guest touches them.
+    OnTouch,
+    /// When they become the guest's.
+    Ahead,
 }
 
 /// One contiguous piece of RAM: what `KVM_SET_USER_MEMORY_REGION` needs, and where its bytes
@@ -58,13 +70,17 @@ impl GuestRam {
     /// ([`shareable_memfd`](Self::shareable_memfd)).
     pub fn new(config: &MemoryConfig, address_bits: u8) -> Result<Self, MemoryError> {
         let page = check(config, address_bits)?;
-        let size = config.size;
-        let memfd = Arc::new(File::from(make_memfd(size, page)?));
-        let mut regions = Vec::with_capacity(2);
+        let (size, hot) = (config.size, config.hotplug());
+        let memfd = Arc::new(File::from(make_memfd(size + hot, page)?));
+        let mut regions = Vec::with_capacity(3);
         let mut offset = 0;
         for (base, len) in layout::split(size).into_iter().filter(|&(_, len)| len > 0) {
             regions.push(map(&memfd, offset, base, len, size, page)?);
             offset += len;
+        }
+        let booted_with = regions.len();
+        if let Some(base) = layout::hot_start(size).filter(|_| hot > 0) {
+            regions.push(map(&memfd, offset, base, hot, hot, page)?);
         }
         let memory = GuestMemory::from_regions(regions)?;
         advise(&memory, config, page);
@@ -76,13 +92,15 @@ impl GuestRam {
             {
                 return Err(MemoryError::TooLittleToPrefault { size, available });
             }
-            prefault::all(&memory).map_err(|source| MemoryError::Prefault { size, source })?;
+            prefault::all(&memory, booted_with)
+                .map_err(|source| MemoryError::Prefault { size, source })?;
         }
         let sharing = if config.shared { Sharing::Shared } else { Sharing::Private };
-        Ok(Self { inner: Arc::new(Inner { memory, memfd, size, sharing }) })
+        let faulting = if config.prefault { Faulting::Ahead } else { Faulting::OnTouch };
+        Ok(Self { inner: Arc::new(Inner { memory, memfd, size, hot, sharing, faulting }) })
     }
 
-    /// Bytes of RAM.
+    /// Bytes of RAM that the guest boots with.
     pub fn size(&self) -> u64 {
         self.inner.size
     }
@@ -97,7 +115,24 @@ impl GuestRam {
         layout::split(self.inner.size)[0].1
     }
 
-    /// The regions, by ascending guest physical address.
+    /// What may be plugged later: where it begins, and its bytes.
+    pub fn hot_region(&self) -> Option<(GuestAddress, u64)> {
+        let Inner { size, hot, .. } = *self.inner;
+        layout::hot_start(size).filter(|_| hot > 0).map(|start| (start, hot))
+    }
+
+    /// One past the highest address that memory has or may get.
+    pub fn end(&self) -> u64 {
+        // It was checked that there is one.
+        layout::end_of_memory(self.inner.size, self.inner.hot).unwrap_or(u64::MAX)
+    }
+
+    /// When pages come from the host.
+    pub(super) fn faulting(&self) -> Faulting {
+        self.inner.faulting
+    }
+
+    /// The regions, by ascending guest physical address; the last is the one of [`GuestRam::hot_region`], if there is one.
     pub fn regions(&self) -> impl Iterator<Item = RamRegion> {
         self.inner.memory.iter().map(|region| RamRegion {
             gpa: region.start_addr(),
@@ -117,41 +152,7 @@ impl GuestRam {
     pub fn shareable_memfd(&self) -> Option<BorrowedFd<'_>> {
         (self.inner.sharing == Sharing::Shared).then(|| self.memfd())
     }
-
-    /// Gives every page back to the host, so that all of the RAM reads as zeros again: what a
-    /// reboot starts from. No vCPU and no device may be using the RAM; what they write meanwhile
-    /// may or may not survive.
-    pub fn discard(&self) -> Result<(), MemoryError> {
-        let size = self.inner.size;
-        rustix::fs::fallocate(&*self.inner.memfd, PUNCH, 0, size)
-            .map_err(|errno| host("discard", size, errno))
-    }
-
-    /// Gives whole pages back to the host; they read as zeros from now on. The range may run over regions that
-    /// adjoin.
-    ///
-    /// # Errors
-    /// A part of it is no RAM; what comes before that part is given back. Or the host refuses.
-    pub fn discard_range(&self, gpa: GuestAddress, len: u64) -> io::Result<()> {
-        let (mut start, mut left) = (gpa.0, len);
-        while left > 0 {
-            let inside =
-                |region: &RamRegion| start >= region.gpa.0 && start - region.gpa.0 < region.size;
-            let region = self.regions().find(inside);
-            let region = region.ok_or_else(|| {
-                io::Error::new(io::ErrorKind::InvalidInput, format!("{start:#x} is no RAM"))
-            })?;
-            let offset = start - region.gpa.0;
-            let part = left.min(region.size - offset);
-            rustix::fs::fallocate(&*self.inner.memfd, PUNCH, region.memfd_offset + offset, part)?;
-            (start, left) = (start + part, left - part);
-        }
-        Ok(())
-    }
 }
-
-/// The memfd keeps its size; the pages go.
-const PUNCH: FallocateFlags = FallocateFlags::PUNCH_HOLE.union(FallocateFlags::KEEP_SIZE);
 
 /// Checks everything that can be checked before the host is asked. Returns the huge page size.
 fn check(config: &MemoryConfig, address_bits: u8) -> Result<Option<u64>, MemoryError> {
@@ -165,6 +166,10 @@ fn check(config: &MemoryConfig, address_bits: u8) -> Result<Option<u64>, MemoryE
     let limit = 1u64.checked_shl(u32::from(address_bits)).unwrap_or(u64::MAX);
     if layout::end_of_ram(size).is_none_or(|end| end > limit) {
         return Err(MemoryError::TooBig { size, bits: address_bits });
+    }
+    let hot = config.hotplug();
+    if layout::end_of_memory(size, hot).is_none_or(|end| end > limit) {
+        return Err(MemoryError::HotTooBig { hot, size, bits: address_bits });
     }
     let page = huge_page_size(config)?;
     if let Some(page) = page
@@ -266,7 +271,7 @@ fn advise(memory: &GuestMemory, config: &MemoryConfig, huge_page: Option<u64>) {
     }
 }
 
-fn host(what: &'static str, size: u64, errno: Errno) -> MemoryError {
+pub(super) fn host(what: &'static str, size: u64, errno: Errno) -> MemoryError {
     MemoryError::Host { what, size, source: errno.into() }
 }
 

@@ -5,6 +5,7 @@ use std::time::Instant;
 use vm_memory::Bytes;
 
 use super::*;
+use crate::config::HotplugMethod;
 
 const BITS: u8 = 46;
 
@@ -127,4 +128,57 @@ fn making_half_a_gibibyte_touches_nothing() {
     let ram = GuestRam::new(&MemoryConfig::default(), BITS).unwrap();
     eprintln!("512 MiB of RAM made in {:?}", start.elapsed());
     assert_eq!(ram.regions().map(|region| region.size).sum::<u64>(), 512 << 20);
+}
+
+fn hot(size: u64, hotplug_size: u64) -> MemoryConfig {
+    MemoryConfig {
+        hotplug_method: HotplugMethod::VirtioMem,
+        hotplug_size: Some(hotplug_size),
+        ..config(size)
+    }
+}
+
+#[test]
+fn what_may_be_plugged_is_the_last_region_and_costs_nothing() {
+    let ram = GuestRam::new(&hot(64 << 20, 8 << 30), BITS).unwrap();
+    let region = ram.regions().last().unwrap();
+    assert_eq!((region.gpa, region.size), (GuestAddress(4 << 30), 8 << 30));
+    assert_eq!(region.memfd_offset, 64 << 20);
+    assert_eq!(ram.hot_region(), Some((GuestAddress(4 << 30), 8 << 30)));
+    assert_eq!((ram.size(), ram.end()), (64 << 20, 12 << 30));
+    assert_eq!(rustix::fs::fstat(ram.memfd()).unwrap().st_blocks, 0);
+    assert_eq!(GuestRam::new(&config(64 << 20), BITS).unwrap().hot_region(), None);
+}
+
+#[test]
+fn hot_pages_come_when_touched_or_with_prefault_when_plugged_and_go_back() {
+    let taken = |ram: &GuestRam| rustix::fs::fstat(ram.memfd()).unwrap().st_blocks * 512;
+    let block = GuestAddress((4 << 30) + (2 << 20));
+    for prefault in [false, true] {
+        let config = MemoryConfig { prefault, ..hot(16 << 20, 128 << 20) };
+        let ram = GuestRam::new(&config, BITS).unwrap();
+        let before = taken(&ram);
+        assert_eq!(before, if prefault { 16 << 20 } else { 0 }, "only the RAM is faulted in");
+        ram.memory().write_obj(0xAA_u8, block).unwrap();
+
+        ram.renew_range(block, 4 << 20).unwrap();
+
+        assert_eq!(ram.memory().read_obj::<u8>(block).unwrap(), 0, "whatever was there");
+        ram.memory().write_obj(0xBB_u8, block).unwrap();
+        if prefault {
+            assert_eq!(taken(&ram), before + (4 << 20));
+        }
+        ram.discard_range(block, 4 << 20).unwrap();
+        assert_eq!(taken(&ram), before);
+        let end = GuestAddress((4 << 30) + (127 << 20));
+        assert!(ram.renew_range(end, 2 << 20).is_err(), "half of it is no RAM");
+    }
+}
+
+#[test]
+fn what_may_be_plugged_has_to_be_addressable() {
+    assert!(check(&hot(1 << 30, 60 << 30), 36).is_ok());
+    let error = check(&hot(1 << 30, 61 << 30), 36).unwrap_err().to_string();
+    assert!(error.contains("hotplug_size 65498251264 is too much") && error.contains("36 phys"));
+    assert!(check(&hot(1 << 30, u64::MAX - 4095), 46).is_err());
 }

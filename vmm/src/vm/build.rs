@@ -29,7 +29,7 @@ use super::watchdog::{self, NoWatchdog, PlacedWatchdog};
 use super::{Machine, OnVcpuEnd, PowerRequests, Still, StillError, Vm, Workers};
 use crate::acpi::{self, AcpiError, Platform};
 use crate::boot::{self, BootError, EntryPreference, KernelSource, Payload};
-use crate::config::VmConfig;
+use crate::config::{MemoryConfig, VmConfig};
 use crate::consoles::Consoles;
 use crate::control::Inbox;
 use crate::cpuid::{
@@ -128,7 +128,7 @@ impl Builder<'_> {
         host.check_vcpus(cpus.max_vcpus)?;
         make_room_for_files(cpus.max_vcpus);
         let topology = Topology::new(cpus)?;
-        let address_bits = address_bits_for(self.config.memory.size, &host)?;
+        let address_bits = address_bits_for(&self.config.memory, &host)?;
         let ram = GuestRam::new(&self.config.memory, address_bits)?;
         let vm = Arc::new(make_vm(&host, &ram)?);
         // Not earlier: another thread has been asking since the process was started.
@@ -151,12 +151,13 @@ impl Builder<'_> {
         });
         let options = devices::Options { pvpanic: self.config.pvpanic };
         let legacy = devices::attach(&vm, &machine, self.consoles, options)?;
-        let windows = layout::pci_windows(machine.ram.size(), address_bits);
+        let windows = layout::pci_windows(machine.ram.end(), address_bits);
         let platform = Platform {
             topology: &topology,
             boot_vcpus: cpus.boot_vcpus,
             devices: &legacy,
             pci: windows,
+            memory: &acpi::memory_of(&machine.ram),
         };
         acpi::write(&machine.ram, &platform)?;
         let root = PciRoot::new(&vm, &machine, &group, windows, self.inbox)?;
@@ -219,11 +220,11 @@ fn payload<'a>(config: &'a VmConfig, cmdline: &'a str) -> Payload<'a> {
     Payload { kernel, initramfs, cmdline, entry: EntryPreference::Auto }
 }
 
-/// How many bits a physical address has; where RAM of this size takes no more than every processor has, the
+/// How many bits a physical address has; where memory as this takes no more than every processor has, the
 /// number of those.
-fn address_bits_for(ram: u64, host: &KvmHost) -> Result<u8, KvmError> {
+fn address_bits_for(memory: &MemoryConfig, host: &KvmHost) -> Result<u8, KvmError> {
     let least = 1 << cpuid::LEAST_ADDRESS_BITS;
-    if layout::end_of_ram(ram).is_some_and(|end| end <= least) {
+    if layout::end_of_memory(memory.size, memory.hotplug()).is_some_and(|end| end <= least) {
         return Ok(cpuid::LEAST_ADDRESS_BITS);
     }
     Ok(cpuid::physical_address_bits(&host.supported_cpuid()?))

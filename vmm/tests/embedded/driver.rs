@@ -21,6 +21,8 @@ const RAM: u64 = driver::MEMORY_END;
 pub struct DriverVm {
     pub vm: TestVm,
     sequences: Vec<u64>,
+    /// For the next boot.
+    _image: tempfile::NamedTempFile,
 }
 
 /// What a command came to: result 0 is the outcome.
@@ -47,7 +49,7 @@ impl DriverVm {
         let serial = |_: &Path| ConsoleConfig::of_mode(ConsoleMode::Null);
         let vm = TestVm::within(tempfile::tempdir().unwrap(), config, serial, options);
         vm.start();
-        Self { vm, sequences: vec![0; vcpus as usize] }
+        Self { vm, sequences: vec![0; vcpus as usize], _image: image }
     }
 
     fn machine(&self) -> Arc<Machine> {

@@ -156,8 +156,8 @@ entropy() { # KIB
     echo "SP sum $(dd if=/dev/hwrng bs=1k count="$1" iflag=fullblock 2>/dev/null | sha256sum)"
 }
 
-# Waits until MemTotal has fallen (-lt) or risen (-gt) to what is said.
-memory_total() { # -lt|-gt KIB
+# Waits until MemTotal has fallen (-lt) or risen (-gt) to what is said, or is that (-eq).
+memory_total() { # -lt|-gt|-eq KIB
     until_true sh -c "[ \$(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo) $1 $2 ]"
     grep -E '^Mem(Total|Free)' /proc/meminfo | sed 's/^/SP /'
 }
@@ -198,6 +198,34 @@ pinned_go_on() { # CPUS
         cpu=$((cpu + 1))
     done
 }
+
+# A file of its own content.
+memory_file() { # NUMBER
+    echo "$1"
+    cat /tmp/seed
+}
+
+# Files in memory, all different, of 8 MiB each.
+fill_memory() { # FILES
+    mkdir -p /tmp/memory && mount -t tmpfs -o size=100% memory /tmp/memory || return
+    dd if=/dev/urandom of=/tmp/seed bs=1k count=8192 2>/dev/null || return
+    n=0
+    while [ "$n" -lt "$1" ]; do
+        n=$((n + 1))
+        memory_file "$n" >"/tmp/memory/$n" || return
+    done
+}
+
+# Compares them with what they were made of.
+check_memory() { # FILES
+    n=0
+    while [ "$n" -lt "$1" ]; do
+        n=$((n + 1))
+        memory_file "$n" | cmp - "/tmp/memory/$n" || return
+    done
+}
+
+free_memory() { umount /tmp/memory && rm /tmp/seed; }
 
 # Waits until a function has left the bus.
 gone() { # BDF
@@ -266,7 +294,7 @@ run() {
             while [ "$n" -lt "${2:-10}" ]; do sleep 0.1; n=$((n + 1)); echo "SP tick=$n"; done
             echo "SP-TICKS-DONE" ;;
         pci | mount_disk | fill_disk | reread_disk | sums_of_disk | read_on | read_ended | disk_size | trim_disk | umount_disk | \
-            net_up | net_ping | net_fetch | net_serve | entropy | memory_total | gone | answer_on_hvc0 | vsock_echo | vsock_send | \
+            net_up | net_ping | net_fetch | net_serve | entropy | memory_total | fill_memory | check_memory | free_memory | gone | answer_on_hvc0 | vsock_echo | vsock_send | \
             cpus | cpus_up | pin | unpin | pinned_go_on | listen_for_button | watchdog_kicked | watchdog_silent | crash | complaints)
             "$@"
             echo "SP-DONE $?" ;;

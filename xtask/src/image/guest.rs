@@ -13,12 +13,13 @@ use crate::packages::Packages;
 const INIT: &str = include_str!("guest-init.sh");
 
 /// Drivers of the VM's devices, which this kernel has as modules. They are loaded when a test asks for them.
-const MODULES: [&str; 10] = [
+const MODULES: [&str; 11] = [
     "virtio_pci",
     "virtio_blk",
     "virtio_net",
     "virtio_rng",
     "virtio_balloon",
+    "virtio_mem",
     "virtio_console",
     "vmw_vsock_virtio_transport",
     "button",

@@ -39,11 +39,12 @@ pub fn start_with(
         &cmdline,
         "--cpus",
         "boot=2",
-        "--memory",
-        "size=256M",
         "--serial",
         "tty",
     ];
+    if !devices.contains(&"--memory") {
+        options.extend(["--memory", "size=256M"]);
+    }
     options.extend(devices);
     let mut vm = match network {
         Network::Shared => Vm::start(bed, name, &options)?,

@@ -15,6 +15,7 @@ mod guest;
 mod hotplug;
 mod http;
 mod images;
+mod memory;
 mod network;
 mod pci;
 mod power;
@@ -45,7 +46,7 @@ pub struct Bed {
 type Test = fn(&Bed) -> Result<String>;
 
 /// Every test with its name, the simplest first.
-const TESTS: [(&str, Test); 20] = [
+const TESTS: [(&str, Test); 21] = [
     ("bzimage_1_vcpu", |bed| boot::bzimage(bed, 1)),
     ("bzimage_2_vcpus", |bed| boot::bzimage(bed, 2)),
     ("bzimage_4_vcpus", |bed| boot::bzimage(bed, 4)),
@@ -60,6 +61,7 @@ const TESTS: [(&str, Test); 20] = [
     ("devices_come_and_go", hotplug::come_and_go),
     ("network_moves_data", network::moves_data),
     ("balloon_and_entropy", balloon::and_entropy),
+    ("memory_grows_and_shrinks", memory::grows_and_shrinks),
     ("vsock_moves_data", vsock::moves_data),
     ("typing_on_hvc0", console::typing),
     ("reboot_keeps_the_devices", power::reboot_keeps_the_devices),

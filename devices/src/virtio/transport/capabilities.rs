@@ -32,7 +32,7 @@ const fn class(device: DeviceType) -> u32 {
         DeviceType::Net => 0x02_0000,
         DeviceType::Block => 0x01_8000,
         DeviceType::Console | DeviceType::Vsock => 0x07_8000,
-        DeviceType::Rng | DeviceType::Balloon => 0xff_0000,
+        DeviceType::Rng | DeviceType::Balloon | DeviceType::Mem => 0xff_0000,
     }
 }
 

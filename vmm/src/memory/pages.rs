@@ -1,0 +1,74 @@
+//! Pages of guest RAM that come from the host and go back to it.
+
+use std::io;
+use std::ops::Range;
+
+use rustix::fs::{FallocateFlags, fallocate};
+use vm_memory::GuestAddress;
+
+use super::ram::{Faulting, host};
+use super::{GuestRam, MemoryError, RamRegion};
+
+/// The memfd keeps its size; the pages go.
+const PUNCH: FallocateFlags = FallocateFlags::PUNCH_HOLE.union(FallocateFlags::KEEP_SIZE);
+
+impl GuestRam {
+    /// Gives every page back to the host, so that all of the RAM reads as zeros again: what a
+    /// reboot starts from. No vCPU and no device may be using the RAM; what they write meanwhile
+    /// may or may not survive.
+    pub fn discard(&self) -> Result<(), MemoryError> {
+        let size = self.size() + self.hot_region().map_or(0, |(_, size)| size);
+        fallocate(self.memfd(), PUNCH, 0, size).map_err(|errno| host("discard", size, errno))
+    }
+
+    /// Gives whole pages back to the host; they read as zeros from now on. The range may run over regions that
+    /// adjoin.
+    ///
+    /// # Errors
+    /// A part of it is no RAM; what comes before that part is given back. Or the host refuses.
+    pub fn discard_range(&self, gpa: GuestAddress, len: u64) -> io::Result<()> {
+        self.each(gpa, len, |part| {
+            Ok(fallocate(self.memfd(), PUNCH, part.start, part.end - part.start)?)
+        })
+    }
+
+    /// Makes pages ready that become the guest's: they read as zeros, whatever was there, and if the RAM is faulted in
+    /// (`prefault=on`), so are they.
+    ///
+    /// # Errors
+    /// A part of them is no RAM, or the host has no memory left; some of them may be faulted in then.
+    pub fn renew_range(&self, gpa: GuestAddress, len: u64) -> io::Result<()> {
+        self.discard_range(gpa, len)?;
+        match self.faulting() {
+            Faulting::OnTouch => Ok(()),
+            Faulting::Ahead => self.each(gpa, len, |part| {
+                let bytes = part.end - part.start;
+                Ok(fallocate(self.memfd(), FallocateFlags::empty(), part.start, bytes)?)
+            }),
+        }
+    }
+
+    /// The parts of the memfd that a range of guest RAM is.
+    fn each(
+        &self,
+        gpa: GuestAddress,
+        len: u64,
+        mut act: impl FnMut(Range<u64>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let (mut start, mut left) = (gpa.0, len);
+        while left > 0 {
+            let inside =
+                |region: &RamRegion| start >= region.gpa.0 && start - region.gpa.0 < region.size;
+            let region = self.regions().find(inside);
+            let region = region.ok_or_else(|| {
+                io::Error::new(io::ErrorKind::InvalidInput, format!("{start:#x} is no RAM"))
+            })?;
+            let offset = start - region.gpa.0;
+            let part = left.min(region.size - offset);
+            let at = region.memfd_offset + offset;
+            act(at..at + part)?;
+            (start, left) = (start + part, left - part);
+        }
+        Ok(())
+    }
+}
