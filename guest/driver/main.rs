@@ -8,6 +8,7 @@
 mod arena;
 mod block;
 mod io;
+mod net;
 mod pci;
 mod registers;
 #[path = "../src/driver.rs"]
@@ -43,16 +44,22 @@ pub extern "C" fn driver(vcpu: u64) -> ! {
 fn carry_out(line: &Line, vcpu: u64, command: u32) -> u64 {
     const PROBE: u32 = Command::Probe as u32;
     const BLOCK: u32 = Command::Block as u32;
+    const TRANSMIT: u32 = Command::Transmit as u32;
+    const RECEIVE: u32 = Command::Receive as u32;
     const STORM: u32 = Command::Storm as u32;
     const READ_LOOP: u32 = Command::ReadLoop as u32;
     const ACTIVATE: u32 = Command::Activate as u32;
     const TOGETHER: u32 = Command::Together as u32;
     const EJECT: u32 = Command::Eject as u32;
+    const PORT_LOOP: u32 = Command::PortLoop as u32;
     let end = match command {
         PROBE => pci::probe(line),
         BLOCK => block::run(line, vcpu),
+        TRANSMIT => net::transmit(line, vcpu),
+        RECEIVE => net::receive(line, vcpu),
         STORM => storm::run(line, vcpu),
         READ_LOOP => io::read_loop(line),
+        PORT_LOOP => io::port_loop(line),
         ACTIVATE => storm::activate(line, vcpu),
         TOGETHER => together::run(line, vcpu),
         EJECT => {
