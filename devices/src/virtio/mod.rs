@@ -43,7 +43,7 @@ pub use counts::{Count, Counts};
 pub use device::{Activation, ActivationError, DeviceType, Features, VirtioDevice};
 pub use interrupt::VirtioInterrupt;
 pub use malformed::Malformed;
-pub use queue::{QueueParts, Virtqueue};
+pub use queue::{QueueParts, Used, Virtqueue};
 pub use queue_registers::{Area, Half, QueueFault, QueueRegisters};
 pub use registers::{RegisterParts, Registers};
 pub use sources::{Interest, Sources};

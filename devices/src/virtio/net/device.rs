@@ -150,7 +150,8 @@ impl VirtioDevice for Net {
     ) -> Result<Vec<Box<dyn Worker>>, ActivationError> {
         let host = |what| move |source| ActivationError::Host { what, source };
         let negotiated = activation.features;
-        self.prepare(features::taken(negotiated)).map_err(host("set up the tap's queues"))?;
+        let taken = features::taken(negotiated);
+        self.prepare(taken).map_err(host("set up the tap's queues"))?;
         self.discard_stale();
         // Without the feature one pair is used, and the control queue would be the third (virtio 1.2, 5.1.2).
         let several = negotiated.has(features::MQ | features::CTRL_VQ);
@@ -169,7 +170,7 @@ impl VirtioDevice for Net {
                 interrupt: Arc::clone(&activation.interrupt),
                 changed,
             };
-            let receiver = Receiver::new(receive, negotiated);
+            let receiver = Receiver::new(receive, negotiated, self.mtu, taken.large());
             let worker = PairWorker::new(parts, receiver, Transmitter::new(transmit));
             workers.push(Box::new(worker));
         }

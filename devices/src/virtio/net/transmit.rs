@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use super::counters::add;
 use super::receive::{BATCH, HEADER};
 use super::shared::Shared;
-use super::vectors::{Failure, Vectors};
+use super::vectors::Vectors;
 use crate::virtio::{Chain, Malformed, Virtqueue, WorkerError};
 
 /// What the transmitting half waits for.
@@ -57,7 +57,8 @@ pub(super) struct Transmitter {
 
 impl Transmitter {
     pub(super) fn new(queue: Virtqueue) -> Self {
-        Self { queue, chain: Chain::new(), vectors: Vectors::new(0) }
+        let vectors = Vectors::of(queue.memory());
+        Self { queue, chain: Chain::new(), vectors }
     }
 
     /// Sends packets as long as there are packets and room, but no more than a batch; and whether the tap has gone.
@@ -105,30 +106,33 @@ impl Transmitter {
     }
 
     fn send(&mut self, wire: &Wire<'_>, shared: &Shared) -> Result<Fate, WorkerError> {
+        self.vectors.clear();
+        if !self.vectors.add_readable(&self.chain)? {
+            return Err(Malformed::Shape("a packet in at most 1024 buffers").into());
+        }
         let mut sent = self.try_send(wire.own);
-        if sent == Err(Failure::Host(Errno::BADFD)) {
+        if sent == Err(Errno::BADFD) {
             // The pair is off. What the driver gave it before it knew goes the other way.
             sent = self.try_send(wire.first);
         }
         Ok(match sent {
             Ok(len) => Fate::Sent(len),
-            Err(Failure::Host(Errno::AGAIN)) => Fate::NoRoom,
-            Err(Failure::Host(Errno::BADFD)) => Fate::Gone,
+            Err(Errno::AGAIN) => Fate::NoRoom,
+            Err(Errno::BADFD) => Fate::Gone,
             // The kernel takes no packet with such a header, or no packet at all now: the interface is down.
-            Err(Failure::Host(Errno::INVAL | Errno::IO)) => Fate::Dropped,
-            Err(Failure::Host(_)) => {
+            Err(Errno::INVAL | Errno::IO) => Fate::Dropped,
+            Err(_) => {
                 add(&shared.counters.errors, 1);
                 Fate::Dropped
             }
-            Err(Failure::Chain(malformed)) => return Err(malformed.into()),
         })
     }
 
-    fn try_send(&mut self, fd: BorrowedFd<'_>) -> Result<usize, Failure> {
+    fn try_send(&self, fd: BorrowedFd<'_>) -> Result<usize, Errno> {
         loop {
-            let sent = self.vectors.send(fd, self.queue.memory(), &self.chain);
+            let sent = self.vectors.send(fd);
             // A descriptor that does not block is hardly ever interrupted, and not twice without a signal.
-            if sent != Err(Failure::Host(Errno::INTR)) {
+            if sent != Err(Errno::INTR) {
                 return sent;
             }
         }

@@ -3,11 +3,13 @@
 mod control;
 mod double;
 mod flow;
+mod merged;
 mod properties;
 mod registers;
 
 use std::sync::Arc;
 
+use super::features::MRG_RXBUF;
 use super::{Backend, MacAddress, Net, NetOptions, Offloads};
 use crate::counters::CounterSource;
 use crate::virtio::testing::{Driver, Runner, activation};
@@ -38,7 +40,8 @@ impl Bed {
         let backend = Arc::clone(&double) as Arc<dyn Backend>;
         let net = Net::with_backend("net0".into(), &options, backend).unwrap();
         let queues = u16::try_from(net.queue_sizes().len()).unwrap();
-        let features = Features(net.features());
+        // Each packet in one buffer, unless a test says otherwise.
+        let features = Features(net.features() & !MRG_RXBUF);
         Self { net, drivers: Driver::queues(queues, 8), double, features }
     }
 
