@@ -21,6 +21,7 @@ mod interrupt;
 pub mod lifecycle;
 #[cfg(test)]
 mod lifecycle_tests;
+pub mod limit;
 mod malformed;
 pub mod net;
 mod queue;

@@ -14,7 +14,7 @@
 //!
 //! Invariants:
 //! - A worker never spins: it listens to the tap for packets only while it has a buffer to put one in, for room only while
-//!   a packet waits, and not at all for a queue that is off or a tap that has gone.
+//!   a packet waits, and not at all for a queue that is off or a tap that has gone, or while it is throttled.
 //! - Nothing is in flight between two calls of a worker: a packet that was taken off the tap is in the guest's ring, and one that
 //!   the tap had no room for is still in the ring. The one exception is a packet that has come and for which the
 //!   ring has too few buffers at the moment: it waits in the worker, and is copied.
@@ -28,6 +28,7 @@ mod device;
 mod error;
 mod features;
 mod ioctl;
+mod limit;
 mod mac;
 mod offloads;
 mod options;

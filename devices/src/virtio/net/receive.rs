@@ -6,6 +6,8 @@
 //!      ▲                   │  ▲  │                                  │
 //!      └── ring is empty ──┘  │  └── EBADFD ──▶ Off ── on again ─┐  │
 //!                             └─────────────────────────────────┴◀─┘ a packet came
+//!
+//!   Working ── the limit is reached ──▶ Throttled ── timer ──▶ Working
 //! ```
 //!
 //! With VIRTIO_NET_F_MRG_RXBUF a packet may fill several buffers (virtio 1.2, 5.1.6.4). How long it is, the tap says only
@@ -21,7 +23,8 @@ use rustix::io::Errno;
 
 use super::buffers::{Buffers, Gathered};
 use super::counters::{Flow, add};
-use super::features::{GUEST_CSUM, MRG_RXBUF};
+use super::features::{GUEST_CSUM, MRG_RXBUF, taken};
+use super::limit::Limit;
 use super::shared::Shared;
 use crate::virtio::{Features, Virtqueue, WorkerError};
 
@@ -46,6 +49,8 @@ pub(super) enum Receiving {
     Waiting,
     /// A buffer.
     Starved,
+    /// Its limit.
+    Throttled,
     /// Its queue of the tap being attached (again).
     Off,
 }
@@ -61,6 +66,7 @@ pub(super) struct Receiver {
     spare: Box<[u8]>,
     /// The length of a packet in `spare` that waits for buffers.
     waiting: Option<u32>,
+    pub(super) limit: Limit,
     packing: Packing,
     /// Packets' checksums may be left to the guest.
     checksums: bool,
@@ -76,11 +82,11 @@ enum Packing {
 }
 
 impl Receiver {
-    /// Of a driver with these features, to which packets come that have so many bytes behind their Ethernet header, or
-    /// are as large as can be.
-    pub(super) fn new(queue: Virtqueue, features: Features, mtu: u16, large: bool) -> Self {
+    /// Of a driver with these features, to which packets come that have `mtu` bytes behind their Ethernet header, or are
+    /// as large as can be.
+    pub(super) fn new(queue: Virtqueue, limit: Limit, features: Features, mtu: u16) -> Self {
         let checksums = features.has(GUEST_CSUM);
-        let longest = if large { LARGEST } else { mtu.into() };
+        let longest = if taken(features).large() { LARGEST } else { mtu.into() };
         let (packing, wanted) = if features.has(MRG_RXBUF) {
             (Packing::Merged, HEADER + ETHERNET + longest)
         } else {
@@ -88,7 +94,7 @@ impl Receiver {
         };
         let buffers = Buffers::new(queue.memory());
         let spare = vec![0; SPARE].into_boxed_slice();
-        Self { queue, buffers, wanted, most: 0, spare, waiting: None, packing, checksums }
+        Self { queue, buffers, wanted, most: 0, spare, waiting: None, limit, packing, checksums }
     }
 
     /// Takes packets as long as there are packets and buffers, but no more than a batch.
@@ -101,6 +107,10 @@ impl Receiver {
         let mut state = Receiving::Working;
         let mut failed = 0;
         for _ in 0..BATCH {
+            if !self.limit.look(counts)? {
+                state = Receiving::Throttled;
+                break;
+            }
             if !self.hold(counts)? {
                 state = Receiving::Starved;
                 break;
@@ -218,6 +228,7 @@ impl Receiver {
         let buffers = self.buffers.count(len);
         self.buffers.write(memory, NUM_BUFFERS, &buffers.to_le_bytes())?;
         self.buffers.use_up(&mut self.queue, len)?;
+        self.limit.charge(len - HEADER);
         counts.packet((len - HEADER) as usize);
         Ok(())
     }

@@ -6,15 +6,19 @@
 //!                          ▲    │ the tap is full
 //!             it has room  │    ▼
 //!                          Blocked
+//!
+//!   Working ── the limit is reached ──▶ Throttled ── timer ──▶ Working
 //! ```
 //!
-//! Invariant: a packet that the tap has no room for stays in the ring; nothing is held between two calls.
+//! Invariant: a packet that the tap has no room for, or that the limit holds up, stays in the ring; nothing is held
+//! between two calls.
 
 use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
 
 use super::counters::add;
+use super::limit::Limit;
 use super::receive::{BATCH, HEADER};
 use super::shared::Shared;
 use super::vectors::Vectors;
@@ -29,6 +33,8 @@ pub(super) enum Transmitting {
     Waiting,
     /// Room in the tap.
     Blocked,
+    /// Its limit.
+    Throttled,
 }
 
 /// Where packets go.
@@ -51,14 +57,17 @@ enum Fate {
 /// The transmitting half of a queue pair.
 pub(super) struct Transmitter {
     pub(super) queue: Virtqueue,
+    pub(super) limit: Limit,
     chain: Chain,
     vectors: Vectors,
+    /// The next packet has been paid for, and could not be sent yet.
+    paid: bool,
 }
 
 impl Transmitter {
-    pub(super) fn new(queue: Virtqueue) -> Self {
+    pub(super) fn new(queue: Virtqueue, limit: Limit) -> Self {
         let vectors = Vectors::of(queue.memory());
-        Self { queue, chain: Chain::new(), vectors }
+        Self { queue, limit, chain: Chain::new(), vectors, paid: false }
     }
 
     /// Sends packets as long as there are packets and room, but no more than a batch; and whether the tap has gone.
@@ -82,10 +91,18 @@ impl Transmitter {
             if self.chain.readable_len() < HEADER {
                 return Err(Malformed::Shape("a header at least").into());
             }
+            let bytes = self.chain.readable_len() - HEADER;
+            if !self.paid && !self.limit.pay(bytes, &counters.sent)? {
+                self.queue.unpop();
+                state = Transmitting::Throttled;
+                break;
+            }
+            self.paid = false;
             match self.send(wire, shared)? {
                 Fate::Sent(len) => counters.sent.packet(len.saturating_sub(HEADER as usize)),
                 Fate::NoRoom => {
                     self.queue.unpop();
+                    self.paid = true;
                     state = Transmitting::Blocked;
                     break;
                 }

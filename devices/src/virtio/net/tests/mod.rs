@@ -3,6 +3,7 @@
 mod control;
 mod double;
 mod flow;
+mod limits;
 mod merged;
 mod properties;
 mod registers;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use super::features::MRG_RXBUF;
 use super::{Backend, MacAddress, Net, NetOptions, Offloads};
 use crate::counters::CounterSource;
+use crate::virtio::limit::Limits;
 use crate::virtio::testing::{Driver, Runner, activation};
 use crate::virtio::{Features, VirtioDevice};
 use double::Double;
@@ -29,12 +31,17 @@ struct Bed {
 
 impl Bed {
     fn new(pairs: u16) -> Self {
+        Self::with_limits(pairs, Limits::default())
+    }
+
+    fn with_limits(pairs: u16, limits: Limits) -> Self {
         let double = Arc::new(Double::new(pairs, Offloads::ALL));
         let options = NetOptions {
             num_queues: 2 * pairs,
             queue_size: 8,
             mac: Some(MacAddress([2, 0, 0, 0, 0, 1])),
             mtu: Some(1400),
+            limits,
             ..NetOptions::default()
         };
         let backend = Arc::clone(&double) as Arc<dyn Backend>;
