@@ -124,6 +124,21 @@ pub fn read_loop(line: &Line) -> Result<(), u64> {
     Ok(())
 }
 
+/// Reads a port over and over.
+pub fn port_loop(line: &Line) -> Result<(), u64> {
+    let (port, rounds) = (line.argument(0) as u16, line.argument(1));
+    let begun = ticks();
+    for _ in 0..rounds {
+        // SAFETY: the program runs at IOPL 3, and what a read of a device does to memory is the host's to know who
+        // names the port.
+        unsafe {
+            asm!("in al, dx", in("dx") port, out("al") _, options(nostack, preserves_flags));
+        }
+    }
+    line.result(1, ticks() - begun);
+    Ok(())
+}
+
 /// A generator of numbers that nobody relies on (xorshift64*).
 pub struct Random(u64);
 

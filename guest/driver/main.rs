@@ -10,6 +10,7 @@ mod block;
 mod cpus;
 mod io;
 mod memory;
+mod net;
 mod pci;
 mod registers;
 #[path = "../src/driver.rs"]
@@ -45,6 +46,8 @@ pub extern "C" fn driver(vcpu: u64) -> ! {
 fn carry_out(line: &Line, vcpu: u64, command: u32) -> u64 {
     const PROBE: u32 = Command::Probe as u32;
     const BLOCK: u32 = Command::Block as u32;
+    const TRANSMIT: u32 = Command::Transmit as u32;
+    const RECEIVE: u32 = Command::Receive as u32;
     const STORM: u32 = Command::Storm as u32;
     const READ_LOOP: u32 = Command::ReadLoop as u32;
     const ACTIVATE: u32 = Command::Activate as u32;
@@ -56,11 +59,15 @@ fn carry_out(line: &Line, vcpu: u64, command: u32) -> u64 {
     const MEMORY: u32 = Command::Memory as u32;
     const FILL: u32 = Command::Fill as u32;
     const COMPARE: u32 = Command::Compare as u32;
+    const PORT_LOOP: u32 = Command::PortLoop as u32;
     let end = match command {
         PROBE => pci::probe(line),
         BLOCK => block::run(line, vcpu),
+        TRANSMIT => net::transmit(line, vcpu),
+        RECEIVE => net::receive(line, vcpu),
         STORM => storm::run(line, vcpu),
         READ_LOOP => io::read_loop(line),
+        PORT_LOOP => io::port_loop(line),
         ACTIVATE => storm::activate(line, vcpu),
         TOGETHER => together::run(line, vcpu),
         MEMORY => memory::request(line, vcpu),

@@ -66,6 +66,9 @@ pub const ARGUMENTS: u64 = 64;
 /// Line, u64s: results.
 pub const RESULTS: u64 = 128;
 
+/// The argument of [`Command::Receive`] by which the host lets a round begin.
+pub const RECEIVE_GO: u64 = 7;
+
 /// A command's number, in the lower half of [`COMMAND`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -76,9 +79,12 @@ pub enum Command {
     /// Arguments: slot, requests, bytes of each, depth, sectors of the disk, pattern ([`Pattern`]), seed.
     /// Results: outcome, requests done, TSC ticks, bad data.
     Block = 2,
-    /// Sends packets. Arguments: slot, packets, bytes of each, batch. Results: outcome, packets, TSC ticks.
+    /// Sends Ethernet frames. Arguments: slot, packets, bytes of each, how many are offered at once.
+    /// Results: outcome, packets, TSC ticks.
     Transmit = 3,
-    /// Receives packets until so many came. Arguments: slot, packets. Results: outcome, packets, TSC ticks.
+    /// Receives Ethernet frames of one length in rounds. Before each, with no buffer given to the card, it is at
+    /// [`MEETING`] = the round, from 1 on, and goes on when argument [`RECEIVE_GO`] has come to that.
+    /// Arguments: slot, packets of a round, bytes of each, rounds. Results: outcome, packets, TSC ticks within rounds.
     Receive = 4,
     /// Resets, negotiates, activates and uses a device over and over, until stopped.
     /// Arguments: slot, what is done besides ([`storm`]), seed.
@@ -108,6 +114,8 @@ pub enum Command {
     Fill = 14,
     /// Reads whether that is there; with seed 0: zeros. Arguments: address, bytes, seed. Results: outcome, where it is not.
     Compare = 15,
+    /// Reads a port over and over, a byte each. Arguments: port, rounds. Results: outcome, TSC ticks.
+    PortLoop = 16,
 }
 
 /// What a hammer does besides: a union.

@@ -10,7 +10,7 @@ use kvm_ioctls::{Cap, Kvm};
 
 /// Three pages below 4 GiB where nothing is, for processors that need them (KVM_SET_TSS_ADDR,
 /// Documentation/virt/kvm/api.rst).
-const TSS: usize = 0xFFFB_D000;
+pub const TSS: usize = 0xFFFB_D000;
 
 /// Makes them, once, and takes them down again, which is not part of the time.
 pub fn bare_vcpus(vcpus: NonZeroU32) -> Result<Duration> {

@@ -8,6 +8,7 @@
 //! A signal handler counts down and sleeps, so it does not matter where the signal finds its thread:
 //! nothing can be lost, and nothing but the signal, the scheduler and two futexes is measured.
 
+pub mod exits;
 mod gate;
 mod kvm;
 mod signal;

@@ -1,6 +1,6 @@
-//! What an exit costs: its way through user space, and the whole round trip.
+//! What an exit costs in user space.
 //!
-//! The way through user space is everything that a vCPU's thread does between two KVM_RUNs for one MMIO read: it asks its word
+//! That is everything that a vCPU's thread does between two KVM_RUNs for one MMIO read: it asks its word
 //! what to do, enters, looks the address up, reads the register, and leaves. Its parts are the production ones; there is no KVM.
 
 use std::sync::Arc;
@@ -9,10 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use devices::bus::{AddressRange, Bus, BusDevice, Mmio, Written};
-use stillpoint_guest::driver::{Command, PCI_HOTPLUG};
 use vcpu_state::{Group, Kick, Member, Step};
 
-use super::guest::Guest;
 use super::median;
 use crate::pace;
 use crate::report::{Column, Table, digits};
@@ -25,8 +23,6 @@ const TURNS: usize = 5;
 /// Bytes of a claim, and where the first one is.
 const CLAIM: u64 = 0x1000;
 const START: u64 = 0xC000_0000;
-/// Real exits in one turn.
-const REAL: u32 = 5_000;
 
 /// A register block of one register.
 struct Block(AtomicU32);
@@ -72,15 +68,6 @@ pub fn measure() -> Result<Table> {
             table.row(["in user space".to_owned(), claims.to_string(), threads.to_string(), ns]);
         }
     }
-    let mut guest = Guest::start(|_| {})?;
-    let mut turns = Vec::new();
-    for _ in 0..TURNS {
-        // B0EJ, which reads as zeros: a register that costs nothing.
-        let arguments = [PCI_HOTPLUG + 8, u64::from(REAL)];
-        turns.push(nanos(guest.run(Command::ReadLoop, &arguments)?.0, REAL));
-    }
-    let ns = format!("{:.0}", median(turns));
-    table.row(["MMIO read, whole round trip".to_owned(), String::new(), "1".to_owned(), ns]);
     Ok(table)
 }
 

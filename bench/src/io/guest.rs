@@ -18,6 +18,9 @@ const LIMIT: Duration = Duration::from_mins(1);
 /// Between two looks whether a command is done; the commands that are measured take a thousand times as long.
 const LOOK: Duration = Duration::from_micros(200);
 
+/// A command by which time is compared: the looks are less than a hundredth of it.
+const LONG_ENOUGH: Duration = Duration::from_millis(200);
+
 /// The VM; ended when dropped.
 pub struct Guest {
     vmm: Arc<Vmm>,
@@ -63,27 +66,45 @@ impl Guest {
 
     /// Has it carry a command out; gives the time from the command to its end, and its result 1.
     pub fn run(&mut self, command: Command, arguments: &[u64]) -> Result<(Duration, u64)> {
+        let begun = self.begin(command, arguments)?;
+        self.end(begun, command)
+    }
+
+    /// Gives it a command.
+    pub fn begin(&mut self, command: Command, arguments: &[u64]) -> Result<Instant> {
         for (index, argument) in (0..).zip(arguments) {
             self.store(driver::ARGUMENTS + 8 * index, *argument)?;
         }
         self.sequence += 1;
         let begun = Instant::now();
         self.store(driver::COMMAND, self.sequence << 32 | command as u64)?;
-        while self.load(driver::DONE)? != self.sequence {
+        Ok(begun)
+    }
+
+    /// Waits until it is where `there` says; false if it has come to the command's end.
+    pub fn until(
+        &self,
+        begun: Instant,
+        command: Command,
+        there: impl Fn(&Self) -> Result<bool>,
+    ) -> Result<bool> {
+        loop {
+            if there(self)? {
+                return Ok(true);
+            }
+            if self.load(driver::DONE)? == self.sequence {
+                return Ok(false);
+            }
             pace::go_on()?;
             if begun.elapsed() > LIMIT {
                 bail!("the guest does not come to the end of {command:?}");
             }
             pace::pause_for(LOOK);
         }
-        let took = begun.elapsed();
-        let outcome = self.load(driver::RESULTS)?;
-        ensure!(outcome == OUTCOME_DONE, "{command:?} {arguments:?} came to outcome {outcome}");
-        Ok((took, self.load(driver::RESULTS + 8)?))
     }
 
     /// Has one of several vCPUs begin something that goes on until the end of the VM. Its first vCPU is not told anything else then.
-    pub fn begin(&mut self, vcpu: u32, command: Command, arguments: &[u64]) -> Result<()> {
+    pub fn begin_on(&mut self, vcpu: u32, command: Command, arguments: &[u64]) -> Result<()> {
         let line = driver::LINE_SIZE * u64::from(vcpu);
         for (index, argument) in (0..).zip(arguments) {
             self.store(line + driver::ARGUMENTS + 8 * index, *argument)?;
@@ -100,12 +121,41 @@ impl Guest {
         &self.vmm
     }
 
-    fn load(&self, offset: u64) -> Result<u64> {
+    /// Waits for a command's end; gives the time since it began, and its result 1.
+    pub fn end(&mut self, begun: Instant, command: Command) -> Result<(Duration, u64)> {
+        self.until(begun, command, |_| Ok(false))?;
+        let took = begun.elapsed();
+        let outcome = self.result(0)?;
+        ensure!(outcome == OUTCOME_DONE, "{command:?} came to outcome {outcome}");
+        Ok((took, self.result(1)?))
+    }
+
+    /// A result of the command before.
+    pub fn result(&self, index: u64) -> Result<u64> {
+        self.load(driver::RESULTS + 8 * index)
+    }
+
+    /// Ticks of its time stamp counter in a second, by a command that takes long enough.
+    pub fn ticks_per_second(&mut self) -> Result<f64> {
+        let mut rounds = 1000;
+        loop {
+            let (took, ticks) = self.run(Command::ReadLoop, &[driver::PCI_HOTPLUG + 8, rounds])?;
+            if took >= LONG_ENOUGH {
+                #[expect(clippy::cast_precision_loss, reason = "far fewer than 53 bits")]
+                return Ok(ticks as f64 / took.as_secs_f64());
+            }
+            rounds *= 4;
+        }
+    }
+
+    /// A word of its line.
+    pub fn load(&self, offset: u64) -> Result<u64> {
         let place = GuestAddress(driver::LINES + offset);
         Ok(self.machine.ram.memory().load(place, Ordering::Acquire)?)
     }
 
-    fn store(&self, offset: u64, value: u64) -> Result<()> {
+    /// Sets a word of its line.
+    pub fn store(&self, offset: u64, value: u64) -> Result<()> {
         let place = GuestAddress(driver::LINES + offset);
         Ok(self.machine.ram.memory().store(value, place, Ordering::Release)?)
     }

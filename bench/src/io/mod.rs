@@ -4,15 +4,22 @@
 //!   block:    driver guest ─ virtqueue ─ worker ─ io_uring ─┐
 //!                                                            ├ the same file on tmpfs, in turns
 //!             plain program ──────────────────── io_uring ───┘
-//!   dispatch: the way of an MMIO exit through user space, without KVM; and an exit's whole round trip
+//!   net:      driver guest ─ virtqueue ─ worker ─ readv, writev ─┐
+//!                                                                 ├ the same tap, in turns
+//!             plain program ───────────────────── read, write ────┘
+//!   dispatch: the way of an MMIO exit through user space, without KVM
+//!   exits:    an exit's whole round trip, with bare KVM calls and with Stillpoint
 //!   registers: pauses of a guest at registers, next to pauses of one that does no MMIO
 //! ```
 
 mod block;
 mod dispatch;
+mod exits;
 mod guest;
 mod host;
+mod net;
 mod registers;
+mod tap;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -36,7 +43,12 @@ pub fn block(plan: &Plan) -> Result<Table> {
     block::measure(plan)
 }
 
-/// Nanoseconds of an exit.
+/// Packets, guest and plain program.
+pub fn net(plan: &Plan) -> Result<Table> {
+    net::measure(plan)
+}
+
+/// Nanoseconds of an exit in user space.
 pub fn dispatch() -> Result<Table> {
     dispatch::measure()
 }
@@ -44,6 +56,11 @@ pub fn dispatch() -> Result<Table> {
 /// Pauses of a guest at registers, and of one that is not.
 pub fn registers(plan: &Plan) -> Result<Table> {
     registers::measure(plan)
+}
+
+/// Nanoseconds of an exit altogether.
+pub fn exits() -> Result<Table> {
+    exits::measure()
 }
 
 /// The median.

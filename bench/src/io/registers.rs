@@ -73,7 +73,7 @@ fn turn(guests: Guests) -> Result<(f64, f64)> {
     if matches!(guests, Guests::Registers) {
         for vcpu in 0..VCPUS {
             let arguments = [hammer::SELECT, u64::from(POSSIBLE), u64::from(vcpu) + 1];
-            guest.begin(vcpu, Command::Hammer, &arguments)?;
+            guest.begin_on(vcpu, Command::Hammer, &arguments)?;
         }
     }
     let mut pauses = Vec::new();

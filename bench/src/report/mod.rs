@@ -5,6 +5,7 @@ mod host;
 mod json;
 mod plot;
 mod table;
+mod tables;
 mod terminal;
 
 use serde::Serialize;
@@ -19,6 +20,7 @@ pub use host::Host;
 pub use json::write_json;
 pub use plot::write_svg;
 pub use table::{Column, Table, digits};
+pub use tables::Tables;
 pub use terminal::print;
 
 /// Everything that was measured.

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use serde_json::{Map, Number, Value};
+
 /// How a column is aligned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Align {
@@ -52,6 +54,31 @@ impl Table {
         let mut row: Vec<_> = cells.into_iter().take(self.columns.len()).collect();
         row.resize(self.columns.len(), String::new());
         self.rows.push(row);
+    }
+
+    /// Its rows as objects, for programs: a cell by its column's name, behind that of its group. Numbers are numbers, and what
+    /// is empty is null.
+    pub fn json(&self) -> Vec<Map<String, Value>> {
+        let mut group = "";
+        let mut keys = Vec::new();
+        for column in &self.columns {
+            if !column.group.is_empty() {
+                group = column.group;
+            }
+            let within = if group.is_empty() { String::new() } else { format!("{group}: ") };
+            keys.push(format!("{within}{}", column.name));
+        }
+        let value = |column: &Column, cell: &str| match column.align {
+            _ if cell.is_empty() => Value::Null,
+            // A whole number, a number, or what is none.
+            Align::Right => serde_json::from_str::<Number>(cell).map_or(cell.into(), Value::from),
+            Align::Left => cell.into(),
+        };
+        let object = |row: &Vec<String>| {
+            let cells = keys.iter().zip(&self.columns).zip(row);
+            cells.map(|((key, column), cell)| (key.clone(), value(column, cell))).collect()
+        };
+        self.rows.iter().map(object).collect()
     }
 
     /// Whether it has no row.
@@ -150,6 +177,19 @@ mod tests {
              x           1   2\n\
              longer    100\n"
         );
+    }
+
+    #[test]
+    fn programs_get_numbers_by_group_and_name() {
+        let mut table = Table::new([
+            Column::text("name"),
+            Column::number("a").under("numbers"),
+            Column::number("a b").under("others"),
+        ]);
+        table.row(["x", "1.5"].map(String::from));
+        let json = serde_json::to_value(table.json()).unwrap();
+        let expected = serde_json::json!([{"name": "x", "numbers: a": 1.5, "others: a b": null}]);
+        assert_eq!(json, expected);
     }
 
     #[test]

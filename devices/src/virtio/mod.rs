@@ -21,6 +21,7 @@ mod interrupt;
 pub mod lifecycle;
 #[cfg(test)]
 mod lifecycle_tests;
+pub mod limit;
 mod malformed;
 pub mod mem;
 pub mod net;
@@ -44,7 +45,7 @@ pub use counts::{Count, Counts};
 pub use device::{Activation, ActivationError, DeviceType, Features, VirtioDevice};
 pub use interrupt::VirtioInterrupt;
 pub use malformed::Malformed;
-pub use queue::{QueueParts, Virtqueue};
+pub use queue::{QueueParts, Used, Virtqueue};
 pub use queue_registers::{Area, Half, QueueFault, QueueRegisters};
 pub use registers::{RegisterParts, Registers};
 pub use sources::{Interest, Sources};

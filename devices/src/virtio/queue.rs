@@ -9,7 +9,7 @@
 //! touches memory that is not RAM: the answer is [`Malformed`].
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 
 use virtio_queue::{Queue, QueueOwnedT, QueueT};
 use vm_memory::{Bytes, GuestAddress};
@@ -37,18 +37,27 @@ pub struct QueueParts {
     pub doorbell: Arc<Event>,
 }
 
+/// A request that is given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// The descriptor that it began with.
+    pub head: u16,
+    /// Bytes of its writable part that were written.
+    pub written: u32,
+}
+
 /// A split virtqueue with its driver's memory, interrupt and doorbell. One thread owns it.
 pub struct Virtqueue {
     parts: QueueParts,
-    /// Buffers have been pushed since the last flush.
-    unflushed: bool,
+    /// Buffers that have been pushed since the last flush.
+    unflushed: u16,
 }
 
 impl Virtqueue {
     /// The queue of a driver that has enabled it.
     #[must_use]
     pub fn new(parts: QueueParts) -> Self {
-        Self { parts, unflushed: false }
+        Self { parts, unflushed: 0 }
     }
 
     /// Its index among the device's queues.
@@ -108,8 +117,32 @@ impl Virtqueue {
     /// The used ring does not lie in RAM.
     pub fn push(&mut self, head: u16, written: u32) -> Result<(), Malformed> {
         let QueueParts { queue, memory, .. } = &mut self.parts;
-        self.unflushed = true;
+        self.unflushed = self.unflushed.saturating_add(1);
         queue.add_used(&*memory, head, written).map_err(|_| Malformed::Ring)
+    }
+
+    /// Gives several requests back, which the driver sees all at once or not at all.
+    ///
+    /// # Errors
+    /// The used ring does not lie in RAM.
+    pub fn push_together(&mut self, all: &[Used]) -> Result<(), Malformed> {
+        let Some((last, others)) = all.split_last() else { return Ok(()) };
+        let QueueParts { queue, memory, .. } = &mut self.parts;
+        let first = queue.next_used();
+        for (place, used) in (0_u16..).zip(others) {
+            // virtio 1.2, 2.7.8: the elements come behind flags and index, 2 bytes each.
+            let slot = first.wrapping_add(place) % queue.size();
+            let element = [u32::from(used.head).to_le(), used.written.to_le()];
+            let gpa = queue.used_ring().checked_add(4 + 8 * u64::from(slot));
+            let gpa = GuestAddress(gpa.ok_or(Malformed::Ring)?);
+            memory.write_obj(element, gpa).map_err(|_| Malformed::Ring)?;
+        }
+        // They are as many as chains that were popped, so no more than the ring has places.
+        let count = u16::try_from(others.len()).unwrap_or(u16::MAX);
+        queue.set_next_used(first.wrapping_add(count));
+        self.unflushed = self.unflushed.saturating_add(count);
+        // This is what moves the index on, past all of them.
+        self.push(last.head, last.written)
     }
 
     /// Interrupts the driver if something has been pushed and it wants to know. To be called once after several
@@ -118,11 +151,8 @@ impl Virtqueue {
     /// # Errors
     /// The rings do not lie in RAM.
     pub fn flush(&mut self) -> Result<(), Malformed> {
-        if !self.unflushed {
-            return Ok(());
-        }
-        self.unflushed = false;
-        if self.driver_wants_interrupt()? {
+        let pushed = std::mem::take(&mut self.unflushed);
+        if pushed > 0 && self.driver_wants_interrupt(pushed)? {
             self.parts.interrupt.queue(self.parts.index);
         }
         Ok(())
@@ -147,16 +177,24 @@ impl Virtqueue {
         queue.disable_notification(&*memory).map_err(|_| Malformed::Ring)
     }
 
-    fn driver_wants_interrupt(&mut self) -> Result<bool, Malformed> {
-        let QueueParts { queue, memory, .. } = &mut self.parts;
-        let wants = queue.needs_notification(&*memory).map_err(|_| Malformed::Ring)?;
-        if queue.event_idx_enabled() {
-            return Ok(wants);
+    /// Whether the driver wants to know of what was pushed last. What virtio-queue offers for that counts its own pushes
+    /// only, and leaves the flag to its user.
+    fn driver_wants_interrupt(&self, pushed: u16) -> Result<bool, Malformed> {
+        let QueueParts { queue, memory, .. } = &self.parts;
+        // The used index is written before the driver's wish is read. Pairs with the driver's barrier between writing
+        // that and reading the index.
+        fence(Ordering::SeqCst);
+        let events = queue.event_idx_enabled();
+        // virtio 1.2, 2.7.6 and 2.7.7: the flags come first, `used_event` behind the ring.
+        let offset = if events { 4 + 2 * u64::from(queue.size()) } else { 0 };
+        let gpa = queue.avail_ring().checked_add(offset).ok_or(Malformed::Ring)?;
+        let wish: u16 =
+            memory.load(GuestAddress(gpa), Ordering::Relaxed).map_err(|_| Malformed::Ring)?;
+        let wish = u16::from_le(wish);
+        if events {
+            // It has been passed by one of the pushes: it is among the last `pushed` places before the index.
+            return Ok(queue.next_used().wrapping_sub(wish).wrapping_sub(1) < pushed);
         }
-        // virtio-queue leaves this flag to its user. The fence that orders it after the used index is in
-        // `needs_notification`.
-        let flags = GuestAddress(queue.avail_ring());
-        let flags: u16 = memory.load(flags, Ordering::Relaxed).map_err(|_| Malformed::Ring)?;
-        Ok(u16::from_le(flags) & AVAIL_F_NO_INTERRUPT == 0)
+        Ok(wish & AVAIL_F_NO_INTERRUPT == 0)
     }
 }

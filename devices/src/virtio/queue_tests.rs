@@ -3,7 +3,7 @@
 use vm_memory::GuestAddress;
 
 use super::testing::{Buffers, Driver};
-use super::{Chain, Features, Malformed, Virtqueue};
+use super::{Chain, Features, Malformed, Used, Virtqueue};
 
 const NEXT: u16 = 1;
 const WRITE: u16 = 2;
@@ -158,4 +158,38 @@ fn a_head_that_does_not_exist_is_refused() {
     let (mut driver, mut queue) = pair();
     driver.offer(8);
     assert_eq!(queue.pop(&mut Chain::new()), Err(Malformed::Chain));
+}
+
+#[test]
+fn requests_that_go_back_together_are_seen_at_once_and_tell_once() {
+    use vm_memory::Bytes;
+    for features in [Features::default(), Features(Features::EVENT_IDX)] {
+        let (mut driver, mut queue) = with(features);
+        let mut chain = Chain::new();
+        let used_event = GuestAddress(driver.available_ring().0 + 4 + 2 * 8);
+        let mut interrupts = 0;
+        // Often enough to go round the ring, past its end.
+        for round in 0..10_u32 {
+            let mut all = Vec::new();
+            for place in 0..3 {
+                let sent = driver.send(&Buffers { readable: vec![], writable: vec![8] });
+                assert!(queue.pop(&mut chain).unwrap());
+                all.push(Used { head: sent.head, written: 3 * round + place });
+            }
+            queue.push_together(&all).unwrap();
+            for used in all {
+                assert_eq!(driver.used(), Some((used.head, used.written)));
+            }
+            assert_eq!(driver.used(), None);
+            // The driver of the event index has asked to be told of the second one of them.
+            let wanted = u16::try_from(3 * round + 1).unwrap().to_le();
+            driver.memory.write_obj(wanted, used_event).unwrap();
+            queue.flush().unwrap();
+            interrupts += 1;
+            assert_eq!(driver.interrupts.queues(), interrupts, "round {round}");
+        }
+        queue.push_together(&[]).unwrap();
+        queue.flush().unwrap();
+        assert_eq!(driver.interrupts.queues(), interrupts);
+    }
 }

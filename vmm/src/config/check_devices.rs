@@ -221,10 +221,7 @@ fn net_problem(net: &NetConfig, max_vcpus: u32) -> Result<(), String> {
     if let Some(mtu) = net.mtu.filter(|mtu| *mtu < MIN_MTU) {
         return Err(format!("mtu {mtu} is too small; at least {MIN_MTU}"));
     }
-    if !net.rate_limiter_config.is_empty() {
-        return Err("rate limits of network devices do not exist yet; those of disks do".to_owned());
-    }
-    Ok(())
+    net.rate_limiter_config.problem().map_or(Ok(()), Err)
 }
 
 fn fds_problem(net: &NetConfig) -> Result<(), String> {

@@ -6,9 +6,8 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use devices::virtio::balloon::{BalloonOptions, Offered};
-use devices::virtio::block::{
-    Access, BackingFiles, BlockOptions, Caching, Engine, ImageType, Limits, TokenBucket,
-};
+use devices::virtio::block::{Access, BackingFiles, BlockOptions, Caching, Engine, ImageType};
+use devices::virtio::limit::{Limits, TokenBucket};
 use devices::virtio::mem::MemOptions;
 use devices::virtio::net::{HostAddress, MacAddress, NetOptions, Offloads};
 
@@ -94,6 +93,7 @@ pub(super) fn net(id: &str, net: &NetConfig) -> Result<NetOptions, OpenDeviceErr
         num_queues: u16::try_from(net.num_queues).unwrap_or(u16::MAX),
         queue_size: net.queue_size,
         offloads: offloads.consistent(),
+        limits: limits(&net.rate_limiter_config),
     })
 }
 

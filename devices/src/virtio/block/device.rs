@@ -7,14 +7,14 @@ use super::config::{self, Layout, feature};
 use super::counters::{Counters, count};
 use super::error::BlockError;
 use super::image::{Image, Opened, open_image};
-use super::limiter::Limiter;
-use super::options::{Access, BlockOptions, Engine, TokenBucket};
+use super::options::{Access, BlockOptions, Engine};
 use super::reach::Reach;
 use super::request::{Request, SECTOR, SERIAL, Status};
 use super::slot::{Durability, Rules};
 use super::worker::BlockWorker;
 use crate::counters::CounterSource;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::virtio::limit::{Limiter, TokenBucket};
 use crate::virtio::{
     Activation, ActivationError, DeviceType, Features, VirtioDevice, Virtqueue, Worker,
 };

@@ -18,19 +18,15 @@ mod counters;
 mod device;
 mod error;
 mod image;
-mod limiter;
 mod options;
 mod reach;
 mod request;
 mod slot;
 #[cfg(test)]
 mod tests;
-mod timer;
 mod transfer;
 mod worker;
 
 pub use device::BlockDevice;
 pub use error::BlockError;
-pub use options::{
-    Access, BackingFiles, BlockOptions, Caching, Engine, ImageType, Limits, TokenBucket,
-};
+pub use options::{Access, BackingFiles, BlockOptions, Caching, Engine, ImageType};

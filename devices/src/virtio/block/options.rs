@@ -1,7 +1,8 @@
 //! What a disk is made from, as a configuration fills it in.
 
 use std::path::PathBuf;
-use std::time::Duration;
+
+use crate::virtio::limit::Limits;
 
 /// A disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,24 +100,4 @@ pub enum Engine {
     IoUring,
     /// Blocking calls.
     Blocking,
-}
-
-/// What the guest may move in a time; nothing set is no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes that are read or written (`bw_size`, …).
-    pub bandwidth: Option<TokenBucket>,
-    /// Requests (`ops_size`, …).
-    pub operations: Option<TokenBucket>,
-}
-
-/// A bucket that holds `size` tokens and is filled at a constant rate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TokenBucket {
-    /// Tokens in a full bucket: what can be spent at once.
-    pub size: u64,
-    /// Tokens on top, once.
-    pub one_time_burst: u64,
-    /// How long it takes to fill an empty bucket.
-    pub refill_time: Duration,
 }

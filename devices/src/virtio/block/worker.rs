@@ -18,10 +18,9 @@ use std::sync::Arc;
 use super::backend::{Backend, Completion};
 use super::counters::count;
 use super::device::Shared;
-use super::limiter::Throttled;
 use super::request::{Disk, Status, parse};
 use super::slot::{Rules, Slot, Step};
-use super::timer::Timer;
+use crate::virtio::limit::{Throttled, Timer};
 use crate::virtio::{
     Interest, Listening, Malformed, Progress, Token, Virtqueue, Wakeup, Worker, WorkerError,
 };

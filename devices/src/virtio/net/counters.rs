@@ -19,6 +19,7 @@ pub(super) struct Flow {
     packets: AtomicU64,
     bytes: AtomicU64,
     dropped: AtomicU64,
+    throttled: AtomicU64,
 }
 
 impl Flow {
@@ -32,6 +33,11 @@ impl Flow {
     pub(super) fn drop_one(&self) {
         add(&self.dropped, 1);
     }
+
+    /// A packet has to wait for the limit.
+    pub(super) fn throttle_one(&self) {
+        add(&self.throttled, 1);
+    }
 }
 
 impl Counters {
@@ -42,9 +48,11 @@ impl Counters {
             ("rx_packets", get(&self.received.packets)),
             ("rx_bytes", get(&self.received.bytes)),
             ("rx_dropped", get(&self.received.dropped)),
+            ("rx_throttled", get(&self.received.throttled)),
             ("tx_packets", get(&self.sent.packets)),
             ("tx_bytes", get(&self.sent.bytes)),
             ("tx_dropped", get(&self.sent.dropped)),
+            ("tx_throttled", get(&self.sent.throttled)),
             ("malformed", get(&self.malformed)),
             ("host_errors", get(&self.errors)),
         ]

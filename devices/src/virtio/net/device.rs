@@ -7,6 +7,7 @@ use super::backend::Backend;
 use super::control::ControlWorker;
 use super::error::NetError;
 use super::features;
+use super::limit::Limit;
 use super::mac::MacAddress;
 use super::offloads::Offloads;
 use super::options::NetOptions;
@@ -17,8 +18,14 @@ use super::tap::Tap;
 use super::transmit::Transmitter;
 use crate::counters::CounterSource;
 use crate::event::Event;
+use crate::virtio::limit::Limiter;
 use crate::virtio::{
     Activation, ActivationError, Chain, DeviceType, VirtioDevice, Virtqueue, Worker,
+};
+#[cfg(test)]
+use crate::{
+    sync::atomic::AtomicU64,
+    virtio::limit::{Clock, Limits},
 };
 
 /// Packets from before the activation that are thrown away at most: more than a tap holds by default (1000).
@@ -34,6 +41,8 @@ pub struct Net {
     features: u64,
     backend: Arc<dyn Backend>,
     shared: Arc<Shared>,
+    receive_limiter: Arc<Limiter>,
+    transmit_limiter: Arc<Limiter>,
 }
 
 impl Net {
@@ -78,6 +87,8 @@ impl Net {
             features,
             backend,
             shared: Arc::new(Shared::new()),
+            receive_limiter: Arc::new(Limiter::new(&options.limits)),
+            transmit_limiter: Arc::new(Limiter::new(&options.limits)),
         })
     }
 
@@ -91,6 +102,15 @@ impl Net {
     #[must_use]
     pub fn tap(&self) -> &str {
         self.backend.name()
+    }
+
+    /// Limits each direction by a test's clock.
+    #[cfg(test)]
+    pub(super) fn limit(&mut self, limits: &Limits, clock: &Arc<AtomicU64>) {
+        for limiter in [&mut self.receive_limiter, &mut self.transmit_limiter] {
+            let clock = Clock::Manual(Arc::clone(clock));
+            *limiter = Arc::new(Limiter::with_clock(limits, clock));
+        }
     }
 
     /// Lets the first pair only take packets, which may use these offloads.
@@ -169,8 +189,10 @@ impl VirtioDevice for Net {
                 interrupt: Arc::clone(&activation.interrupt),
                 changed,
             };
-            let receiver = Receiver::new(receive, negotiated);
-            let worker = PairWorker::new(parts, receiver, Transmitter::new(transmit));
+            let limits = [&self.receive_limiter, &self.transmit_limiter].map(Limit::new);
+            let [receives, sends] = limits.map(|limit| limit.map_err(host("make a timer")));
+            let receiver = Receiver::new(receive, receives?, negotiated, self.mtu);
+            let worker = PairWorker::new(parts, receiver, Transmitter::new(transmit, sends?));
             workers.push(Box::new(worker));
         }
         if workers.is_empty() {

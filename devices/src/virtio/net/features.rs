@@ -15,6 +15,7 @@ pub(super) const HOST_TSO4: u64 = 1 << 11;
 pub(super) const HOST_TSO6: u64 = 1 << 12;
 pub(super) const HOST_ECN: u64 = 1 << 13;
 pub(super) const HOST_UFO: u64 = 1 << 14;
+pub(super) const MRG_RXBUF: u64 = 1 << 15;
 pub(super) const STATUS: u64 = 1 << 16;
 pub(super) const CTRL_VQ: u64 = 1 << 17;
 pub(super) const MQ: u64 = 1 << 22;
@@ -28,11 +29,14 @@ const PAIRED: [(Offloads, u64, u64); 5] = [
     (Offloads::UFO, HOST_UFO, GUEST_UFO),
 ];
 
+/// What every card offers.
+const ALWAYS: u64 = MAC | MTU | MRG_RXBUF | STATUS;
+
 /// What a card with these offloads and as many queue pairs offers.
 pub(super) fn offered(offloads: Offloads, pairs: u16) -> u64 {
     let offloads = offloads.consistent();
     let with = PAIRED.iter().filter(|(offload, ..)| offloads.has(*offload));
-    let features = with.fold(MAC | MTU | STATUS, |all, (_, sends, takes)| all | sends | takes);
+    let features = with.fold(ALWAYS, |all, (_, sends, takes)| all | sends | takes);
     if pairs > 1 { features | CTRL_VQ | MQ } else { features }
 }
 
@@ -50,11 +54,11 @@ mod unit_tests {
     fn nothing_is_offered_that_lacks_what_it_depends_on() {
         // Virtio 1.2, 5.1.3.1.
         let without = offered(Offloads::ALL.without(Offloads::CHECKSUM), 1);
-        assert_eq!(without, MAC | MTU | STATUS);
+        assert_eq!(without, ALWAYS);
         let all = offered(Offloads::ALL, 1);
         assert_eq!(all & (MQ | CTRL_VQ), 0);
         assert_eq!(all & (HOST_TSO4 | GUEST_TSO4 | HOST_UFO), HOST_TSO4 | GUEST_TSO4 | HOST_UFO);
-        assert_eq!(offered(Offloads::NONE, 2), MAC | MTU | STATUS | MQ | CTRL_VQ);
+        assert_eq!(offered(Offloads::NONE, 2), ALWAYS | MQ | CTRL_VQ);
     }
 
     #[test]

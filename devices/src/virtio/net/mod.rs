@@ -14,18 +14,21 @@
 //!
 //! Invariants:
 //! - A worker never spins: it listens to the tap for packets only while it has a buffer to put one in, for room only while
-//!   a packet waits, and not at all for a queue that is off or a tap that has gone.
+//!   a packet waits, and not at all for a queue that is off or a tap that has gone, or while it is throttled.
 //! - Nothing is in flight between two calls of a worker: a packet that was taken off the tap is in the guest's ring, and one that
-//!   the tap had no room for is still in the ring.
+//!   the tap had no room for is still in the ring. The one exception is a packet that has come and for which the
+//!   ring has too few buffers at the moment: it waits in the worker, and is copied.
 //! - What is dropped is counted: packets that do not fit the guest's buffer, and those that the host refuses.
 
 mod backend;
+mod buffers;
 mod control;
 mod counters;
 mod device;
 mod error;
 mod features;
 mod ioctl;
+mod limit;
 mod mac;
 mod offloads;
 mod options;

@@ -36,6 +36,11 @@ impl Offloads {
         self.0 & others.0 == others.0
     }
 
+    /// Whether packets may be larger than the MTU.
+    pub(super) const fn large(self) -> bool {
+        self.0 & (Self::TSO.0 | Self::UFO.0) != 0
+    }
+
     /// Without `others`.
     #[must_use]
     pub const fn without(self, others: Self) -> Self {

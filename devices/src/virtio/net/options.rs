@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use super::error::NetError;
 use super::mac::MacAddress;
 use super::offloads::Offloads;
+use crate::virtio::limit::Limits;
 
 /// The address of the tap's own, host side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub struct NetOptions {
     pub queue_size: u16,
     /// What may be offered to the guest.
     pub offloads: Offloads,
+    /// What the guest may send in a time, and as much again what it may receive, by all queues together.
+    pub limits: Limits,
 }
 
 impl Default for NetOptions {
@@ -53,6 +56,7 @@ impl Default for NetOptions {
             num_queues: 2,
             queue_size: 256,
             offloads: Offloads::ALL,
+            limits: Limits::default(),
         }
     }
 }

@@ -18,6 +18,9 @@ use crate::virtio::{
 
 const TAP: Token = Token(0);
 const PAIRS: Token = Token(1);
+/// The timers of the limits.
+const RECEIVES: Token = Token(2);
+const SENDS: Token = Token(3);
 
 /// What the pair is, and whom it tells.
 pub(super) struct PairParts {
@@ -56,13 +59,20 @@ impl PairWorker {
     fn wake(&mut self, wakeup: Wakeup) -> Result<(), WorkerError> {
         let rung = |queue: &Virtqueue| wakeup == Wakeup::Doorbell(queue.index());
         let ready = wakeup == Wakeup::Ready(TAP);
-        if wakeup == Wakeup::Ready(PAIRS) {
-            self.parts.changed.clear();
+        match wakeup {
+            Wakeup::Ready(PAIRS) => {
+                self.parts.changed.clear();
+            }
+            Wakeup::Ready(RECEIVES) => self.receiver.limit.clear(),
+            Wakeup::Ready(SENDS) => self.transmitter.limit.clear(),
+            _ => {}
         }
         let receives = match self.receiving {
             Receiving::Working => false,
             Receiving::Waiting => ready,
             Receiving::Starved => rung(&self.receiver.queue),
+            // The driver has been asked not to ring, but may; and a resume counts as a ring.
+            Receiving::Throttled => wakeup == Wakeup::Ready(RECEIVES) || rung(&self.receiver.queue),
             // Once the tap has gone, a doorbell will not bring it back.
             Receiving::Off => wakeup == Wakeup::Ready(PAIRS) && self.is_active(),
         };
@@ -74,6 +84,9 @@ impl PairWorker {
             Transmitting::Working => false,
             Transmitting::Waiting => rung(&self.transmitter.queue),
             Transmitting::Blocked => ready,
+            Transmitting::Throttled => {
+                wakeup == Wakeup::Ready(SENDS) || rung(&self.transmitter.queue)
+            }
         };
         if transmits {
             self.transmitter.wake()?;
@@ -152,6 +165,12 @@ impl Worker for PairWorker {
     fn start(&mut self, listening: &mut Listening<'_>) -> Result<(), WorkerError> {
         let host = |source| WorkerError::Host { what: "listen to an event", source };
         listening.add(self.parts.changed.as_fd(), PAIRS, Interest::Readable).map_err(host)?;
+        let timers = [(&self.receiver.limit, RECEIVES), (&self.transmitter.limit, SENDS)];
+        for (limit, token) in timers {
+            if let Some(timer) = limit.timer() {
+                listening.add(timer, token, Interest::Readable).map_err(host)?;
+            }
+        }
         self.parts.changed.notify();
         Ok(())
     }

@@ -6,18 +6,22 @@
 //!                          ▲    │ the tap is full
 //!             it has room  │    ▼
 //!                          Blocked
+//!
+//!   Working ── the limit is reached ──▶ Throttled ── timer ──▶ Working
 //! ```
 //!
-//! Invariant: a packet that the tap has no room for stays in the ring; nothing is held between two calls.
+//! Invariant: a packet that the tap has no room for, or that the limit holds up, stays in the ring; nothing is held
+//! between two calls.
 
 use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
 
 use super::counters::add;
+use super::limit::Limit;
 use super::receive::{BATCH, HEADER};
 use super::shared::Shared;
-use super::vectors::{Failure, Vectors};
+use super::vectors::Vectors;
 use crate::virtio::{Chain, Malformed, Virtqueue, WorkerError};
 
 /// What the transmitting half waits for.
@@ -29,6 +33,8 @@ pub(super) enum Transmitting {
     Waiting,
     /// Room in the tap.
     Blocked,
+    /// Its limit.
+    Throttled,
 }
 
 /// Where packets go.
@@ -51,13 +57,17 @@ enum Fate {
 /// The transmitting half of a queue pair.
 pub(super) struct Transmitter {
     pub(super) queue: Virtqueue,
+    pub(super) limit: Limit,
     chain: Chain,
     vectors: Vectors,
+    /// The next packet has been paid for, and could not be sent yet.
+    paid: bool,
 }
 
 impl Transmitter {
-    pub(super) fn new(queue: Virtqueue) -> Self {
-        Self { queue, chain: Chain::new(), vectors: Vectors::new(0) }
+    pub(super) fn new(queue: Virtqueue, limit: Limit) -> Self {
+        let vectors = Vectors::of(queue.memory());
+        Self { queue, limit, chain: Chain::new(), vectors, paid: false }
     }
 
     /// Sends packets as long as there are packets and room, but no more than a batch; and whether the tap has gone.
@@ -81,10 +91,18 @@ impl Transmitter {
             if self.chain.readable_len() < HEADER {
                 return Err(Malformed::Shape("a header at least").into());
             }
+            let bytes = self.chain.readable_len() - HEADER;
+            if !self.paid && !self.limit.pay(bytes, &counters.sent)? {
+                self.queue.unpop();
+                state = Transmitting::Throttled;
+                break;
+            }
+            self.paid = false;
             match self.send(wire, shared)? {
                 Fate::Sent(len) => counters.sent.packet(len.saturating_sub(HEADER as usize)),
                 Fate::NoRoom => {
                     self.queue.unpop();
+                    self.paid = true;
                     state = Transmitting::Blocked;
                     break;
                 }
@@ -105,30 +123,33 @@ impl Transmitter {
     }
 
     fn send(&mut self, wire: &Wire<'_>, shared: &Shared) -> Result<Fate, WorkerError> {
+        self.vectors.clear();
+        if !self.vectors.add_readable(&self.chain)? {
+            return Err(Malformed::Shape("a packet in at most 1024 buffers").into());
+        }
         let mut sent = self.try_send(wire.own);
-        if sent == Err(Failure::Host(Errno::BADFD)) {
+        if sent == Err(Errno::BADFD) {
             // The pair is off. What the driver gave it before it knew goes the other way.
             sent = self.try_send(wire.first);
         }
         Ok(match sent {
             Ok(len) => Fate::Sent(len),
-            Err(Failure::Host(Errno::AGAIN)) => Fate::NoRoom,
-            Err(Failure::Host(Errno::BADFD)) => Fate::Gone,
+            Err(Errno::AGAIN) => Fate::NoRoom,
+            Err(Errno::BADFD) => Fate::Gone,
             // The kernel takes no packet with such a header, or no packet at all now: the interface is down.
-            Err(Failure::Host(Errno::INVAL | Errno::IO)) => Fate::Dropped,
-            Err(Failure::Host(_)) => {
+            Err(Errno::INVAL | Errno::IO) => Fate::Dropped,
+            Err(_) => {
                 add(&shared.counters.errors, 1);
                 Fate::Dropped
             }
-            Err(Failure::Chain(malformed)) => return Err(malformed.into()),
         })
     }
 
-    fn try_send(&mut self, fd: BorrowedFd<'_>) -> Result<usize, Failure> {
+    fn try_send(&self, fd: BorrowedFd<'_>) -> Result<usize, Errno> {
         loop {
-            let sent = self.vectors.send(fd, self.queue.memory(), &self.chain);
+            let sent = self.vectors.send(fd);
             // A descriptor that does not block is hardly ever interrupted, and not twice without a signal.
-            if sent != Err(Failure::Host(Errno::INTR)) {
+            if sent != Err(Errno::INTR) {
                 return sent;
             }
         }

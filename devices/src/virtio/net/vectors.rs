@@ -23,97 +23,91 @@ struct Vector {
 const _: () = assert!(size_of::<Vector>() == size_of::<libc::iovec>());
 const _: () = assert!(align_of::<Vector>() == align_of::<libc::iovec>());
 
-/// Why no packet was moved.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Failure {
-    /// The chain is the driver's fault.
-    Chain(Malformed),
-    /// The host's.
-    Host(Errno),
-}
-
-/// A list of vectors that is made once and used for each packet, and room for what does not fit.
+/// Parts of guest RAM, in order: a list that is made once and used for each packet.
+///
+/// Invariant: every vector is a part of `memory`, which it keeps mapped.
 pub(super) struct Vectors {
+    memory: GuestMemory,
     list: Vec<Vector>,
-    /// Behind the guest's buffers: what comes to lie here is more than they could take.
-    spare: Box<[u8]>,
 }
 
 impl Vectors {
-    /// With room for `spare` bytes that do not fit.
-    pub(super) fn new(spare: usize) -> Self {
-        Self { list: Vec::with_capacity(MOST), spare: vec![0; spare].into_boxed_slice() }
+    /// None yet, of this RAM.
+    pub(super) fn of(memory: &GuestMemory) -> Self {
+        Self { memory: memory.clone(), list: Vec::with_capacity(MOST + 1) }
     }
 
-    /// Writes the readable part of a chain as one packet.
-    pub(super) fn send(
-        &mut self,
-        fd: BorrowedFd<'_>,
-        memory: &GuestMemory,
-        chain: &Chain,
-    ) -> Result<usize, Failure> {
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    pub(super) fn clear(&mut self) {
         self.list.clear();
-        let list = &mut self.list;
-        let mut fits = true;
-        let all = 0..chain.readable_len();
-        chain
-            .readable_slices(memory, all, |slice| fits &= push(list, MOST, &slice))
-            .map_err(Failure::Chain)?;
-        let count = counted(list, fits)?;
+    }
+
+    /// Forgets the first so many.
+    pub(super) fn drop_front(&mut self, count: usize) {
+        self.list.drain(..count);
+    }
+
+    /// Appends the readable part of a chain, or, if one system call could not take it all, nothing; whether it did.
+    pub(super) fn add_readable(&mut self, chain: &Chain) -> Result<bool, Malformed> {
+        let Self { memory, list } = self;
+        let (before, all) = (list.len(), 0..chain.readable_len());
+        chain.readable_slices(memory, all, |slice| push(list, &slice))?;
+        Ok(self.keep(before, MOST))
+    }
+
+    /// The same with the writable part, and room for one vector besides.
+    pub(super) fn add_writable(&mut self, chain: &Chain) -> Result<bool, Malformed> {
+        let Self { memory, list } = self;
+        let (before, all) = (list.len(), 0..chain.writable_len());
+        chain.writable_slices(memory, all, |slice| push(list, &slice))?;
+        Ok(self.keep(before, MOST - 1))
+    }
+
+    fn keep(&mut self, before: usize, most: usize) -> bool {
+        let fits = self.list.len() <= most;
+        if !fits {
+            self.list.truncate(before);
+        }
+        fits
+    }
+
+    /// Writes all of it as one packet.
+    pub(super) fn send(&self, fd: BorrowedFd<'_>) -> Result<usize, Errno> {
+        let count = i32::try_from(self.list.len()).map_err(|_| Errno::INVAL)?;
         // SAFETY: each of the `count` vectors is a part of guest RAM, which `memory` keeps mapped for the whole call. The kernel
         // only reads it; that the guest may change it meanwhile is no matter, no reference to it exists.
-        let sent = unsafe { libc::writev(fd.as_raw_fd(), list.as_ptr().cast(), count) };
-        done(sent)
+        done(unsafe { libc::writev(fd.as_raw_fd(), self.list.as_ptr().cast(), count) })
     }
 
-    /// Reads one packet into the writable part of a chain; its length, also of what did not fit (as far as there is
-    /// spare room).
-    pub(super) fn receive(
-        &mut self,
-        fd: BorrowedFd<'_>,
-        memory: &GuestMemory,
-        chain: &Chain,
-    ) -> Result<usize, Failure> {
-        self.list.clear();
-        let list = &mut self.list;
-        let mut fits = true;
-        let all = 0..chain.writable_len();
-        chain
-            .writable_slices(memory, all, |slice| fits &= push(list, MOST - 1, &slice))
-            .map_err(Failure::Chain)?;
-        list.push(Vector {
-            base: self.spare.as_mut_ptr().expose_provenance(),
-            len: self.spare.len(),
-        });
-        let count = counted(list, fits)?;
+    /// Reads one packet into it, and what does not fit into `spare`; its length, as far as there is room.
+    pub(super) fn receive(&mut self, fd: BorrowedFd<'_>, spare: &mut [u8]) -> Result<usize, Errno> {
+        let count = i32::try_from(self.list.len() + 1).map_err(|_| Errno::INVAL)?;
+        let base = spare.as_mut_ptr().expose_provenance();
+        self.list.push(Vector { base, len: spare.len() });
         // SAFETY: each of the vectors but the last is a part of guest RAM, which `memory` keeps mapped for the whole call, and
         // to which no reference exists. The last one is `spare`, which is borrowed mutably for the whole call.
-        let received = unsafe { libc::readv(fd.as_raw_fd(), list.as_ptr().cast(), count) };
-        done(received)
+        let received = unsafe { libc::readv(fd.as_raw_fd(), self.list.as_ptr().cast(), count) };
+        let result = done(received);
+        // It is no part of guest RAM.
+        self.list.pop();
+        result
     }
 }
 
-/// Appends a part of guest RAM; false if there are `most` already.
-fn push(list: &mut Vec<Vector>, most: usize, slice: &VolatileSlice<'_>) -> bool {
+/// Appends a part of guest RAM; no more than a list can be of use that is too long.
+fn push(list: &mut Vec<Vector>, slice: &VolatileSlice<'_>) {
     let base = slice.ptr_guard_mut().as_ptr().expose_provenance();
-    let fits = list.len() < most;
-    if fits {
+    if list.len() <= MOST {
         list.push(Vector { base, len: slice.len() });
     }
-    fits
 }
 
-fn counted(list: &[Vector], fits: bool) -> Result<i32, Failure> {
-    let scattered = Failure::Chain(Malformed::Shape("a packet in fewer than 1024 buffers"));
-    match i32::try_from(list.len()) {
-        Ok(count) if fits => Ok(count),
-        _ => Err(scattered),
-    }
-}
-
-fn done(result: isize) -> Result<usize, Failure> {
+fn done(result: isize) -> Result<usize, Errno> {
     usize::try_from(result).map_err(|_| {
         let error = std::io::Error::last_os_error();
-        Failure::Host(Errno::from_io_error(&error).unwrap_or(Errno::IO))
+        Errno::from_io_error(&error).unwrap_or(Errno::IO)
     })
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::virtio::block::{Limits, TokenBucket};
+use crate::virtio::limit::{Limits, TokenBucket};
 
 const HOUR: Duration = Duration::from_hours(1);
 

@@ -3,13 +3,17 @@
 mod control;
 mod double;
 mod flow;
+mod limits;
+mod merged;
 mod properties;
 mod registers;
 
 use std::sync::Arc;
 
+use super::features::MRG_RXBUF;
 use super::{Backend, MacAddress, Net, NetOptions, Offloads};
 use crate::counters::CounterSource;
+use crate::virtio::limit::Limits;
 use crate::virtio::testing::{Driver, Runner, activation};
 use crate::virtio::{Features, VirtioDevice};
 use double::Double;
@@ -27,18 +31,24 @@ struct Bed {
 
 impl Bed {
     fn new(pairs: u16) -> Self {
+        Self::with_limits(pairs, Limits::default())
+    }
+
+    fn with_limits(pairs: u16, limits: Limits) -> Self {
         let double = Arc::new(Double::new(pairs, Offloads::ALL));
         let options = NetOptions {
             num_queues: 2 * pairs,
             queue_size: 8,
             mac: Some(MacAddress([2, 0, 0, 0, 0, 1])),
             mtu: Some(1400),
+            limits,
             ..NetOptions::default()
         };
         let backend = Arc::clone(&double) as Arc<dyn Backend>;
         let net = Net::with_backend("net0".into(), &options, backend).unwrap();
         let queues = u16::try_from(net.queue_sizes().len()).unwrap();
-        let features = Features(net.features());
+        // Each packet in one buffer, unless a test says otherwise.
+        let features = Features(net.features() & !MRG_RXBUF);
         Self { net, drivers: Driver::queues(queues, 8), double, features }
     }
 

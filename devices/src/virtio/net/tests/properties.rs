@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 use vm_memory::GuestAddress;
 
+use super::super::features::MRG_RXBUF;
 use super::{Bed, PLAIN};
 use crate::virtio::WorkerError;
 use crate::virtio::testing::{Buffers, Sent};
@@ -104,9 +105,13 @@ proptest! {
         queue in 0_usize..5,
         descriptors in prop::collection::vec((any::<u64>(), any::<u32>(), 0_u16..8, 0_u16..10), 8),
         near in any::<bool>(),
+        merged in any::<bool>(),
         heads in prop::collection::vec(0_u16..9, 1..8),
     ) {
         let mut bed = Bed::new(2);
+        if merged {
+            bed.features.0 |= MRG_RXBUF;
+        }
         let mut runners = bed.run();
         for (index, (gpa, len, flags, next)) in (0..).zip(descriptors) {
             // Mostly RAM, so that more than the first check is reached.

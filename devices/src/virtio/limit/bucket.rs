@@ -1,6 +1,6 @@
-//! Limits of what a guest moves in a time: token buckets that all queues of a disk share without a lock.
+//! A token bucket that several threads share without a lock.
 //!
-//! A bucket is one word: the time at which it will be full again if nobody spends anything (the theoretical arrival
+//! It is one word: the time at which it will be full again if nobody spends anything (the theoretical arrival
 //! time of the generic cell rate algorithm). Spending moves that time on; what has not passed of it is what is missing
 //! in the bucket.
 //!
@@ -14,64 +14,18 @@
 //! Invariants: a request that is larger than the bucket passes when the bucket is full, and is paid for afterwards;
 //! what is refused costs nothing.
 
-use std::time::Instant;
-
-use super::options::{Limits, TokenBucket};
+use super::Throttled;
+use super::options::TokenBucket;
 use crate::sync::atomic::{AtomicU64, Ordering};
-
-/// How long to wait, in nanoseconds, before it can be tried again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Throttled(pub u64);
-
-/// The limits of a disk.
-pub(super) struct Limiter {
-    /// What times are counted from.
-    epoch: Instant,
-    bandwidth: Option<Bucket>,
-    operations: Option<Bucket>,
-}
-
-impl Limiter {
-    pub fn new(limits: &Limits) -> Self {
-        Self {
-            epoch: Instant::now(),
-            bandwidth: limits.bandwidth.as_ref().map(Bucket::new),
-            operations: limits.operations.as_ref().map(Bucket::new),
-        }
-    }
-
-    pub fn is_limiting(&self) -> bool {
-        self.bandwidth.is_some() || self.operations.is_some()
-    }
-
-    /// Pays for a request that moves so many bytes.
-    pub fn pay(&self, bytes: u64) -> Result<(), Throttled> {
-        if !self.is_limiting() {
-            return Ok(());
-        }
-        let now = u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.pay_at(bytes, now)
-    }
-
-    fn pay_at(&self, bytes: u64, now: u64) -> Result<(), Throttled> {
-        let paid = self.operations.as_ref().map(|bucket| bucket.take(1, now)).transpose()?;
-        let Some(bandwidth) = &self.bandwidth else { return Ok(()) };
-        bandwidth.take(bytes, now).map(|_| ()).inspect_err(|_| {
-            if let (Some(bucket), Some(paid)) = (&self.operations, paid) {
-                bucket.give_back(paid);
-            }
-        })
-    }
-}
 
 /// What was taken out of a bucket.
 #[derive(Clone, Copy)]
-struct Taken {
+pub(super) struct Taken {
     burst: u64,
     cost: u64,
 }
 
-struct Bucket {
+pub(super) struct Bucket {
     size: u64,
     /// Nanoseconds.
     refill: u64,
@@ -79,8 +33,9 @@ struct Bucket {
     burst: AtomicU64,
 }
 
+// Relaxed throughout: a bucket's words guard no other memory.
 impl Bucket {
-    fn new(options: &TokenBucket) -> Self {
+    pub(super) fn new(options: &TokenBucket) -> Self {
         Self {
             size: options.size.max(1),
             refill: u64::try_from(options.refill_time.as_nanos()).unwrap_or(u64::MAX / 4),
@@ -95,14 +50,9 @@ impl Bucket {
         u64::try_from(cost).unwrap_or(u64::MAX / 4)
     }
 
-    fn take(&self, tokens: u64, now: u64) -> Result<Taken, Throttled> {
-        // Relaxed, here and below: a bucket's words guard no other memory.
-        let burst = self
-            .burst
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-                Some(left - left.min(tokens))
-            })
-            .map_or(0, |left| left.min(tokens));
+    /// Takes tokens out, or says when they will be there.
+    pub(super) fn take(&self, tokens: u64, now: u64) -> Result<Taken, Throttled> {
+        let burst = self.take_burst(tokens);
         let cost = self.cost(tokens - burst);
         let spent = self.full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
             let begin = full_at.max(now);
@@ -112,13 +62,43 @@ impl Bucket {
         });
         let Err(full_at) = spent else { return Ok(Taken { burst, cost }) };
         self.burst.fetch_add(burst, Ordering::Relaxed);
-        let missing = full_at.saturating_sub(now);
-        // Until the rest fits; or, if it is larger than the bucket, until that is full.
-        let wait = missing.saturating_add(cost).saturating_sub(self.refill).min(missing);
-        Err(Throttled(wait.max(1)))
+        Err(Throttled(self.wait(full_at.saturating_sub(now), cost).max(1)))
     }
 
-    fn give_back(&self, taken: Taken) {
+    /// How long until so much fits when so much is missing; or, if it is larger than the bucket, until that is full.
+    fn wait(&self, missing: u64, cost: u64) -> u64 {
+        missing.saturating_add(cost).saturating_sub(self.refill).min(missing)
+    }
+
+    /// Whether a token is there, which is not taken.
+    pub(super) fn look(&self, now: u64) -> Result<(), Throttled> {
+        if self.burst.load(Ordering::Relaxed) > 0 {
+            return Ok(());
+        }
+        let missing = self.full_at.load(Ordering::Relaxed).saturating_sub(now);
+        match self.wait(missing, self.cost(1)) {
+            0 => Ok(()),
+            wait => Err(Throttled(wait)),
+        }
+    }
+
+    /// Takes tokens out, there or not: whoever comes next waits until those are filled in that were not.
+    pub(super) fn charge(&self, tokens: u64, now: u64) {
+        let burst = self.take_burst(tokens);
+        let cost = self.cost(tokens - burst);
+        let _ = self.full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
+            Some(full_at.max(now).saturating_add(cost))
+        });
+    }
+
+    fn take_burst(&self, tokens: u64) -> u64 {
+        let less = |left: u64| Some(left - left.min(tokens));
+        let before = self.burst.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        before.map_or(0, |left| left.min(tokens))
+    }
+
+    /// Puts back what was taken out.
+    pub(super) fn give_back(&self, taken: Taken) {
         self.burst.fetch_add(taken.burst, Ordering::Relaxed);
         self.full_at.fetch_sub(taken.cost, Ordering::Relaxed);
     }
@@ -167,26 +147,14 @@ mod tests {
     }
 
     #[test]
-    fn what_one_bucket_refuses_costs_nothing_in_the_other() {
-        let limits = Limits {
-            bandwidth: Some(bucket(100, 0, 1000)),
-            operations: Some(bucket(3, 1, 1_000_000)),
-        };
-        let limiter = Limiter::new(&limits);
-        assert!(limiter.pay_at(100, 1).is_ok());
-        for _ in 0..10 {
-            assert!(limiter.pay_at(100, 1).is_err());
-        }
-        for _ in 0..3 {
-            assert!(limiter.pay_at(0, 1).is_ok());
-        }
-        assert!(limiter.pay_at(0, 1).is_err(), "four requests, one of them from the burst");
-    }
-
-    #[test]
-    fn no_limit_is_no_limit() {
-        let limiter = Limiter::new(&Limits::default());
-        assert!(!limiter.is_limiting());
-        assert!(limiter.pay(u64::MAX).is_ok());
+    fn what_is_charged_is_waited_for_by_whoever_comes_next() {
+        let bucket = Bucket::new(&bucket(10, 5, 1000));
+        assert!(bucket.look(1).is_ok());
+        bucket.charge(14, 1);
+        assert!(bucket.look(1).is_ok(), "one token is left");
+        bucket.charge(21, 1);
+        assert_eq!(bucket.look(1).err(), Some(Throttled(2100)));
+        assert_eq!(bucket.look(2100).err(), Some(Throttled(1)));
+        assert!(bucket.look(2101).is_ok());
     }
 }

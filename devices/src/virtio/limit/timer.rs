@@ -1,4 +1,4 @@
-//! What wakes a worker whose disk is throttled: a timerfd.
+//! What wakes a throttled worker: a timerfd.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -9,18 +9,18 @@ use rustix::time::{
 };
 
 /// A timer that makes a descriptor readable once.
-pub(super) struct Timer {
+pub(crate) struct Timer {
     fd: OwnedFd,
 }
 
 impl Timer {
-    pub fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         Ok(Self { fd: timerfd_create(TimerfdClockId::Monotonic, flags)? })
     }
 
     /// Readable in so many nanoseconds, instead of what was set before.
-    pub fn set(&self, nanoseconds: u64) -> io::Result<()> {
+    pub(crate) fn set(&self, nanoseconds: u64) -> io::Result<()> {
         const SECOND: u64 = 1_000_000_000;
         let whole = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         let once = Itimerspec {
@@ -35,7 +35,7 @@ impl Timer {
     }
 
     /// Forgets that it has become readable.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         let _ = rustix::io::read(&self.fd, &mut [0; 8]);
     }
 }
