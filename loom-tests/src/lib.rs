@@ -5,7 +5,6 @@
 //! * [`kvm`]: a model of KVM_RUN, of the signal that interrupts it and of that signal's handler.
 //! * [`vcpu`]: the vCPU loop in production's order, over the production [`vcpu_state::Member`].
 //! * [`bed`]: a group of such vCPUs, and what a control thread does to it.
-//! * [`cpus`]: CPU hotplug, with production's registers.
 //! * [`device`]: a virtio device, with production's registers, activator and worker loop.
 //! * [`basics`]: pause, resume, kill and kick, with two vCPUs and two controllers (loom).
 //! * [`races`]: the catalogue. Each entry is a pair: the historic protocol, in which loom must find
@@ -39,8 +38,6 @@ pub mod vcpu;
 
 #[cfg(loom)]
 pub mod basics;
-#[cfg(loom)]
-pub mod cpus;
 #[cfg(loom)]
 pub mod device;
 #[cfg(loom)]

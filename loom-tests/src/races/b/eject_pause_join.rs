@@ -3,18 +3,17 @@
 //! Mechanism: a vCPU's write ejects another one: it tells it to stop and joins its thread. That one is parked
 //! for a pause, which waits for the first.
 //!
-//! Invariant: a vCPU thread never joins; the control plane does, and the kill of a parked vCPU ends its park. The write is a request
-//! that production's registers note; it leaves nothing to wait for.
+//! Invariant: a vCPU thread never joins; the control plane does, and the kill of a parked vCPU ends its park.
 
 use std::sync::Arc;
 
-use devices::cpu_hotplug::Presence;
+use vcpu_state::{Outcome, Ticket};
 
 use crate::bed::{Bed, Script};
-use crate::checker::{join, thread};
-use crate::cpus::Hotplug;
+use crate::checker::{FutexWord, await_at_least, join, thread};
 use crate::model::{Bound, Finding, Model};
 use crate::monitor::Monitor;
+use crate::vcpu::Handled;
 
 /// The pair.
 pub const MODEL: Model = Model::race("eject-pause-join", historic, Finding::Deadlock, ours)
@@ -60,10 +59,14 @@ fn historic() {
 
 fn ours() {
     let bed = Bed::new(2);
-    let hotplug = Hotplug::new(2);
+    let (ticket, completer) = Ticket::new(&bed.group);
+    let posted = Arc::new(FutexWord::new(0));
     let eject = {
-        let hotplug = hotplug.clone();
-        move || hotplug.eject(1)
+        let posted = Arc::clone(&posted);
+        move || {
+            posted.advance();
+            Handled::Wait(ticket)
+        }
     };
     let ejector = bed.spawn(0, Script::halt().exit(eject).end());
     let ejected = bed.spawn(1, Script::halt());
@@ -71,10 +74,10 @@ fn ours() {
         let bed = bed.clone();
         thread::spawn(move || drop(bed.pause()))
     };
-    hotplug.retire(&bed, 1, ejected);
+    await_at_least(&posted, 1);
+    bed.group.kill(1);
+    join(ejected);
+    completer.complete(Outcome::Done);
     join(pauser);
-    // It waited for nothing.
-    let report = join(ejector);
-    assert_eq!((report.exits, report.outcomes.len()), (2, 0));
-    assert_eq!(hotplug.registers.presence(1), Presence::Absent);
+    assert_eq!(join(ejector).outcomes, [Outcome::Done]);
 }

@@ -4,13 +4,13 @@
 //! manager's lock, which pause() holds while it waits for that vCPU.
 //!
 //! Invariant: guest-visible registers are not the manager; no lock is reachable from an exit. Here a control
-//! thread holds the manager's lock through the whole pause, and the registers are production's.
+//! thread holds the manager's lock through the whole pause, and the registers are atomics.
 
 use std::sync::Arc;
 
 use crate::bed::{Bed, Script};
+use crate::checker::atomic::{AtomicU32, Ordering};
 use crate::checker::{Mutex, join, lock, thread};
-use crate::cpus::{ENABLED, Hotplug};
 use crate::model::{Bound, Finding, Model};
 use crate::monitor::Monitor;
 use crate::vcpu::Handled;
@@ -47,18 +47,18 @@ fn historic() {
 fn ours() {
     let bed = Bed::new(1);
     let manager = Mutex::new(());
-    let hotplug = Hotplug::new(2);
-    let touch = {
-        let hotplug = hotplug.clone();
+    let selector = Arc::new(AtomicU32::new(0));
+    let select = {
+        let selector = Arc::clone(&selector);
         move || {
-            assert_eq!(hotplug.status(1), ENABLED);
+            selector.store(1, Ordering::Release);
             Handled::Done
         }
     };
-    let vcpu = bed.spawn(0, Script::halt().exit(touch).end());
+    let vcpu = bed.spawn(0, Script::halt().exit(select).end());
     let managing = lock(&manager);
     drop(bed.pause());
     drop(managing);
     join(vcpu);
-    assert_eq!(hotplug.selected(), 1);
+    assert_eq!(selector.load(Ordering::Acquire), 1);
 }

@@ -11,7 +11,6 @@ use vcpu_state::Word;
 
 use crate::bed::{Bed, Script};
 use crate::checker::{Mutex, join, lock, thread};
-use crate::cpus::{ENABLED, Hotplug};
 use crate::model::{Bound, Finding, Model};
 use crate::monitor::Monitor;
 use crate::vcpu::Handled;
@@ -41,15 +40,11 @@ fn historic() {
 
 fn ours() {
     let bed = Bed::new(2);
-    let hotplug = Hotplug::new(2);
-    let status = {
-        let (hotplug, group) = (hotplug.clone(), Arc::clone(&bed.group));
-        move || {
-            assert_eq!(hotplug.status(1), ENABLED);
-            let word = group.word(1);
-            assert!(word.is_some_and(Word::is_coherent), "no state of vCPU 1: {word:?}");
-            Handled::Done
-        }
+    let group = Arc::clone(&bed.group);
+    let status = move || {
+        let word = group.word(1);
+        assert!(word.is_some_and(Word::is_coherent), "no status of vCPU 1: {word:?}");
+        Handled::Done
     };
     let reader = bed.spawn(0, Script::halt().exit(status).end());
     let other = bed.spawn(1, Script::halt());

@@ -2,17 +2,18 @@
 //!
 //! Mechanism: a vCPU ejects itself, and waits for an ack that it would have to give itself.
 //!
-//! Invariant: an eject is a request and no wait: the vCPU goes on, and is killed by whoever carries the request out.
+//! Invariant: an eject is a request, not a wait of its own: the vCPU holds a ticket for it, and the kill that
+//! carries it out ends that wait.
 
 use std::sync::Arc;
 
-use vcpu_state::Word;
+use vcpu_state::{Ticket, Word};
 
 use crate::bed::{Bed, Script};
-use crate::checker::{join, thread};
-use crate::cpus::Hotplug;
+use crate::checker::{FutexWord, await_at_least, join, thread};
 use crate::model::{Bound, Finding, Model};
 use crate::monitor::Monitor;
+use crate::vcpu::Handled;
 
 /// The pair.
 pub const MODEL: Model = Model::race("self-eject", historic, Finding::Deadlock, ours)
@@ -38,16 +39,20 @@ fn historic() {
 }
 
 fn ours() {
-    // The first vCPU cannot be ejected; its slot stays empty.
-    let bed = Bed::new(2);
-    let hotplug = Hotplug::new(2);
+    let bed = Bed::new(1);
+    let (ticket, completer) = Ticket::new(&bed.group);
+    let posted = Arc::new(FutexWord::new(0));
     let eject = {
-        let hotplug = hotplug.clone();
-        move || hotplug.eject(1)
+        let posted = Arc::clone(&posted);
+        move || {
+            posted.advance();
+            Handled::Wait(ticket)
+        }
     };
-    let vcpu = bed.spawn(1, Script::halt().exit(eject));
-    let report = hotplug.retire(&bed, 1, vcpu);
-    assert_eq!((report.exits, report.outcomes.len()), (1, 0));
-    assert!(bed.group.word(1).is_some_and(|word| word.any(Word::DEAD)));
-    assert_eq!(hotplug.status(1), 0);
+    let vcpu = bed.spawn(0, Script::halt().exit(eject));
+    await_at_least(&posted, 1);
+    bed.group.kill(0);
+    assert_eq!(join(vcpu).outcomes, []);
+    assert!(bed.group.word(0).is_some_and(|word| word.any(Word::DEAD)));
+    drop(completer);
 }

@@ -4,15 +4,15 @@
 //! pending.
 //!
 //! Invariant: removal is a visible state that can be taken back: eject and cancellation are two
-//! compare-and-swaps on one word. Whichever comes first, the next resize finds a slot that it can do something with.
+//! compare-and-swaps on one word, of which exactly one wins; only the eject kills.
 
 use std::sync::Arc;
 
-use devices::cpu_hotplug::Presence;
+use vcpu_state::Word;
 
 use crate::bed::{Bed, Script};
+use crate::checker::atomic::{AtomicU32, Ordering};
 use crate::checker::{join, thread};
-use crate::cpus::{Hotplug, REMOVING};
 use crate::model::{Bound, Finding, Model};
 use crate::monitor::Monitor;
 use crate::vcpu::Handled;
@@ -52,35 +52,37 @@ fn historic() {
     assert!(first.and(second).is_ok(), "the resize is refused for ever");
 }
 
+const PRESENT: u32 = 0;
+const ASKED_FOR: u32 = 1;
+const EJECTED: u32 = 2;
+
+fn step(register: &AtomicU32, from: u32, to: u32) -> bool {
+    register.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+}
+
 fn ours() {
     let bed = Bed::new(2);
-    let hotplug = Hotplug::new(2);
+    let register = Arc::new(AtomicU32::new(PRESENT));
     let eject = {
-        let hotplug = hotplug.clone();
+        let (register, group) = (Arc::clone(&register), Arc::clone(&bed.group));
         move || {
-            if hotplug.status(1) & REMOVING != 0 { hotplug.eject(1) } else { Handled::Done }
+            if step(&register, ASKED_FOR, EJECTED) {
+                group.kill(1);
+            }
+            Handled::Done
         }
     };
     let guest = bed.spawn(0, Script::halt().exit(eject).end());
     let removed = bed.spawn(1, Script::halt());
-    assert_eq!(hotplug.registers.ask_removal(1), Ok(()));
+    assert!(step(&register, PRESENT, ASKED_FOR));
     // The guest may eject, now or too late, or not at all; the operator has changed their mind.
-    let cancelled = hotplug.registers.cancel_removal(1).is_ok();
+    let cancelled = step(&register, ASKED_FOR, PRESENT);
     join(guest);
-    match hotplug.registers.presence(1) {
-        // It had decided before, and ejects what it may keep: as if of its own accord.
-        Presence::Ejected => {
-            hotplug.retire(&bed, 1, removed);
-            // The next resize is not refused: here is a slot for a new vCPU.
-            assert_eq!(bed.group.reincarnate(1), Ok(()));
-            assert_eq!(hotplug.registers.insert(1), Ok(()));
-        }
-        presence => {
-            assert!(cancelled, "the resize is refused for ever: {presence:?}");
-            assert!(hotplug.registers.take_ejected().is_empty());
-            // The next resize is not refused.
-            assert_eq!(hotplug.registers.ask_removal(1), Ok(()));
-            bed.end(vec![removed]);
-        }
+    let killed = bed.group.word(1).is_some_and(|word| word.any(Word::KILLED));
+    assert!(cancelled != killed, "cancelled: {cancelled}, killed: {killed}");
+    if cancelled {
+        // The next resize is not refused.
+        assert!(step(&register, PRESENT, ASKED_FOR));
     }
+    bed.end(vec![removed]);
 }
