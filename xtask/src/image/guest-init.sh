@@ -162,53 +162,16 @@ memory_total() { # -lt|-gt KIB
     grep -E '^Mem(Total|Free)' /proc/meminfo | sed 's/^/SP /'
 }
 
-# Brings every CPU up that has come, and waits until it is these that are online.
-cpus_are_up() { # LIST
-    for online in /sys/devices/system/cpu/cpu[0-9]*/online; do
-        [ "$(cat "$online")" = 1 ] || echo 1 >"$online"
-    done
-    [ "$(cat /sys/devices/system/cpu/online)" = "$1" ]
-}
-cpus_up() { until_true cpus_are_up "$1"; } # LIST
-
-cpus() {
-    echo "SP cpus=$(grep -c '^processor' /proc/cpuinfo)"
-    echo "SP online=$(cat /sys/devices/system/cpu/online)"
-    echo "SP possible=$(cat /sys/devices/system/cpu/possible)"
-    echo "SP lscpu=$(lscpu | sed -n 's/^On-line CPU(s) list: *//p')"
-    echo "SP added=$(dmesg | grep -c 'has been hot-added')"
-    echo "SP offlined=$(dmesg | grep -c 'is now offline')"
-}
-
-# A program that runs on one CPU and nowhere else, and counts.
-pin() { # CPU
-    echo 0 >"/tmp/pin.$1"
-    taskset -c "$1" sh -c "n=0; while :; do n=\$((n + 1)); echo \$n >/tmp/pin.$1.new; mv /tmp/pin.$1.new /tmp/pin.$1; done" &
-    echo $! >"/tmp/pin.$1.pid"
-}
-unpin() { kill "$(cat "/tmp/pin.$1.pid")"; } # CPU
-
-# Waits until each of the first programs has counted on, on its CPU.
-pinned_go_on() { # CPUS
-    cpu=0
-    while [ "$cpu" -lt "$1" ]; do
-        before=$(cat "/tmp/pin.$cpu")
-        until_true sh -c "[ \$(cat /tmp/pin.$cpu) -gt $before ]"
-        [ "$(cut -d ' ' -f 39 "/proc/$(cat "/tmp/pin.$cpu.pid")/stat")" = "$cpu" ] || return
-        cpu=$((cpu + 1))
-    done
-}
-
 # Waits until a function has left the bus.
 gone() { # BDF
     until_true test ! -e "/sys/bus/pci/devices/$1"
 }
 
-# Says back what is typed on hvc0.
+# Says back what is typed on hvc0, and how large the terminal is.
 answer_on_hvc0() {
     until_true test -c /dev/hvc0
     stty -echo </dev/hvc0
-    (while read -r line; do echo "hvc0 got $line"; done) </dev/hvc0 >/dev/hvc0 &
+    (while read -r line; do echo "hvc0 got $line, size $(stty size)"; done) </dev/hvc0 >/dev/hvc0 &
 }
 
 # Gives back what it is sent on this port.
@@ -231,7 +194,7 @@ run() {
             while [ "$n" -lt "${2:-10}" ]; do sleep 0.1; n=$((n + 1)); echo "SP tick=$n"; done
             echo "SP-TICKS-DONE" ;;
         pci | mount_disk | fill_disk | reread_disk | sums_of_disk | read_on | read_ended | disk_size | trim_disk | umount_disk | \
-            net_up | net_ping | net_fetch | net_serve | entropy | memory_total | gone | answer_on_hvc0 | vsock_echo | vsock_send | cpus | cpus_up | pin | unpin | pinned_go_on | complaints)
+            net_up | net_ping | net_fetch | net_serve | entropy | memory_total | gone | answer_on_hvc0 | vsock_echo | vsock_send | complaints)
             "$@"
             echo "SP-DONE $?" ;;
         date) echo "SP date=$(date +%s) uptime=$(uptime_now)"; echo "SP-DATE-DONE" ;;

@@ -17,11 +17,9 @@ pub enum Loader {
 const PVH: &str = "176";
 
 /// Kernel messages of warning level that are no fault of the VMM.
-const HARMLESS: [&str; 7] = [
+const HARMLESS: [&str; 6] = [
     // A time, and times are not judged: the vCPUs may share fewer, emulated processors.
     "hrtimer: interrupt took",
-    // A program was pinned to a CPU that has gone.
-    "no longer affine to cpu",
     // The processor's own weakness, or its microcode's age.
     "Speculative Return Stack Overflow: ",
     // A processor whose TSC is not invariant; the last lines explain the first.
