@@ -167,11 +167,11 @@ gone() { # BDF
     until_true test ! -e "/sys/bus/pci/devices/$1"
 }
 
-# Says back what is typed on hvc0, and how large the terminal is.
+# Says back what is typed on hvc0.
 answer_on_hvc0() {
     until_true test -c /dev/hvc0
     stty -echo </dev/hvc0
-    (while read -r line; do echo "hvc0 got $line, size $(stty size)"; done) </dev/hvc0 >/dev/hvc0 &
+    (while read -r line; do echo "hvc0 got $line"; done) </dev/hvc0 >/dev/hvc0 &
 }
 
 # Gives back what it is sent on this port.
