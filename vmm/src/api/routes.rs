@@ -116,7 +116,9 @@ pub(super) fn refuse(error: &ControlError, method: &'static str) -> Response {
         ControlError::NotCreated | ControlError::NoSuchDevice { .. } => {
             Response::error(Status::NotFound, error)
         }
-        ControlError::IdTaken(_) => Response::error(Status::Conflict, error),
+        ControlError::IdTaken(_) | ControlError::IdLeaving(_) => {
+            Response::error(Status::Conflict, error)
+        }
         ControlError::WrongPhase { .. } => {
             let response = Response::error(Status::MethodNotAllowed, error);
             Response { allow: Some(method), ..response }
