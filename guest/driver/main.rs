@@ -9,6 +9,7 @@ mod arena;
 mod block;
 mod io;
 mod pci;
+mod queue_reset;
 mod registers;
 #[path = "../src/driver.rs"]
 #[expect(dead_code, reason = "some of it is the host's part")]
@@ -48,6 +49,7 @@ fn carry_out(line: &Line, vcpu: u64, command: u32) -> u64 {
     const ACTIVATE: u32 = Command::Activate as u32;
     const TOGETHER: u32 = Command::Together as u32;
     const EJECT: u32 = Command::Eject as u32;
+    const RESET_QUEUE: u32 = Command::ResetQueue as u32;
     let end = match command {
         PROBE => pci::probe(line),
         BLOCK => block::run(line, vcpu),
@@ -55,6 +57,7 @@ fn carry_out(line: &Line, vcpu: u64, command: u32) -> u64 {
         READ_LOOP => io::read_loop(line),
         ACTIVATE => storm::activate(line, vcpu),
         TOGETHER => together::run(line, vcpu),
+        RESET_QUEUE => queue_reset::run(line, vcpu),
         EJECT => {
             pci::eject(line.argument(0) as u32);
             Ok(())

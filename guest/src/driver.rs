@@ -80,6 +80,9 @@ pub enum Command {
     Together = 8,
     /// Lets go of functions. Arguments: their slots, a bit each.
     Eject = 9,
+    /// Resets the first queue of a disk with reads in flight and sets it up again, over and over; the device stays active.
+    /// Arguments: slot, rounds, seed. Results: outcome, rounds, reads awaited.
+    ResetQueue = 10,
 }
 
 /// How a command's requests go.

@@ -101,3 +101,28 @@ fn a_device_that_is_leaving_says_so_and_keeps_its_id_until_it_is_ejected() {
     let error = vmm.remove_device("_disk1").unwrap_err();
     assert!(matches!(error, ControlError::NoSuchDevice { .. }), "{error}");
 }
+
+#[test]
+fn a_queue_is_reset_with_requests_in_flight_again_and_again_and_over_pauses() {
+    const ROUNDS: u64 = 400;
+    let dir = tempfile::tempdir().unwrap();
+    let mut guest = boot(|config| config.disks.push(image(dir.path())));
+    let slot = slot_of(&mut guest, 0x1042);
+    guest.begin(0, Command::ResetQueue, &[slot, ROUNDS, 4711]);
+    while !guest.is_done(0) {
+        guest.vm.vmm.pause().unwrap();
+        let then = guest.progress(0);
+        assert_eq!(guest.progress(0), then);
+        drop(guest.vm.vmm.resume().unwrap());
+        embedded::until(
+            "the guest going on",
+            || guest.is_done(0) || guest.progress(0) != then,
+            || format!("{:?} {:?}", guest.vm.vmm.info(), guest.vm.vmm.counters()),
+        );
+    }
+    let results = guest.end(0);
+    assert_eq!(results[..2], [OUTCOME_DONE, ROUNDS], "{results:?}");
+    assert!(results[2] > 0, "{results:?}");
+    assert_eq!(guest.vm.counter("_disk0", "activations"), 1);
+    assert_eq!(guest.vm.counter("_disk0", "failures"), 0);
+}
