@@ -68,7 +68,6 @@ pub fn resize(options: &Resize) -> Result<(), Failure> {
         desired_vcpus: options.cpus,
         desired_ram: size(&options.memory)?,
         desired_balloon: size(&options.balloon)?,
-        ..ResizeConfig::default()
     };
     tell(&options.target, "vm.resize", &resize)
 }

@@ -8,6 +8,8 @@ use crate::shared::{OUTCOME_DATA, OUTCOME_NEEDS_RESET, OUTCOME_NO_DEVICE, OUTCOM
 use crate::virtio::{Device, NEXT, Queue, WRITE};
 
 pub const DEVICE_ID: u16 = 0x1042;
+/// VIRTIO_BLK_F_FLUSH (virtio 1.2, 5.2.3).
+const FLUSH: u64 = 1 << 9;
 const IN: u32 = 0;
 const OUT: u32 = 1;
 const SECTOR: u64 = 512;
@@ -63,7 +65,10 @@ pub fn run(line: &Line, vcpu: u64) -> Result<(), u64> {
         seed: line.argument(6),
     };
     let device = Device::open(function, Way::Bar)?;
-    device.negotiate(0)?;
+    // With flushes a write is done when the host has it, as for the plain program that the benchmark has beside. Who verifies does
+    // without, so that each write is safe when it is done.
+    let verifies = job.pattern == Pattern::Verify as u64;
+    device.negotiate(if verifies { 0 } else { FLUSH })?;
     let mut arena = Arena::of(vcpu);
     let mut queue = device.queue(0, 256, &mut arena);
     let depth = job.depth.min(u64::from(queue.size / PARTS));
@@ -81,7 +86,7 @@ pub fn run(line: &Line, vcpu: u64) -> Result<(), u64> {
         idle: 0,
     };
     let begun = ticks();
-    let result = if job.pattern == Pattern::Verify as u64 { run.verify() } else { run.measure() };
+    let result = if verifies { run.verify() } else { run.measure() };
     line.result(2, ticks() - begun);
     result
 }

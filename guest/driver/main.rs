@@ -12,6 +12,7 @@ mod io;
 mod memory;
 mod net;
 mod pci;
+mod queue_reset;
 mod registers;
 #[path = "../src/driver.rs"]
 #[expect(dead_code, reason = "some of it is the host's part")]
@@ -60,6 +61,7 @@ fn carry_out(line: &Line, vcpu: u64, command: u32) -> u64 {
     const FILL: u32 = Command::Fill as u32;
     const COMPARE: u32 = Command::Compare as u32;
     const PORT_LOOP: u32 = Command::PortLoop as u32;
+    const RESET_QUEUE: u32 = Command::ResetQueue as u32;
     let end = match command {
         PROBE => pci::probe(line),
         BLOCK => block::run(line, vcpu),
@@ -73,6 +75,7 @@ fn carry_out(line: &Line, vcpu: u64, command: u32) -> u64 {
         MEMORY => memory::request(line, vcpu),
         FILL => memory::words(line, true),
         COMPARE => memory::words(line, false),
+        RESET_QUEUE => queue_reset::run(line, vcpu),
         EJECT => {
             pci::eject(line.argument(0) as u32);
             Ok(())

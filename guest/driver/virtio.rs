@@ -32,7 +32,10 @@ const QUEUE_DESC: u64 = 32;
 const QUEUE_DRIVER: u64 = 40;
 const QUEUE_DEVICE: u64 = 48;
 
+const QUEUE_RESET: u64 = 58;
+
 pub const VERSION_1: u64 = 1 << 32;
+pub const RING_RESET: u64 = 1 << 40;
 
 /// A device whose registers are reachable.
 pub struct Device {
@@ -113,6 +116,21 @@ impl Device {
         let doorbell = registers.address(self.notify + offset * self.notify_multiplier);
         registers.write16(self.common + QUEUE_ENABLE, 1);
         Queue { index, size, descriptors, available, used, doorbell, offered: 0, seen: 0 }
+    }
+
+    /// Resets one queue and waits until its device has let go of it (virtio 1.2, 4.1.4.3.2).
+    pub fn reset_queue(&self, index: u16) -> Result<(), u64> {
+        let registers = &self.registers;
+        registers.write16(self.common + QUEUE_SELECT, index);
+        registers.write16(self.common + QUEUE_RESET, 1);
+        while registers.read16(self.common + QUEUE_RESET) != 0 {
+            if self.needs_reset() {
+                return Err(OUTCOME_NEEDS_RESET);
+            }
+        }
+        let new = registers.read16(self.common + QUEUE_ENABLE) == 0
+            && registers.read32(self.common + QUEUE_DESC) == 0;
+        if new { Ok(()) } else { Err(OUTCOME_REGISTER) }
     }
 
     /// Sets all other queues up, which the device needs and the driver has no use for.

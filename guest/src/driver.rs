@@ -116,6 +116,9 @@ pub enum Command {
     Compare = 15,
     /// Reads a port over and over, a byte each. Arguments: port, rounds. Results: outcome, TSC ticks.
     PortLoop = 16,
+    /// Resets the first queue of a disk with reads in flight and sets it up again, over and over; the device stays active.
+    /// Arguments: slot, rounds, seed. Results: outcome, rounds, reads awaited.
+    ResetQueue = 17,
 }
 
 /// What a hammer does besides: a union.

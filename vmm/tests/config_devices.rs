@@ -322,7 +322,7 @@ fn changes_of_a_vm_that_exists() {
         |result: Result<(VmConfig, String), ConfigError>| result.expect_err("refused").to_string();
     has(&refused(vm.with_disk(valid(&image), &none)), "disks[0] and disks[1]: both want");
     has(&refused(vm.with_disk(valid("path=/none"), &none)), "disk: /none: No such file");
-    has(&refused(vm.with_net(valid("id=x"), &taken)), "two devices have the id \"x\"");
+    has(&refused(vm.with_net(valid("id=x"), &taken)), "the device \"x\" is leaving");
     has(&refused(vm.with_net(valid("id=_disk0"), &none)), "two devices have the id \"_disk0\"");
     has(&refused(vm.with_vsock(valid("cid=4,socket=/t"), &none)), "the VM has one, _vsock8");
     assert_eq!(vm.without_device("__balloon"), Removal::Fixed);

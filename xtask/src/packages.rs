@@ -21,6 +21,16 @@ pub struct Packages {
     pub image_tools: Vec<PathBuf>,
     /// A program that knows vsock.
     pub socat: Program,
+    /// A program that writes disks and verifies them.
+    pub fio: Fio,
+}
+
+/// fio, and those of its libraries that it gets.
+pub struct Fio {
+    /// The program.
+    pub file: PathBuf,
+    /// Unpacked packages.
+    pub libraries: Vec<PathBuf>,
 }
 
 /// A program, and where its libraries are that this machine may lack.
@@ -61,7 +71,14 @@ impl Packages {
             file: unpack("socat")?.join("usr/bin/socat"),
             libraries: unpack("libwrap0")?.join("usr/lib/x86_64-linux-gnu"),
         };
-        Ok(Self { host_kernel, guest_kernel, busybox, image_tools, socat })
+        let fio = Fio {
+            file: unpack("fio")?.join("usr/bin/fio"),
+            libraries: ["libaio1", "libnuma1"]
+                .iter()
+                .map(|library| unpack(&dependency("fio", library)?))
+                .collect::<Result<_>>()?,
+        };
+        Ok(Self { host_kernel, guest_kernel, busybox, image_tools, socat, fio })
     }
 }
 
@@ -152,15 +169,21 @@ fn candidate(package: &str) -> Result<String> {
     }
 }
 
-/// Follows a metapackage such as `linux-image-amd64` to the kernel that it stands for.
-fn unpack_kernel(meta: &str) -> Result<Kernel> {
-    let depends = tool::output(Command::new("apt-cache").args(["depends", meta]))?;
-    let package = depends
+/// The package that `package` depends on whose name begins like this: a library's name changes with its ABI.
+fn dependency(package: &str, begins: &str) -> Result<String> {
+    let depends = tool::output(Command::new("apt-cache").args(["depends", package]))?;
+    depends
         .lines()
         .filter_map(|line| line.trim().strip_prefix("Depends: "))
-        .find(|name| name.starts_with("linux-image-"))
-        .with_context(|| format!("the package {meta} depends on no linux-image-…"))?;
-    let root = unpack(package)?;
+        .find(|name| name.starts_with(begins))
+        .map(str::to_owned)
+        .with_context(|| format!("the package {package} depends on no {begins}…"))
+}
+
+/// Follows a metapackage such as `linux-image-amd64` to the kernel that it stands for.
+fn unpack_kernel(meta: &str) -> Result<Kernel> {
+    let package = dependency(meta, "linux-image-")?;
+    let root = unpack(&package)?;
     let version = package.trim_start_matches("linux-image-").trim_end_matches("-unsigned");
     let image = root.join("boot").join(format!("vmlinuz-{version}"));
     let modules = ["lib/modules", "usr/lib/modules"]

@@ -27,6 +27,8 @@ pub mod mem;
 pub mod net;
 mod queue;
 mod queue_registers;
+mod queue_reset;
+mod queue_state;
 #[cfg(test)]
 mod queue_tests;
 mod registers;
@@ -47,6 +49,7 @@ pub use interrupt::VirtioInterrupt;
 pub use malformed::Malformed;
 pub use queue::{QueueParts, Used, Virtqueue};
 pub use queue_registers::{Area, Half, QueueFault, QueueRegisters};
+pub use queue_state::QueueState;
 pub use registers::{RegisterParts, Registers};
 pub use sources::{Interest, Sources};
 pub use transport::{VirtioPci, VirtioPciError};

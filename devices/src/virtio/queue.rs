@@ -47,8 +47,12 @@ pub struct Used {
 }
 
 /// A split virtqueue with its driver's memory, interrupt and doorbell. One thread owns it.
+///
+/// A driver may take the ring back and bring another one while the device works (a reset of the queue). Without a ring nothing is
+/// available, nothing is given back, nobody is interrupted, and no memory of the old ring is touched.
 pub struct Virtqueue {
     parts: QueueParts,
+    attached: bool,
     /// Buffers that have been pushed since the last flush.
     unflushed: u16,
 }
@@ -57,7 +61,20 @@ impl Virtqueue {
     /// The queue of a driver that has enabled it.
     #[must_use]
     pub fn new(parts: QueueParts) -> Self {
-        Self { parts, unflushed: 0 }
+        Self { parts, attached: true, unflushed: 0 }
+    }
+
+    /// Lets go of the ring.
+    pub(super) fn detach(&mut self) {
+        self.parts.queue.reset();
+        self.attached = false;
+        self.unflushed = 0;
+    }
+
+    /// Takes another ring, ready.
+    pub(super) fn attach(&mut self, queue: Queue) {
+        self.parts.queue = queue;
+        self.attached = true;
     }
 
     /// Its index among the device's queues.
@@ -95,6 +112,9 @@ impl Virtqueue {
     /// # Errors
     /// The ring or the chain breaks the rules.
     pub fn pop(&mut self, chain: &mut Chain) -> Result<bool, Malformed> {
+        if !self.attached {
+            return Ok(false);
+        }
         let QueueParts { queue, memory, .. } = &mut self.parts;
         let mut available = queue.iter(&*memory).map_err(|error| match error {
             virtio_queue::Error::InvalidAvailRingIndex => Malformed::AvailableIndex,
@@ -116,6 +136,9 @@ impl Virtqueue {
     /// # Errors
     /// The used ring does not lie in RAM.
     pub fn push(&mut self, head: u16, written: u32) -> Result<(), Malformed> {
+        if !self.attached {
+            return Ok(());
+        }
         let QueueParts { queue, memory, .. } = &mut self.parts;
         self.unflushed = self.unflushed.saturating_add(1);
         queue.add_used(&*memory, head, written).map_err(|_| Malformed::Ring)
@@ -126,7 +149,9 @@ impl Virtqueue {
     /// # Errors
     /// The used ring does not lie in RAM.
     pub fn push_together(&mut self, all: &[Used]) -> Result<(), Malformed> {
-        let Some((last, others)) = all.split_last() else { return Ok(()) };
+        let Some((last, others)) = all.split_last().filter(|_| self.attached) else {
+            return Ok(());
+        };
         let QueueParts { queue, memory, .. } = &mut self.parts;
         let first = queue.next_used();
         for (place, used) in (0_u16..).zip(others) {
@@ -164,6 +189,9 @@ impl Virtqueue {
     /// # Errors
     /// The rings do not lie in RAM.
     pub fn enable_notifications(&mut self) -> Result<bool, Malformed> {
+        if !self.attached {
+            return Ok(false);
+        }
         let QueueParts { queue, memory, .. } = &mut self.parts;
         queue.enable_notification(&*memory).map_err(|_| Malformed::Ring)
     }
@@ -173,6 +201,9 @@ impl Virtqueue {
     /// # Errors
     /// The rings do not lie in RAM.
     pub fn disable_notifications(&mut self) -> Result<(), Malformed> {
+        if !self.attached {
+            return Ok(());
+        }
         let QueueParts { queue, memory, .. } = &mut self.parts;
         queue.disable_notification(&*memory).map_err(|_| Malformed::Ring)
     }

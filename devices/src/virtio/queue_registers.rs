@@ -9,9 +9,10 @@ use std::sync::Arc;
 use virtio_queue::{Queue, QueueT};
 use vm_memory::{GuestAddress, GuestMemory as _, Permissions};
 
+use super::queue_state::{QueueEvent, QueueState};
 use crate::event::Event;
 use crate::memory::GuestMemory;
-use crate::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
 /// A part of a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,12 +76,12 @@ pub enum QueueFault {
     },
 }
 
-/// The registers of one queue (virtio 1.2, 4.1.4.3). All relaxed: they are published to the activator by the
-/// device's word.
+/// The registers of one queue (virtio 1.2, 4.1.4.3). All but the state are relaxed: they are published to the activator by the
+/// device's word, and to the worker that takes the queue again by the state.
 pub struct QueueRegisters {
     max: u16,
     size: AtomicU16,
-    enabled: AtomicBool,
+    state: AtomicU32,
     areas: [[AtomicU32; 2]; 3],
     /// Where the device stood in the ring when it was still: next available, next used.
     position: [AtomicU16; 2],
@@ -93,7 +94,7 @@ impl QueueRegisters {
         Ok(Self {
             max,
             size: AtomicU16::new(max),
-            enabled: AtomicBool::new(false),
+            state: AtomicU32::new(QueueState::Disabled as u32),
             areas: [address(), address(), address()],
             position: [AtomicU16::new(0), AtomicU16::new(0)],
             doorbell: Arc::new(Event::new()?),
@@ -106,10 +107,17 @@ impl QueueRegisters {
         self.size.load(Ordering::Relaxed)
     }
 
+    /// Who has it now.
+    #[must_use]
+    pub fn state(&self) -> QueueState {
+        // Acquire: pairs with the release half of `change`.
+        QueueState::from_bits(self.state.load(Ordering::Acquire))
+    }
+
     /// Whether the driver has enabled it.
     #[must_use]
     pub fn is_enabled(&self) -> bool {
-        self.enabled.load(Ordering::Relaxed)
+        self.state().is_enabled()
     }
 
     /// Half of the address of an area.
@@ -138,8 +146,8 @@ impl QueueRegisters {
         &self.doorbell
     }
 
-    /// Takes a size, unless the queue is enabled. The caller has seen that the device is Inactive; this goes
-    /// for the other setters, too.
+    /// Takes a size, unless the queue is enabled. The caller has seen that the device is Inactive or the queue Empty; this
+    /// goes for the other setters, too.
     pub fn set_size(&self, size: u16) {
         if !self.is_enabled() {
             self.size.store(size, Ordering::Relaxed);
@@ -153,9 +161,58 @@ impl QueueRegisters {
         }
     }
 
-    /// Enables it; only a reset disables it.
+    /// Enables it; only a reset disables it. The worker of one that comes back is rung.
     pub fn enable(&self) {
-        self.enabled.store(true, Ordering::Relaxed);
+        if self.change(QueueEvent::Enable) == (QueueState::Empty, QueueState::Returning) {
+            self.doorbell.notify();
+        }
+    }
+
+    /// Asks for its reset, which has been done when the state is no longer Leaving. It is done at once if no worker has the queue.
+    /// Never blocks.
+    pub fn reset(&self) {
+        match self.change(QueueEvent::Reset) {
+            (QueueState::Enabled, QueueState::Disabled) => self.set_defaults(),
+            (_, QueueState::Leaving) => self.doorbell.notify(),
+            _ => {}
+        }
+    }
+
+    /// A worker is to have it: whether there is a ring to be had.
+    pub(super) fn take(&self) -> bool {
+        self.change(QueueEvent::Take).1 == QueueState::Taken
+    }
+
+    /// Its worker has let go of its ring: as new, for the driver to set up again.
+    pub(super) fn let_go(&self) {
+        // Before the state says so: then the registers are the driver's.
+        self.set_defaults();
+        self.change(QueueEvent::LetGo);
+    }
+
+    /// The worker that had it is no more, and its reset is nobody's business any longer.
+    pub(super) fn orphan(&self) {
+        self.change(QueueEvent::Orphan);
+    }
+
+    /// One event, by compare-and-swap: what it was, and what it is.
+    fn change(&self, event: QueueEvent) -> (QueueState, QueueState) {
+        let mut old = self.state();
+        loop {
+            let new = old.after(event);
+            // AcqRel: releases the registers that were written before to whoever reads the new state, and acquires those that
+            // belong to the old one. Acquire on failure, as in `state`.
+            let swapped = self.state.compare_exchange(
+                old as u32,
+                new as u32,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            );
+            match swapped {
+                Ok(_) => return (old, new),
+                Err(now) => old = QueueState::from_bits(now),
+            }
+        }
     }
 
     pub(super) fn set_position(&self, (available, used): (u16, u16)) {
@@ -165,13 +222,17 @@ impl QueueRegisters {
 
     /// As new. What was rung before is forgotten: the driver is gone that meant it.
     pub(super) fn clear(&self) {
-        self.enabled.store(false, Ordering::Relaxed);
+        self.change(QueueEvent::Clear);
+        self.set_defaults();
+        self.doorbell.clear();
+    }
+
+    fn set_defaults(&self) {
         self.size.store(self.max, Ordering::Relaxed);
         for half in self.areas.iter().flatten() {
             half.store(0, Ordering::Relaxed);
         }
         self.set_position((0, 0));
-        self.doorbell.clear();
     }
 
     /// The ring that they describe, checked.

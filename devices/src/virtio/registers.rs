@@ -20,6 +20,7 @@ use super::device::{Features, VirtioDevice};
 use super::interrupt::VirtioInterrupt;
 use super::lifecycle::{Cause, Event, Illegal, Negotiation, State, Word, transition};
 use super::queue_registers::QueueRegisters;
+use super::queue_state::QueueState;
 use crate::bus::Written;
 use crate::memory::GuestMemory;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -47,7 +48,8 @@ pub struct Registers {
 }
 
 /// What every device offers besides the bits of its type.
-const COMMON: u64 = Features::VERSION_1 | Features::INDIRECT_DESC | Features::EVENT_IDX;
+const COMMON: u64 =
+    Features::VERSION_1 | Features::INDIRECT_DESC | Features::EVENT_IDX | Features::RING_RESET;
 
 impl Registers {
     /// Registers that `activator` serves from now on, until they are [removed](Self::remove).
@@ -144,6 +146,32 @@ impl Registers {
     #[must_use]
     pub fn queues(&self) -> &[QueueRegisters] {
         &self.queues
+    }
+
+    /// The driver asks for the reset of one queue, which it may where that was negotiated; whether it may.
+    pub fn reset_queue(&self, index: usize) -> bool {
+        let word = self.word();
+        let agreed = word.has(super::lifecycle::status::FEATURES_OK)
+            && self.accepted().has(Features::RING_RESET)
+            && !word.is_removed();
+        match self.queues.get(index).filter(|_| agreed) {
+            Some(queue) => {
+                queue.reset();
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Whether the driver may set a queue up now: before DRIVER_OK, and after a reset of the queue.
+    #[must_use]
+    pub fn is_configurable(&self, queue: &QueueRegisters) -> bool {
+        let word = self.word();
+        match word.state() {
+            State::Inactive => word.is_negotiable(),
+            State::Active => queue.state() == QueueState::Empty,
+            State::Activating | State::Failed | State::Resetting => false,
+        }
     }
 
     /// What has happened to it.

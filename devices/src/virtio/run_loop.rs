@@ -21,6 +21,8 @@
 //! - No doorbell is lost: an event is cleared before its queue is handled, what was taken from the poll and not yet handled
 //!   is kept, and after each park every queue is looked at.
 //! - A kick is not lost: it is cleared before the word is looked at, and whoever asks kicks after changing it.
+//! - A queue that its driver resets is let go of after a drain, by the thread that has it, when its doorbell is handled: no pause
+//!   and no vCPU waits for that.
 //! - The worker is gone, and its device's word says why, before the member is DEAD. So a pause, which a DEAD member
 //!   does not hold up, finds neither a request in flight nor a device that does not tell.
 
@@ -33,6 +35,8 @@ use std::sync::Arc;
 use vcpu_state::{Member, Parked, Step};
 
 use super::lifecycle::Cause;
+use super::queue_registers::QueueFault;
+use super::queue_reset::{Drained, change_ring};
 use super::registers::Registers;
 use super::sources::{Kicked, Sources};
 use super::worker::{Listening, Progress, Wakeup, Worker, WorkerError};
@@ -50,11 +54,13 @@ pub(super) struct Seated {
 
 /// Why a worker ended before it was killed.
 #[derive(Debug, thiserror::Error)]
-enum Death {
+pub(super) enum Death {
     #[error(transparent)]
     Error(#[from] WorkerError),
     #[error("it panicked: {0}")]
     Panic(String),
+    #[error("queue {queue}, enabled again: {fault}")]
+    Queue { queue: u16, fault: QueueFault },
 }
 
 impl Death {
@@ -63,6 +69,7 @@ impl Death {
             Self::Error(WorkerError::Malformed(_)) => Cause::Malformed,
             Self::Error(WorkerError::Host { .. }) => Cause::Host,
             Self::Panic(_) => Cause::Panic,
+            Self::Queue { .. } => Cause::Queue,
         }
     }
 }
@@ -71,9 +78,10 @@ impl Seated {
     /// The thread, from its first instruction to its last.
     pub(super) fn run(self) {
         let Self { mut member, kick, mut worker, registers, generation } = self;
-        let queues = &registers;
-        let mut ended = live(&mut member, &kick, &mut *worker, queues);
-        if matches!(ended, Err(Death::Error(_))) {
+        let queues = guarded(|| Ok(worker.queues().iter().map(|queue| queue.index()).collect()));
+        let queues: Vec<u16> = queues.unwrap_or_default();
+        let mut ended = live(&mut member, &kick, &mut *worker, &registers);
+        if matches!(ended, Err(Death::Error(_) | Death::Queue { .. })) {
             // What is in flight of one that cannot go on must not come in later.
             let _ = guarded(|| worker.drain());
         }
@@ -81,6 +89,12 @@ impl Seated {
             drop(worker);
             Ok(())
         });
+        for queue in queues {
+            // It has no ring of them any more: who waits for its reset need not.
+            if let Some(queue) = registers.queues().get(usize::from(queue)) {
+                queue.orphan();
+            }
+        }
         // The first thing that went wrong is the one to be told.
         ended = ended.and(dropped);
         if let Err(death) = ended {
@@ -123,7 +137,7 @@ fn live(
             }
             // A device's worker has no use for them: consumed, as by a vCPU.
             Step::OneShot(one_shot) => drop(member.take(one_shot)),
-            Step::Enter | Step::Ticket => pending.serve(member, kick, worker)?,
+            Step::Enter | Step::Ticket => pending.serve(member, kick, worker, registers)?,
         }
     }
 }
@@ -165,9 +179,10 @@ impl Pending {
         member: &mut Member,
         kick: &Event,
         worker: &mut dyn Worker,
+        registers: &Registers,
     ) -> Result<(), Death> {
         if let Some(wakeup) = self.wakeups.pop_front() {
-            return self.handle(wakeup, worker);
+            return self.handle(wakeup, worker, registers);
         }
         let kicked = if self.again == Progress::More {
             // Others first, then again: neither may starve.
@@ -190,12 +205,24 @@ impl Pending {
         Ok(())
     }
 
-    fn handle(&mut self, wakeup: Wakeup, worker: &mut dyn Worker) -> Result<(), Death> {
+    fn handle(
+        &mut self,
+        wakeup: Wakeup,
+        worker: &mut dyn Worker,
+        registers: &Registers,
+    ) -> Result<(), Death> {
         if let Wakeup::Doorbell(rung) = wakeup
             && let Some((_, doorbell)) = self.doorbells.iter().find(|(queue, _)| *queue == rung)
         {
             // Before the ring is looked at: a later notification stays.
             doorbell.clear();
+            if let Some(rings) = registers.queues().get(usize::from(rung))
+                && change_ring(rung, rings, worker, registers)? == Drained::Yes
+            {
+                // As after a pause: whatever the drain has left undone is looked at.
+                self.ring_all();
+                return Ok(());
+            }
         }
         let listening = &mut Listening { sources: &mut self.sources };
         if guarded(|| worker.handle(wakeup, listening))? == Progress::More {
@@ -215,7 +242,7 @@ fn publish_positions(worker: &mut dyn Worker, registers: &Registers) {
 }
 
 /// Calls the device's code; its panic is an error like others.
-fn guarded<T>(call: impl FnOnce() -> Result<T, WorkerError>) -> Result<T, Death> {
+pub(super) fn guarded<T>(call: impl FnOnce() -> Result<T, WorkerError>) -> Result<T, Death> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(result) => Ok(result?),
         Err(panic) => Err(Death::Panic(message(&*panic))),

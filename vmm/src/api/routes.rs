@@ -119,7 +119,9 @@ pub(super) fn refuse(error: &ControlError, method: &'static str) -> Response {
         }
         // What Cloud Hypervisor answers while an unplug is pending.
         ControlError::UnplugPending(_) => Response::error(Status::TooManyRequests, error),
-        ControlError::IdTaken(_) => Response::error(Status::Conflict, error),
+        ControlError::IdTaken(_) | ControlError::IdLeaving(_) => {
+            Response::error(Status::Conflict, error)
+        }
         ControlError::WrongPhase { .. } => {
             let response = Response::error(Status::MethodNotAllowed, error);
             Response { allow: Some(method), ..response }

@@ -113,7 +113,13 @@ impl VmConfig {
     ) -> Result<String, ConfigError> {
         let taken: BTreeSet<String> = self.device_ids().union(leaving).cloned().collect();
         let id = id.get_or_insert_with(|| ids::make(kind, &taken)).clone();
-        if taken.contains(&id) { Err(ConfigError::DuplicateId(id)) } else { Ok(id) }
+        if self.device_ids().contains(&id) {
+            Err(ConfigError::DuplicateId(id))
+        } else if leaving.contains(&id) {
+            Err(ConfigError::Leaving(id))
+        } else {
+            Ok(id)
+        }
     }
 
     /// Without the device of that id. Disks, network devices and the vsock can be removed.

@@ -16,6 +16,9 @@ pub enum ConfigError {
     /// Two devices with one id.
     #[error("two devices have the id {0:?}; each needs its own")]
     DuplicateId(String),
+    /// A device that is being removed has the id still.
+    #[error("the device {0:?} is leaving: its id is free when the guest has ejected it")]
+    Leaving(String),
 }
 
 /// What is wrong with one option string.

@@ -38,6 +38,7 @@ impl From<ConfigError> for ControlError {
     fn from(error: ConfigError) -> Self {
         match error {
             ConfigError::DuplicateId(id) => Self::IdTaken(id),
+            ConfigError::Leaving(id) => Self::IdLeaving(id),
             error => Self::InvalidConfig(error.to_string()),
         }
     }
@@ -77,6 +78,10 @@ impl Owner {
                     "{id} is part of the VM for good; disks, network devices and the vsock can be removed"
                 );
                 return Err(ControlError::InvalidConfig(problem));
+            }
+            Removal::Unknown if self.leaving().contains(id) => {
+                // A guest that has missed the first request gets another one.
+                return self.ask_again(id);
             }
             Removal::Unknown => return Err(ControlError::no_device(id, config.device_ids())),
         };
@@ -144,6 +149,16 @@ impl Owner {
         // Its card has it still, and what it holds open is closed with that.
         self.host.forget(id);
         Ok(())
+    }
+
+    /// Asks the guest once more for a device that is leaving. One that it has ejected needs only its last threads to end.
+    fn ask_again(&mut self, id: &str) -> Result<Answer, ControlError> {
+        if let Some(vm) = &mut self.vm
+            && vm.device(id).is_some()
+        {
+            vm.ask_removal(id).map_err(|error| ControlError::Failed(format!("{id}: {error}")))?;
+        }
+        Ok(Answer::Done)
     }
 
     /// Gives the image of the disk `id` another size and tells the guest.

@@ -176,6 +176,9 @@ pub enum ControlError {
     /// Another device has that id.
     #[error("a device with the id {0:?} exists already; choose another or leave it out")]
     IdTaken(String),
+    /// A device that the guest has been asked to let go of has that id.
+    #[error("the device {0:?} is leaving: its id is free when the guest has ejected it")]
+    IdLeaving(String),
     /// No device has that id.
     #[error("no device has the id {id:?}; {}", those(present))]
     NoSuchDevice {

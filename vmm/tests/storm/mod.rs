@@ -209,7 +209,7 @@ impl Storm {
         let vmm = &self.guest.vm.vmm;
         let add = || match vmm.add_disk(disk(&self.images, id)) {
             Ok(Added::Plugged(_)) => true,
-            Err(ControlError::IdTaken(_)) => false,
+            Err(ControlError::IdLeaving(_)) => false,
             other => panic!("{id}: {other:?}"),
         };
         embedded::until("the end of a device", add, || format!("{:?}", vmm.info()));

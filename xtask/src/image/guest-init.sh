@@ -129,6 +129,25 @@ disk_size() { # BDF SECTORS
     until_true sh -c "[ \$(cat /sys/bus/pci/devices/$1/virtio*/block/vd?/size) = $2 ]"
 }
 
+# Random writes of many sizes, some flushed, then all of it read back and compared, past the page cache.
+fio_disk() { # ID MIB
+    fio --name=verify --filename="/mnt/$1/fio" --size="$2m" --rw=randwrite --bsrange=4k-64k --ioengine=libaio --iodepth=16 \
+        --direct=1 --fdatasync=16 --verify=crc32c --verify_fatal=1 --do_verify=1 --thread >"/tmp/$1.fio" 2>&1 &&
+        grep -q ' err= 0:' "/tmp/$1.fio" && rm "/mnt/$1/fio" && return
+    sed 's/^/SP fio /' "/tmp/$1.fio"
+    return 1
+}
+
+# Writes files round and round in the background, each through to the disk, until that goes away.
+write_on() { # ID
+    (
+        n=0
+        while dd if=/dev/urandom of="/mnt/$1/w$((n % 8))" bs=64k count=4 conv=fsync 2>/dev/null; do n=$((n + 1)); echo "$n" >"/tmp/$1.rounds"; done
+        echo gone >"/tmp/$1.reader"
+    ) &
+    until_true test -s "/tmp/$1.rounds"
+}
+
 trim_disk() { fstrim "/mnt/$1"; }
 umount_disk() { umount "/mnt/$1"; }
 
@@ -293,7 +312,7 @@ run() {
             n=0
             while [ "$n" -lt "${2:-10}" ]; do sleep 0.1; n=$((n + 1)); echo "SP tick=$n"; done
             echo "SP-TICKS-DONE" ;;
-        pci | mount_disk | fill_disk | reread_disk | sums_of_disk | read_on | read_ended | disk_size | trim_disk | umount_disk | \
+        pci | mount_disk | fill_disk | reread_disk | sums_of_disk | fio_disk | write_on | read_on | read_ended | disk_size | trim_disk | umount_disk | \
             net_up | net_ping | net_fetch | net_serve | entropy | memory_total | fill_memory | check_memory | free_memory | gone | answer_on_hvc0 | vsock_echo | vsock_send | \
             cpus | cpus_up | pin | unpin | pinned_go_on | listen_for_button | watchdog_kicked | watchdog_silent | crash | complaints)
             "$@"

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::{bzimage, tree};
+use super::{bzimage, fio, tree};
 use crate::packages::Packages;
 
 /// The guest's first program.
@@ -58,6 +58,7 @@ impl Guest {
         let mut root = tree::Tree::new(&packages.busybox, INIT)?;
         root.host_file(&tree::lscpu()?, "usr/bin/lscpu")?;
         root.program(&packages.socat, "usr/bin/socat")?;
+        root.program(&fio::program(&packages.fio, dir)?, "usr/bin/fio")?;
         root.modules(&packages.guest_kernel.modules, &MODULES)?;
         write(&guest.initramfs(), &root.finish())?;
         write(&guest.stock_bzimage(), &read(&packages.host_kernel.image)?)?;

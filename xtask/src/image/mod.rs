@@ -2,6 +2,7 @@
 pub mod bzimage;
 pub mod cpio;
 pub mod elf;
+pub mod fio;
 pub mod guest;
 pub mod modules;
 pub mod tree;

@@ -1,11 +1,13 @@
 //! The balloon, up and down, and entropy from the host.
+use std::time::Instant;
+
 use anyhow::{Context, Result, ensure};
 
 use super::Bed;
 use super::disks::sums;
 use super::guest;
 use super::storm::Storm;
-use super::vm::Vm;
+use super::vm::{PATIENCE, Vm};
 
 /// How far the balloon is blown up.
 const MIB: u64 = 64;
@@ -13,7 +15,7 @@ const ENTROPY_KIB: u64 = 16;
 
 /// See above.
 pub fn and_entropy(bed: &Bed) -> Result<String> {
-    let devices = ["--balloon", "size=0", "--rng", "src=/dev/urandom"];
+    let devices = ["--balloon", "size=0,free_page_reporting=on", "--rng", "src=/dev/urandom"];
     let mut vm = guest::start(bed, "balloon", &devices)?;
     let storm = Storm::start(&vm)?;
 
@@ -30,6 +32,11 @@ pub fn and_entropy(bed: &Bed) -> Result<String> {
         ensure!(size == Some(MIB << 20), "vm.info says that the balloon is to have {size:?}");
         vm.command_with("resize", &["--balloon", "0"])?;
         total(&mut vm, "-ge", whole)?;
+    }
+    // What the balloon gave back is free, and the guest reports free memory after a while.
+    let started = Instant::now();
+    while vm.counter("__balloon", "reported_pages")? == 0 {
+        ensure!(started.elapsed() < PATIENCE, "no free page was reported; {}", vm.report());
     }
     let cycles = storm.end()?;
     let pages = 2 * (MIB << 8);

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! add ── use ── (a second VM is refused the image) ── remove while it is read ── gone ── add under the same id ── the data is there
+//!                                                    … ── remove while it is mounted and written ── only its own errors in the log
 //! ```
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::Bed;
+use super::check::Report;
 use super::disks::{fill, mount, sums};
 use super::guest;
 use super::images::{self, Images};
@@ -23,7 +25,7 @@ pub fn come_and_go(bed: &Bed) -> Result<String> {
     let images = Images::new("hotplug")?;
     let image = images.raw("plug", 64)?;
     let other = images.raw("other", 64)?;
-    let (disk, other) = (option(text(&image)?), option(text(&other)?));
+    let (disk, other_disk) = (option(text(&image)?), option(text(&other)?));
     let mut vm = guest::start(bed, "hotplug", &["--rng", "src=/dev/urandom"])?;
 
     let storm = Storm::start(&vm)?;
@@ -34,16 +36,16 @@ pub fn come_and_go(bed: &Bed) -> Result<String> {
     vm.run("umount_disk plug")?;
     for round in 0..ROUNDS {
         remove_while_it_is_read(&mut vm).with_context(|| format!("round {round}"))?;
-        add_when_free(&vm, &disk).with_context(|| format!("round {round}"))?;
+        add_when_free(&vm, "add-disk", "plug", &disk).with_context(|| format!("round {round}"))?;
         mount(&mut vm, "plug")?;
         vm.run("reread_disk plug")?;
         vm.run("umount_disk plug")?;
     }
     remove_while_it_is_read(&mut vm)?;
     // When the id is free the image is closed.
-    add_when_free(&vm, &other)?;
-    mount(&mut vm, "plug")?;
-    vm.run("umount_disk plug")?;
+    add_when_free(&vm, "add-disk", "plug", &other_disk)?;
+    Report::log(&mut vm)?.verify_log()?;
+    let name = remove_while_it_is_written(&mut vm)?;
     let cycles = storm.end()?;
 
     let mut second = guest::start(bed, "hotplug-second", &["--disk", &disk])?;
@@ -52,8 +54,9 @@ pub fn come_and_go(bed: &Bed) -> Result<String> {
     ensure!(sums_read == sums_written, "the second VM reads {sums_read:?}, not {sums_written:?}");
     second.run("umount_disk plug")?;
     guest::finish(second, &["plug"])?;
-    guest::finish(vm, &["plug"])?;
+    guest::finish_without_disk(vm, &name)?;
     images::check_raw(&images, &image, &sums_written)?;
+    images::recover(&other)?;
     Ok(format!("{ROUNDS} rounds, {cycles} cycles of pause and resume"))
 }
 
@@ -80,16 +83,36 @@ fn remove_while_it_is_read(vm: &mut Vm) -> Result<()> {
     vm.run("read_ended plug").map(drop)
 }
 
-/// Adds the disk as soon as the id is free again, which is when the last thread of the old one has ended.
-fn add_when_free(vm: &Vm, disk: &str) -> Result<()> {
+/// With its file system mounted, which then has errors and can still be unmounted; what the guest called the disk.
+fn remove_while_it_is_written(vm: &mut Vm) -> Result<String> {
+    let place = vm.place("plug")?;
+    let lines = mount(vm, "plug")?;
+    let name = guest::value(&lines, "disk=")?.to_owned();
+    vm.run("write_on plug")?;
+    vm.command_with("remove-device", &["plug"])?;
+    vm.run(&format!("gone {place}"))?;
+    vm.run("read_ended plug")?;
+    vm.run("umount_disk plug")?;
+    Ok(name)
+}
+
+/// Removes a device and waits until the guest has let go of it.
+pub fn remove(vm: &mut Vm, id: &str) -> Result<()> {
+    let place = vm.place(id)?;
+    vm.command_with("remove-device", &[id])?;
+    vm.run(&format!("gone {place}")).map(drop)
+}
+
+/// Adds a device by `verb` as soon as its id is free again, which is when the last thread of the old one has ended.
+pub fn add_when_free(vm: &Vm, verb: &str, id: &str, option: &str) -> Result<()> {
     let started = Instant::now();
     loop {
-        match vm.command_with("add-disk", &[disk]) {
+        match vm.command_with(verb, &[option]) {
             Ok(_) => return Ok(()),
             Err(error) if started.elapsed() > PATIENCE => bail!("{error:#}; {}", vm.report()),
             Err(error) => {
                 let said = format!("{error:#}");
-                ensure!(said.contains("plug"), "add-disk: {said}");
+                ensure!(said.contains(id) && said.contains("is leaving"), "{verb}: {said}");
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Disk images on the host: made, and looked into after a guest has written them.
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
@@ -27,6 +27,17 @@ impl Images {
         std::fs::File::create(&image)?.set_len(mib << 20)?;
         tool::output(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image))?;
         Ok(image)
+    }
+
+    /// An empty ext4 on what has direct I/O. In the nested host, whose file systems lie in memory, that is a block device in
+    /// memory, which nobody else has there.
+    pub fn direct(&self, name: &str) -> Result<PathBuf> {
+        if std::env::var_os("STILLPOINT_GUEST").is_none() {
+            return self.raw(name, 16);
+        }
+        let device = PathBuf::from("/dev/ram0");
+        tool::output(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&device))?;
+        Ok(device)
     }
 
     /// The same as qcow2.
@@ -76,6 +87,15 @@ pub fn check_raw(images: &Images, image: &Path, sums: &[String]) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// A raw image of which the guest lost its disk while it was mounted: what the journal holds makes it consistent.
+pub fn recover(image: &Path) -> Result<()> {
+    let status = Command::new("e2fsck").args(["-f", "-p"]).arg(image).stdin(Stdio::null()).status();
+    // 1: errors were corrected, which is what the journal is for.
+    let code = status.context("cannot start e2fsck")?.code();
+    ensure!(matches!(code, Some(0 | 1)), "e2fsck -p of {} ended with {code:?}", image.display());
+    tool::output(Command::new("e2fsck").args(["-f", "-n"]).arg(image)).map(drop)
 }
 
 fn convert(from: &Path, format: &str, to: &Path, into: &str) -> Result<()> {

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use super::Bed;
 use super::disks::sums;
 use super::guest::{self, Network};
+use super::hotplug::{add_when_free, remove};
 use super::images::Images;
 use super::storm::Storm;
 use super::vm::{Vm, text};
@@ -46,14 +47,20 @@ pub fn moves_data(bed: &Bed) -> Result<String> {
     tool::output(beside(&vm).args(["wget", "-q", "-O", text(&copy)?, &url]))?;
     let copied = checksum(&copy)?;
     ensure!(first(&served) == Some(copied.as_str()), "the host fetched {copied}, not {served:?}");
-    let cycles = storm.end()?;
-    drop(server);
-
     for name in ["rx_bytes", "tx_bytes"] {
         let bytes = vm.counter("net", name)?;
         ensure!(bytes >= KIB << 10, "net counts {bytes} {name}");
     }
     ensure!(vm.counter("net", "host_errors")? == 0, "net counts host_errors");
+
+    // The same card again, added at run time. The tap, and its address, come anew.
+    remove(&mut vm, "net")?;
+    add_when_free(&vm, "add-net", "net", &net)?;
+    vm.run(&format!("net_up {GUEST}/24"))?;
+    let fetched = sums(&vm.run(&format!("net_fetch http://{HOST}/data"))?);
+    ensure!(first(&fetched) == Some(sum.as_str()), "by the new card came {fetched:?}, not {sum}");
+    let cycles = storm.end()?;
+    drop(server);
     guest::finish(vm, &["net"])?;
     Ok(format!("{KIB} KiB each way, {cycles} cycles of pause and resume"))
 }

@@ -16,6 +16,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use super::Bed;
 use super::disks::sums;
 use super::guest;
+use super::hotplug::{add_when_free, remove};
 use super::images::Images;
 use super::storm::Storm;
 use super::vm::{PATIENCE, text};
@@ -54,6 +55,11 @@ pub fn moves_data(bed: &Bed) -> Result<String> {
         "{} bytes came, of checksum {sum}, not {sent:?}",
         received.len()
     );
+
+    // Another one, added at run time: its socket is made anew.
+    remove(&mut vm, "vsock")?;
+    add_when_free(&vm, "add-vsock", "vsock", &vsock)?;
+    echo(&socket)?;
     let cycles = storm.end()?;
     guest::finish(vm, &["vsock"])?;
     Ok(format!("{KIB} KiB each way and back, {cycles} cycles of pause and resume"))

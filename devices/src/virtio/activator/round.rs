@@ -18,7 +18,7 @@ use super::turn::{Desk, Stopped, Turn};
 use crate::virtio::device::{Activation, ActivationError, Features};
 use crate::virtio::lifecycle::{Cause, Event, Negotiation, State};
 use crate::virtio::queue::{QueueParts, Virtqueue};
-use crate::virtio::queue_registers::QueueFault;
+use crate::virtio::queue_registers::{QueueFault, QueueRegisters};
 use crate::virtio::registers::Registers;
 use crate::virtio::run_loop::{Seated, message};
 use crate::virtio::worker::Worker;
@@ -108,6 +108,7 @@ impl Served {
             Err(failure) => failure,
         };
         let turn = self.end_between(seats, (desk, turn), || {})?;
+        self.registers.queues().iter().for_each(QueueRegisters::orphan);
         let name = device.name();
         tracing::warn!(device = name, %failure, "an activation failed, the device needs a reset");
         self.registers.fail(Event::ActivationFailed { generation, cause: failure.cause() });
@@ -170,12 +171,19 @@ impl Served {
 
     fn seat(
         &self,
-        worker: Box<dyn Worker>,
+        mut worker: Box<dyn Worker>,
         generation: u32,
         seats: &mut Seats,
     ) -> Result<Running, Failure> {
         let registers = Arc::clone(&self.registers);
         guarded(move || {
+            for queue in worker.queues() {
+                let taken = registers.queues().get(usize::from(queue.index()));
+                if !taken.is_some_and(QueueRegisters::take) {
+                    // Its driver has reset it since it was looked at.
+                    queue.detach();
+                }
+            }
             let name = thread_name(registers.device().name(), &worker.label());
             let run = move |member, kick| {
                 Seated { member, kick, worker, registers, generation }.run();

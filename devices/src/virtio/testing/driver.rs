@@ -134,6 +134,18 @@ impl Driver {
         GuestAddress(self.base + BUFFERS)
     }
 
+    /// Begins anew, with rings that hold nothing, after a reset of the queue.
+    ///
+    /// # Panics
+    /// Never: the rings lie in RAM.
+    #[expect(clippy::expect_used, reason = "the rings lie in RAM")]
+    pub fn forget(&mut self) {
+        (self.next_descriptor, self.available, self.seen) = (0, 0, 0);
+        for ring in [self.available_ring(), self.used_ring()] {
+            self.memory.write_obj(0_u32, ring).expect("RAM");
+        }
+    }
+
     /// The device's half of the queue.
     ///
     /// # Panics

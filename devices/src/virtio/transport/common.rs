@@ -26,8 +26,11 @@ const QUEUE_NOTIFY_OFF: u64 = 0x1e;
 const QUEUE_DESCRIPTORS: u64 = 0x20;
 const QUEUE_DRIVER: u64 = 0x28;
 const QUEUE_DEVICE: u64 = 0x30;
-/// Behind the last field that is there: queue_notify_data and queue_reset belong to features that are not offered.
-const END: u64 = 0x38;
+/// Belongs to a feature that is not offered, and reads as 0.
+const QUEUE_NOTIFY_DATA: u64 = 0x38;
+const QUEUE_RESET: u64 = 0x3a;
+/// Behind the last field.
+const END: u64 = 0x3c;
 
 /// What is selected. Relaxed: they order nothing; vCPUs that share them have to agree.
 pub(super) struct Selectors {
@@ -47,7 +50,7 @@ impl Default for Selectors {
 const fn field(offset: u64) -> (u64, usize) {
     match offset {
         STATUS | CONFIG_GENERATION => (offset, 1),
-        CONFIG_VECTOR..QUEUE_DESCRIPTORS => (offset & !1, 2),
+        CONFIG_VECTOR..QUEUE_DESCRIPTORS | QUEUE_NOTIFY_DATA.. => (offset & !1, 2),
         _ => (offset & !3, 4),
     }
 }
@@ -122,6 +125,7 @@ impl VirtioPci {
             QUEUE_SIZE => of_queue(QueueRegisters::size),
             QUEUE_VECTOR => self.interrupts.queue_vector(self.selected()).into(),
             QUEUE_ENABLE => of_queue(|queue| queue.is_enabled().into()),
+            QUEUE_RESET => of_queue(|queue| queue.state().is_resetting().into()),
             QUEUE_NOTIFY_OFF => {
                 let there = registers.queues().get(self.selected()).is_some();
                 if there { self.selectors.queue.load(Ordering::Relaxed).into() } else { 0 }
@@ -151,7 +155,11 @@ impl VirtioPci {
             STATUS => return registers.write_status(low),
             QUEUE_SELECT => self.selectors.queue.store(short, Ordering::Relaxed),
             QUEUE_VECTOR => self.interrupts.set_queue_vector(self.selected(), short),
-            QUEUE_SIZE | QUEUE_ENABLE | QUEUE_DESCRIPTORS.. => {
+            QUEUE_RESET if short == 1 && registers.reset_queue(self.selected()) => {
+                // As new (virtio 1.2, 2.6.1.1), and at once: what its worker still gives back is not announced.
+                self.interrupts.set_queue_vector(self.selected(), NO_VECTOR);
+            }
+            QUEUE_SIZE | QUEUE_ENABLE | QUEUE_DESCRIPTORS..QUEUE_NOTIFY_DATA => {
                 self.write_queue(field, value, short);
             }
             _ => {}
@@ -161,7 +169,9 @@ impl VirtioPci {
 
     fn write_queue(&self, field: u64, value: u32, short: u16) {
         let queue = self.registers.queues().get(self.selected());
-        let Some(queue) = queue.filter(|_| self.registers.word().is_negotiable()) else { return };
+        let Some(queue) = queue.filter(|queue| self.registers.is_configurable(queue)) else {
+            return;
+        };
         match field {
             QUEUE_SIZE => queue.set_size(short),
             // Only a reset disables it.

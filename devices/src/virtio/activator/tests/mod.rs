@@ -1,6 +1,7 @@
 //! Devices that are activated, reset, removed and broken, by vCPU threads, while pauses come and go.
 
 mod activation;
+mod queue_reset;
 mod reset;
 mod workers;
 
@@ -16,7 +17,22 @@ use vcpu_state::{
 use crate::bus::Written;
 use crate::virtio::lifecycle::{State, status};
 use crate::virtio::testing::{Buffers, Driver, Seen, TestDevice, Working};
-use crate::virtio::{Activator, Area, Features, Half, RegisterParts, Registers};
+use crate::virtio::{
+    Activator, Area, Features, Half, QueueRegisters, QueueState, RegisterParts, Registers,
+};
+
+/// Says where a driver's ring is, and enables the queue.
+fn set_up(driver: &Driver, queue: &QueueRegisters) {
+    let areas = [
+        (Area::Descriptors, driver.descriptors()),
+        (Area::Driver, driver.available_ring()),
+        (Area::Device, driver.used_ring()),
+    ];
+    for (area, gpa) in areas {
+        queue.set_address_half(area, Half::Low, u32::try_from(gpa.0).unwrap());
+    }
+    queue.enable();
+}
 
 struct NoKick;
 
@@ -60,23 +76,20 @@ impl Bed {
 
     /// All that a driver writes before DRIVER_OK.
     fn negotiate(&self) {
+        self.negotiate_with(0);
+    }
+
+    /// The same with these features of the high half, and VERSION_1.
+    fn negotiate_with(&self, more: u64) {
         for value in [1, 3] {
             assert!(matches!(self.registers.write_status(value), Written::Done));
         }
         self.registers.accept(0, 0);
-        self.registers.accept(1, u32::try_from(Features::VERSION_1 >> 32).unwrap());
+        self.registers.accept(1, u32::try_from((Features::VERSION_1 | more) >> 32).unwrap());
         assert!(matches!(self.registers.write_status(11), Written::Done));
         assert!(self.registers.word().has(status::FEATURES_OK));
         for (driver, queue) in self.drivers.iter().zip(self.registers.queues()) {
-            let areas = [
-                (Area::Descriptors, driver.descriptors()),
-                (Area::Driver, driver.available_ring()),
-                (Area::Device, driver.used_ring()),
-            ];
-            for (area, gpa) in areas {
-                queue.set_address_half(area, Half::Low, u32::try_from(gpa.0).unwrap());
-            }
-            queue.enable();
+            set_up(driver, queue);
         }
     }
 

@@ -24,13 +24,42 @@ const MAX_NAME: u32 = 1023;
 const DIRTY: u64 = 1 << 0;
 const CORRUPT: u64 = 1 << 1;
 const EXTERNAL_DATA: u64 = 1 << 2;
-const KNOWN: u64 = DIRTY | CORRUPT;
+const COMPRESSION: u64 = 1 << 3;
+const EXTENDED_L2: u64 = 1 << 4;
+
+/// What these say, where an image that has them is refused.
+const REFUSED: [(u64, &str); 5] = [
+    (CORRUPT, "it is marked as corrupt; qemu-img check -r all may repair it"),
+    (DIRTY, "it was not closed in order (it is marked as dirty); qemu-img check -r all repairs it"),
+    (EXTERNAL_DATA, "its data is in another file, which is not supported"),
+    (COMPRESSION, "it is compressed by another method than deflate, which is not supported"),
+    (EXTENDED_L2, "its L2 tables have subclusters, which are not supported"),
+];
+
+/// A part of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub offset: u64,
+    pub bytes: u64,
+}
 
 /// What the header says.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Header {
+    /// 2 or 3.
+    pub version: u32,
+    /// Bytes of a cluster, as a power of two.
+    pub cluster_bits: u32,
+    /// Bits of a refcount, as a power of two.
+    pub refcount_order: u32,
     /// Bytes of the disk.
     pub size: u64,
+    /// The active L1 table, in the file and at the beginning of a cluster.
+    pub l1: Span,
+    /// The refcount table, likewise.
+    pub refcounts: Span,
+    /// Internal snapshots.
+    pub snapshots: u32,
     /// The backing file, as it is written.
     pub backing: Option<String>,
 }
@@ -55,41 +84,41 @@ pub(super) fn check(file: &File, len: u64) -> Result<Header, String> {
     if !(9..=21).contains(&cluster_bits) {
         return Err(format!("clusters of 2^{cluster_bits} bytes; 2^9 to 2^21 are allowed"));
     }
-    match version {
-        2 => {}
+    let refcount_order = match version {
+        2 => 4,
         3 => check_v3(&raw, len)?,
         _ => return Err(format!("it is of version {version}; 2 and 3 are known")),
-    }
+    };
     if be32(&raw, 32) != 0 {
         return Err("it is encrypted".into());
     }
     let size = be64(&raw, 24);
-    let l1 = (be64(&raw, 40), u64::from(be32(&raw, 36)) * 8);
-    let refcounts = (be64(&raw, 48), u64::from(be32(&raw, 56)) << cluster_bits);
+    let l1 = Span { offset: be64(&raw, 40), bytes: u64::from(be32(&raw, 36)) * 8 };
+    let refcount_bytes = u64::from(be32(&raw, 56)) << cluster_bits;
+    let refcounts = Span { offset: be64(&raw, 48), bytes: refcount_bytes };
     check_table("L1", l1, cluster_bits, MAX_L1, len)?;
     check_table("refcount", refcounts, cluster_bits, MAX_REFCOUNT_TABLE, len)?;
     // Each L1 entry is for an L2 table of one cluster, each of whose entries is for a cluster.
     let per_entry = 1_u64 << (2 * cluster_bits - 3);
-    if l1.1 / 8 < size.div_ceil(per_entry) {
+    if l1.bytes / 8 < size.div_ceil(per_entry) {
         return Err("its L1 table is too small for its disk".into());
     }
     let backing = backing(file, &raw, len, cluster_bits).map_err(unreadable)??;
-    Ok(Header { size, backing })
+    let snapshots = be32(&raw, 60);
+    Ok(Header { version, cluster_bits, refcount_order, size, l1, refcounts, snapshots, backing })
 }
 
-fn check_v3(raw: &[u8], len: u64) -> Result<(), String> {
+/// The part of version 3, which says how wide refcounts are.
+fn check_v3(raw: &[u8], len: u64) -> Result<u32, String> {
     if len < V3_LEN {
         return Err("it is shorter than its header".into());
     }
     let features = be64(raw, 72);
-    if features & EXTERNAL_DATA != 0 {
-        return Err("its data is in another file, which is not supported".into());
+    if let Some((_, problem)) = REFUSED.iter().find(|(feature, _)| features & feature != 0) {
+        return Err((*problem).into());
     }
-    if features & CORRUPT != 0 {
-        return Err("it is marked as corrupt; repair it with qemu-img check -r all".into());
-    }
-    if features & !KNOWN != 0 {
-        return Err(format!("it has features that are not known: {:#x}", features & !KNOWN));
+    if features != 0 {
+        return Err(format!("it has features that are not known: {features:#x}"));
     }
     let refcount_order = be32(raw, 96);
     if refcount_order > 6 {
@@ -99,13 +128,13 @@ fn check_v3(raw: &[u8], len: u64) -> Result<(), String> {
     if u64::from(header_len) < V3_LEN || !header_len.is_multiple_of(8) || header_len > 4096 {
         return Err(format!("its header has {header_len} bytes, which cannot be"));
     }
-    Ok(())
+    Ok(refcount_order)
 }
 
 /// A table lies in clusters of the file.
 fn check_table(
     name: &str,
-    (offset, bytes): (u64, u64),
+    Span { offset, bytes }: Span,
     cluster_bits: u32,
     most: u64,
     len: u64,

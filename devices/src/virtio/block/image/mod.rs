@@ -7,6 +7,7 @@
 //! (`Guard::FirstBytes`); with `image_type=raw` the guest may write whatever it wants, and the image stays raw as long as
 //! it is opened like that.
 
+mod check;
 mod header;
 mod lock;
 mod qcow2;

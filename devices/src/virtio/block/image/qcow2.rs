@@ -11,6 +11,7 @@ use imago::format::gate::ImplicitOpenGate;
 use imago::qcow2::Qcow2;
 use imago::{FormatAccess, FormatDriverBuilder, StorageOpenOptions};
 
+use super::check;
 use super::header::{self, Header};
 use super::lock::Lock;
 use super::{open_file, unusable};
@@ -40,11 +41,15 @@ pub(super) struct Qcow2Image {
 /// Opens an image in a file that is locked already.
 pub(super) fn open(file: File, lock: Lock, options: &BlockOptions) -> Result<Opened, BlockError> {
     let path = &options.path;
-    let Header { size, backing } = checked(&file).map_err(|problem| unusable(path, problem))?;
-    if let (Some(backing), BackingFiles::Refused) = (backing, options.backing_files) {
-        return Err(BlockError::BackingFile { path: path.clone(), backing });
+    let (len, header) = checked(&file).map_err(|problem| unusable(path, problem))?;
+    if let (Some(backing), BackingFiles::Refused) = (&header.backing, options.backing_files) {
+        return Err(BlockError::BackingFile { path: path.clone(), backing: backing.clone() });
     }
     let writable = options.access == Access::ReadWrite;
+    if writable {
+        // Before the library sees it: opening for writing may write already.
+        check::check(&file, len, &header).map_err(|problem| unusable(path, problem.to_string()))?;
+    }
     let direct = options.caching == Caching::Direct;
     if direct {
         let flags = rustix::fs::fcntl_getfl(&file)
@@ -65,12 +70,13 @@ pub(super) fn open(file: File, lock: Lock, options: &BlockOptions) -> Result<Ope
     let built = std::panic::catch_unwind(std::panic::AssertUnwindSafe(build));
     let built = built.unwrap_or_else(|_| Err(io::Error::other("the image's library has panicked")));
     let format = FormatAccess::new(built.map_err(|error| unusable(path, error.to_string()))?);
-    Ok(Opened { image: Qcow2Image { format, _locks: locks }, len: size })
+    Ok(Opened { image: Qcow2Image { format, _locks: locks }, len: header.size })
 }
 
-fn checked(mut file: &File) -> Result<Header, String> {
+/// How long the file is, and its header.
+fn checked(mut file: &File) -> Result<(u64, Header), String> {
     let len = file.seek(SeekFrom::End(0)).map_err(|error| error.to_string())?;
-    header::check(file, len)
+    Ok((len, header::check(file, len)?))
 }
 
 /// Opens what an image refers to: files of this host, for reading, shared, and checked as the image was.

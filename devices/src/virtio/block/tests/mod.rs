@@ -3,7 +3,7 @@
 mod images;
 mod limits;
 mod model;
-mod qcow2;
+pub(super) mod qcow2;
 mod requests;
 
 use std::os::unix::fs::MetadataExt;

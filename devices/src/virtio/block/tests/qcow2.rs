@@ -6,7 +6,7 @@ use super::*;
 use crate::virtio::block::{Access, BackingFiles, BlockError, Caching, ImageType};
 
 /// Whether this host has qemu-img.
-pub(super) fn qemu_img() -> bool {
+pub(in crate::virtio::block) fn qemu_img() -> bool {
     Command::new("qemu-img").arg("--version").output().is_ok()
 }
 
@@ -160,4 +160,74 @@ fn headers_that_cannot_be_are_refused_with_the_reason() {
     }
     std::fs::write(&path, &good[..50]).unwrap();
     assert!(BlockDevice::open(BlockOptions::new("disk0", &path)).is_err());
+}
+
+#[test]
+fn a_damaged_image_is_only_read_until_it_has_been_repaired() {
+    let dir = TempDir::new().unwrap();
+    let path = qcow2(&dir, 1 << 20);
+    let mut image = std::fs::read(&path).unwrap();
+    // Nothing is counted for the L1 table: the first cluster that is allocated would be in it.
+    image[2 * (1 << 16) + 7] = 0;
+    std::fs::write(&path, &image).unwrap();
+    let options = BlockOptions::new("disk0", &path);
+    let error = BlockDevice::open(options.clone()).err().unwrap().to_string();
+    assert!(error.contains("the cluster at 0x30000 has a refcount of 0"), "{error}");
+    assert!(error.contains("qemu-img check -r all"), "{error}");
+    let access = Access::ReadOnly;
+    let mut rig = Rig::open(BlockOptions { access, ..options.clone() });
+    assert!(rig.read(5, SECTOR).iter().all(|byte| *byte == 0));
+    drop(rig);
+    assert!(std::fs::read(&path).unwrap() == image);
+    if !qemu_img() {
+        println!("qemu-img is missing: the image is not repaired by it");
+        return;
+    }
+    let repaired = Command::new("qemu-img").args(["check", "-q", "-r", "all"]).arg(&path).status();
+    assert!(repaired.unwrap().success());
+    let mut rig = Rig::open(options);
+    assert_eq!(rig.write(5, &[7; SECTOR]), OK);
+    drop(rig);
+    check(&path);
+}
+
+#[test]
+fn images_of_qemu_img_pass_with_all_that_they_can_have() {
+    if !qemu_img() {
+        println!("qemu-img is missing");
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let source = dir.path().join("source.raw");
+    // Runs that can be compressed, so that clusters share, and what cannot.
+    let mut data = pattern(1 << 19, 1 << 12);
+    data.extend((0..1_u32 << 17).flat_map(|at| at.wrapping_mul(0x9e37_79b9).to_le_bytes()));
+    std::fs::write(&source, &data).unwrap();
+    let cases: [&[&str]; 7] = [
+        &["-c"],
+        &["-c", "-o", "cluster_size=512,refcount_bits=64"],
+        &["-o", "cluster_size=2M,refcount_bits=1"],
+        &["-o", "compat=0.10"],
+        &["-o", "preallocation=metadata"],
+        &["-o", "lazy_refcounts=on"],
+        &["-o", "cluster_size=4k,refcount_bits=8"],
+    ];
+    for (number, case) in cases.iter().enumerate() {
+        let path = dir.path().join(format!("{number}.qcow2"));
+        let made = Command::new("qemu-img")
+            .args(["convert", "-q", "-f", "raw", "-O", "qcow2"])
+            .args(*case)
+            .args([&source, &path])
+            .status();
+        assert!(made.unwrap().success(), "{case:?}");
+        let mut rig = Rig::open(BlockOptions::new("disk0", &path));
+        assert!(rig.read(0, data.len()) == data, "{case:?}");
+        let written = pattern(300 * SECTOR, 3);
+        assert_eq!(rig.write(101, &written), OK, "{case:?}");
+        assert!(rig.read(101, written.len()) == written, "{case:?}");
+        drop(rig);
+        check(&path);
+        // What has been written passes as well.
+        drop(Rig::open(BlockOptions::new("disk0", &path)));
+    }
 }

@@ -1,6 +1,7 @@
 //! Drivers that do as the specification says, and others.
 
 mod model;
+mod queue_reset;
 
 use std::sync::Arc;
 use std::thread;
@@ -120,12 +121,17 @@ impl Bed {
 
     /// All that a driver does before DRIVER_OK (virtio 1.2, 3.1.1).
     fn negotiate(&self) {
+        self.negotiate_with(0);
+    }
+
+    /// The same with these features of the high half, and VERSION_1.
+    fn negotiate_with(&self, more: u64) {
         assert_eq!(self.write(STATUS, 1, 0), Outcome::Done);
         assert_eq!(self.read(STATUS, 1), 0);
         for status in [1, 3] {
             assert_eq!(self.write(STATUS, 1, status), Outcome::Done);
         }
-        for (select, bits) in [(0, 0), (1, 1)] {
+        for (select, bits) in [(0, 0), (1, 1 | more >> 32)] {
             assert_eq!(self.write(0x08, 4, select), Outcome::Done);
             assert_eq!(self.write(0x0c, 4, bits), Outcome::Done);
         }
@@ -264,7 +270,7 @@ fn a_driver_sees_which_features_are_offered() {
             bed.read(4, 4)
         })
         .collect();
-    assert_eq!(halves, [1 | 1 << 28 | 1 << 29, 1, 0]);
+    assert_eq!(halves, [1 | 1 << 28 | 1 << 29, 1 | 1 << 8, 0]);
 }
 
 #[test]

@@ -30,15 +30,17 @@ struct Queue {
     vector: Vector,
     enabled: u64,
     addresses: [u64; 3],
+    /// It was reset, and its worker waits for it.
+    empty: bool,
 }
 
 impl Default for Queue {
     fn default() -> Self {
-        Self { size: 8, vector: Vector::default(), enabled: 0, addresses: [0; 3] }
+        Self { size: 8, vector: Vector::default(), enabled: 0, addresses: [0; 3], empty: false }
     }
 }
 
-const OFFERED: [u64; 2] = [1 | 1 << 28 | 1 << 29, 1];
+const OFFERED: [u64; 2] = [1 | 1 << 28 | 1 << 29, 1 | 1 << 8];
 
 impl Model {
     fn write(&mut self, field: u64, value: u64) {
@@ -58,11 +60,26 @@ impl Model {
             0x16 => self.queue = value,
             _ => {
                 let Some(queue) = self.queues.get_mut(queue) else { return };
+                let open = open || queue.empty && self.status & 0x40 == 0;
                 let settable = open && queue.enabled == 0;
+                let resettable = self.status & 8 != 0 && self.features[1] & 1 << 8 != 0;
                 match field {
                     0x1a => queue.vector = vector(),
                     0x18 if settable => queue.size = value,
-                    0x1c if open && value == 1 => queue.enabled = 1,
+                    0x1c if open && value == 1 => {
+                        queue.enabled = 1;
+                        if std::mem::take(&mut queue.empty) && !queue.works() {
+                            self.status |= 0x40;
+                        }
+                    }
+                    RESET if resettable && value == 1 => {
+                        let empty = queue.empty || queue.enabled != 0 && self.status & 4 != 0;
+                        *queue = if queue.enabled != 0 {
+                            Queue { empty, ..Queue::default() }
+                        } else {
+                            Queue { vector: Vector::default(), ..std::mem::take(queue) }
+                        };
+                    }
                     0x20..0x38 if settable => {
                         let address = &mut queue.addresses[usize::try_from(field / 8 - 4).unwrap()];
                         let shift = field % 8 * 8;
@@ -120,6 +137,8 @@ impl Model {
             0x1a => queue.map_or(0xffff, |queue| queue.vector.0),
             0x1c => queue.map_or(0, |queue| queue.enabled),
             0x1e => queue.map_or(0, |_| self.queue),
+            // queue_notify_data is not offered, and a reset is waited for.
+            0x38 | RESET => 0,
             _ => queue.map_or(0, |queue| {
                 let address = queue.addresses[usize::try_from(field / 8 - 4).unwrap()];
                 address >> (field % 8 * 8) & 0xffff_ffff
@@ -144,8 +163,10 @@ impl Queue {
     }
 }
 
+const RESET: u64 = 0x3a;
+
 /// Every field but the generation, with its width.
-const FIELDS: [(u64, usize); 19] = [
+const FIELDS: [(u64, usize); 22] = [
     (0x00, 4),
     (0x04, 4),
     (0x08, 4),
@@ -165,6 +186,9 @@ const FIELDS: [(u64, usize); 19] = [
     (0x30, 4),
     (0x34, 4),
     (STATUS, 1),
+    (0x38, 2),
+    (RESET, 2),
+    (RESET, 2),
 ];
 
 fn value() -> impl Strategy<Value = u64> {
@@ -190,12 +214,17 @@ proptest! {
             // Whether the activation succeeds shows in the status.
             let _ = bed.write(field, width, value);
             model.write(field, value);
+            // A worker's part in it comes in time: the end of a reset, and what a queue that comes back breaks.
+            let broken = model.status & 0x40;
+            while bed.read(RESET, 2) != 0 || bed.read(STATUS, 1) & 0x40 != broken {
+                std::thread::yield_now();
+            }
             for (field, width) in FIELDS {
                 assert_eq!(bed.read(field, width), model.read(field), "{field:#x}");
             }
         };
         if ready {
-            for (field, width, value) in [(STATUS, 1, 3), (8, 4, 1), (12, 4, 1), (STATUS, 1, 11)] {
+            for (field, width, value) in [(STATUS, 1, 3), (8, 4, 1), (12, 4, 0x101), (STATUS, 1, 11)] {
                 write(field, width, value);
             }
         }
