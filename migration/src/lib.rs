@@ -5,9 +5,15 @@
 //! ```
 //!
 //! * [`format`]: the state of a VM as named, versioned units.
+//! * [`memory`]: guest memory as pages, counted through.
+//! * [`snapshot`]: a VM in a directory.
 //!
 //! Nothing here knows what a VM is made of: it comes in through traits, which a model implements as well as a
 //! real VM does.
 #![forbid(unsafe_code)]
 
 pub mod format;
+pub mod memory;
+pub mod snapshot;
+#[cfg(feature = "testing")]
+pub mod testing;
