@@ -3,9 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::manifest::Manifest;
-use super::{
-    MANIFEST, MAX_CHAIN, MAX_MANIFEST, SnapshotError, Storage, StoredFile, is_incomplete, parent,
-};
+use super::{MANIFEST, MAX_CHAIN, MAX_MANIFEST, SnapshotError, Storage, StoredFile, is_incomplete};
 
 /// One directory of a chain.
 #[derive(Debug)]
@@ -22,10 +20,10 @@ pub(super) fn open<S: Storage>(storage: &S, path: &Path) -> Result<Vec<Link>, Sn
     while let Some(link) = links.last()
         && let Some(name) = &link.manifest.head.base
     {
-        if links.len() > MAX_CHAIN {
+        if links.len() >= MAX_CHAIN {
             return Err(SnapshotError::Chain { path: path.to_owned() });
         }
-        let base = open_one(storage, &parent(&link.path).join(&name.path))?;
+        let base = open_one(storage, &beside(&link.path).join(&name.path))?;
         let what = if base.manifest.head.id != name.id {
             "it is another snapshot"
         } else if base.crc != name.manifest_crc {
@@ -40,6 +38,11 @@ pub(super) fn open<S: Storage>(storage: &S, path: &Path) -> Result<Vec<Link>, Sn
     }
     links.reverse();
     Ok(links)
+}
+
+/// The directory that the base of a snapshot is named from.
+fn beside(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
 }
 
 fn open_one<S: Storage>(storage: &S, path: &Path) -> Result<Link, SnapshotError> {

@@ -131,7 +131,7 @@ pub enum SnapshotError {
         what: &'static str,
     },
     /// The chain of bases is too long, or has no end.
-    #[error("{} has more than {MAX_CHAIN} bases below each other", path.display())]
+    #[error("{} would build on more than {MAX_CHAIN} snapshots, itself among them", path.display())]
     Chain {
         /// The snapshot.
         path: PathBuf,

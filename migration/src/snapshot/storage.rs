@@ -171,7 +171,7 @@ impl StoredFile for File {
 
 /// For file systems without holes.
 fn write_zeros(file: &File, offset: u64, len: u64) -> io::Result<()> {
-    const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     let mut done = 0;
     while done < len {
         let now = usize::try_from(len - done).map_or(ZEROS.len(), |left| left.min(ZEROS.len()));

@@ -84,3 +84,31 @@ impl PageTable {
 pub(super) fn crc_of_pages(crcs: impl Iterator<Item = u32>) -> u32 {
     crcs.fold(0, |all, crc| crc32c::crc32c_append(all, &crc.to_le_bytes()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::Region;
+
+    #[test]
+    fn long_runs_are_extents_that_are_checked_as_one_each() {
+        let layout = Layout::new(vec![Region { gpa: 0, pages: 2 * EXTENT_PAGES }]).unwrap();
+        let mut table = PageTable::new(&layout);
+        assert_eq!(table.first_not_copied(), Some(0));
+        let run = layout.run(0, EXTENT_PAGES + 3).unwrap();
+        table.data(run, &vec![1; usize::try_from(run.bytes()).unwrap()]);
+        let before: Vec<_> = table.zeros(layout.run(EXTENT_PAGES + 1, 7).unwrap()).collect();
+        assert_eq!(before, [layout.run(EXTENT_PAGES + 1, 2).unwrap()]);
+        assert_eq!(table.first_not_copied(), Some(EXTENT_PAGES + 8));
+        let shape = |extents: Vec<Extent>| {
+            let shape = |extent: &Extent| {
+                (extent.first, extent.count, matches!(extent.contents, Stored::Zeros))
+            };
+            extents.iter().map(shape).collect::<Vec<_>>()
+        };
+        let data = [(0, EXTENT_PAGES, false), (EXTENT_PAGES, 1, false)];
+        assert_eq!(shape(table.extents(false)), data);
+        let all = [&data[..], &[(EXTENT_PAGES + 1, 7, true)]].concat();
+        assert_eq!(shape(table.extents(true)), all);
+    }
+}

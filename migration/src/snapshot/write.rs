@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use super::manifest::{BaseName, Checked, Manifest, SnapshotId};
 use super::table::PageTable;
 use super::{
-    CONFIG, EXTENT_PAGES, MANIFEST, MAX_CONFIG, MAX_STATE, MEMORY, STATE, Snapshot, SnapshotError,
-    Storage, StoredFile, incomplete, parent,
+    CONFIG, EXTENT_PAGES, MANIFEST, MAX_CHAIN, MAX_CONFIG, MAX_STATE, MEMORY, STATE, Snapshot,
+    SnapshotError, Storage, StoredFile, incomplete, parent,
 };
 use crate::memory::{Contents, Layout, PAGE_SIZE, PageSet, Run, SourceMemory, split_zeros};
 
@@ -39,7 +39,7 @@ impl<'s, S: Storage> SnapshotWriter<'s, S> {
     /// Begins the snapshot that will be at `target`.
     ///
     /// # Errors
-    /// Something is there, or the storage refuses; a base has another layout.
+    /// Something is there, or the storage refuses; a base has another layout, or builds on too many.
     pub fn create(
         storage: &'s S,
         target: &Path,
@@ -190,6 +190,9 @@ fn base_name<S: Storage>(
 ) -> Result<BaseName, SnapshotError> {
     if base.snapshot.layout() != layout {
         return Err(SnapshotError::OtherLayout { path: base.snapshot.path().to_owned() });
+    }
+    if base.snapshot.links().count() >= MAX_CHAIN {
+        return Err(SnapshotError::Chain { path: base.snapshot.path().to_owned() });
     }
     let (id, manifest_crc) = (base.snapshot.id(), base.snapshot.manifest_crc());
     Ok(BaseName { path: base.path, id, manifest_crc })

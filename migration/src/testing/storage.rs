@@ -180,9 +180,12 @@ impl ModelStorage {
     fn add(&self, path: &Path, node: Node) -> io::Result<usize> {
         self.0.step(Takes::Room)?.whole()?;
         let new = self.0.nodes.borrow().len();
-        self.entry(path, |entries, name| match entries.contains_key(&name) {
-            true => Err(io::ErrorKind::AlreadyExists.into()),
-            false => Ok(entries.insert(name, new)),
+        self.entry(path, |entries, name| {
+            if entries.contains_key(&name) {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            entries.insert(name, new);
+            Ok(())
         })?;
         self.0.nodes.borrow_mut().push(node);
         Ok(new)
@@ -190,7 +193,7 @@ impl ModelStorage {
 }
 
 /// Whether a change needs room on the disk.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Takes {
     Room,
     None,
@@ -294,15 +297,14 @@ impl ModelFile {
     }
 
     /// Changes a range of the file; half of it where the fault comes.
-    fn change(&self, offset: u64, len: u64, byte: impl Fn(usize) -> u8) -> io::Result<()> {
+    fn change(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let step = self.disk.step(Takes::Room)?;
         let start = usize::try_from(offset).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        let len = usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        let done = if step == Step::Whole { len } else { len / 2 };
+        let done = if step == Step::Whole { bytes.len() } else { bytes.len() / 2 };
         self.with(|file| {
             let end = start + done;
             file.now.resize(file.now.len().max(end), 0);
-            file.now[start..end].iter_mut().enumerate().for_each(|(at, to)| *to = byte(at));
+            file.now[start..end].copy_from_slice(&bytes[..done]);
         })?;
         step.whole()
     }
@@ -330,11 +332,12 @@ impl StoredFile for ModelFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.change(offset, bytes.len() as u64, |at| bytes[at])
+        self.change(offset, bytes)
     }
 
     fn zero_at(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.change(offset, len, |_| 0)
+        let len = usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        self.change(offset, &vec![0; len])
     }
 
     fn sync(&self) -> io::Result<()> {
