@@ -97,3 +97,22 @@ impl<'b> Bytes<'b> {
         self.array().map(u32::from_le_bytes)
     }
 }
+
+/// Makes the checksums of a stream right, as far as it has the shape of one: for fuzzers, which would not get further.
+#[cfg(feature = "testing")]
+pub(crate) fn reseal(bytes: &mut [u8]) {
+    const STREAM: usize = STREAM_MAGIC.len() + 12;
+    const UNIT: usize = UNIT_MAGIC.len() + 12;
+    let Some((header, mut rest)) = bytes.split_at_mut_checked(STREAM) else { return };
+    let crc = crc32c::crc32c(&header[..STREAM - 4]);
+    header[STREAM - 4..].copy_from_slice(&crc.to_le_bytes());
+    while let Some((header, behind)) = rest.split_at_mut_checked(UNIT) {
+        let Ok((fields, _)) = UnitHeader::take(&mut Bytes(header), "") else { return };
+        let payload_len = usize::try_from(fields.payload_len).unwrap_or(usize::MAX);
+        let len = usize::from(fields.name_len).saturating_add(payload_len);
+        let Some((contents, next)) = behind.split_at_mut_checked(len) else { return };
+        let crc = fields.crc(contents, &[]);
+        header[UNIT - 4..].copy_from_slice(&crc.to_le_bytes());
+        rest = next;
+    }
+}

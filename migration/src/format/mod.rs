@@ -29,6 +29,8 @@ mod tests;
 mod writer;
 
 pub use error::FormatError;
+#[cfg(feature = "testing")]
+pub(crate) use layout::reseal;
 pub use reader::{StateReader, UnitSummary};
 pub use writer::StateWriter;
 
