@@ -42,7 +42,9 @@ impl<V: SourceVm, T: Transport> Source<'_, V, T> {
             let still = self.still.as_ref();
             let last = still.map(|still| self.vm.last_dirty(still)).transpose();
             let last = last.map_err(MigrationError::vm("read the dirty log"))?;
-            last.iter().for_each(|last| pages.add_all(last));
+            if let Some(last) = &last {
+                pages.add_all(last);
+            }
             if self.costs.downtime(pages.len()) <= self.limit() {
                 let downtime = Downtime { pause: self.costs.pause, ..Downtime::begun(stopped) };
                 return Ok((round, pages, downtime));

@@ -205,7 +205,7 @@ mod tests {
         let error = lanes.await_marks((1, 0), Duration::from_millis(1)).unwrap_err();
         assert!(matches!(error, WireError::TimedOut { .. }), "{error}");
         lanes.has_failed.store(true, Ordering::Release);
-        let error = lanes.await_marks((1, 0), Duration::from_secs(3600)).unwrap_err();
+        let error = lanes.await_marks((1, 0), Duration::from_hours(1)).unwrap_err();
         assert!(matches!(error, WireError::Closed { .. }), "{error}");
     }
 }

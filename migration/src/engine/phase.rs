@@ -123,8 +123,8 @@ impl SourcePhase {
             (Self::Handing, E::Ready) => Self::Committing,
             (Self::Committing, E::Acknowledged) => Self::Completed,
             (Self::Committing, E::Lost) => Self::InDoubt,
-            (Self::Committing, E::Refused) => Self::Restored,
-            (
+            (Self::Committing, E::Refused)
+            | (
                 Self::Connecting | Self::Copying | Self::Stopped | Self::Handing,
                 E::Lost | E::Refused | E::Cancelled,
             ) => Self::Restored,

@@ -147,7 +147,9 @@ impl<V: DestinationVm, T: Transport> Destination<'_, V, T> {
                 .collect();
             let rounds = receive_rounds(control, memory, (threads.len(), shared), patience);
             if rounds.is_err() {
-                interrupters.iter().for_each(|interrupt| interrupt());
+                for interrupt in &interrupters {
+                    interrupt();
+                }
             }
             let mut pumped = Ok(());
             for thread in threads {

@@ -118,7 +118,7 @@ proptest! {
             .collect();
         let mut back = Vec::new();
         for (contents, run, first) in split_zeros(&bytes) {
-            prop_assert_eq!(first as usize, back.len());
+            prop_assert_eq!(first, back.len() as u64);
             prop_assert!(back.last() != Some(&(contents == Contents::Data)));
             back.extend(vec![contents == Contents::Data; run.len() / PAGE_SIZE]);
         }

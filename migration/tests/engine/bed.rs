@@ -40,7 +40,7 @@ pub struct Setup {
 
 impl Setup {
     pub fn new() -> Self {
-        let hour = Duration::from_secs(3600);
+        let hour = Duration::from_hours(1);
         Self {
             program: Program { seed: 7, writes: 2, hot_pages: 40 },
             phase: Phase::Running,
@@ -51,7 +51,7 @@ impl Setup {
                 timeout: hour,
                 strategy: Strategy::Cancel,
                 compression: Compression::None,
-                patience: Duration::from_secs(60),
+                patience: Duration::from_mins(1),
             },
             step: usize::MAX,
             cut: None,

@@ -16,7 +16,7 @@ use crate::bed::layout;
 use crate::model::{CONFIG, Destination, Trouble};
 use crate::world::World;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const SESSION: Session = Session([9; 16]);
 static PAGE: [u8; PAGE_SIZE] = [7; PAGE_SIZE];
 
@@ -50,7 +50,9 @@ fn told(connections: Vec<Vec<Frame<'static>>>) -> (Result<(), MigrationError>, D
     for frames in connections {
         let (near, far) = UnixStream::pair().expect("the host has sockets");
         let mut connection = Connection::new(near, PATIENCE);
-        frames.iter().for_each(|frame| connection.queue(frame).expect("it is a frame"));
+        for frame in &frames {
+            connection.queue(frame).expect("it is a frame");
+        }
         connection.flush().expect("it has room");
         ours.push(connection);
         theirs.push(far);

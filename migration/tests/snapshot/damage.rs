@@ -11,12 +11,15 @@ use crate::bed::*;
 fn saved() -> ModelStorage {
     let storage = ModelStorage::default();
     let memory = ModelMemory::new(&layout());
-    [5, 6, 50].iter().for_each(|page| memory.fill(*page, 1));
-    save(&storage, Path::new("full"), &memory, 1).unwrap();
+    for page in [5, 6, 50] {
+        memory.fill(page, 1);
+    }
+    save(&storage, Path::new("full"), &memory, 1).expect("it has room");
     let dirty = set([6]);
     memory.fill(6, 2);
     let base = (Path::new("full"), "full");
-    save_difference(&storage, Path::new("next"), base, (&memory, &dirty), 2).unwrap();
+    let saved = save_difference(&storage, Path::new("next"), base, (&memory, &dirty), 2);
+    saved.expect("it has room");
     storage
 }
 

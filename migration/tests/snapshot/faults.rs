@@ -16,7 +16,9 @@ fn bed() -> (ModelStorage, ModelMemory) {
     let storage = ModelStorage::default();
     storage.plant(Path::new("vms/readme"), b"snapshots");
     let memory = ModelMemory::new(&layout());
-    [1, 2, 40, 60].iter().for_each(|page| memory.fill(*page, 1));
+    for page in [1, 2, 40, 60] {
+        memory.fill(page, 1);
+    }
     save(&storage, Path::new("vms/base"), &memory, 1).expect("nothing is in the way");
     memory.fill(2, 0);
     memory.fill(41, 2);

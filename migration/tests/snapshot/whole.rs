@@ -15,7 +15,9 @@ fn a_vm_comes_back_from_the_hosts_disk_and_its_zeros_take_no_room() {
     let directory = tempfile::tempdir().unwrap();
     let target = directory.path().join("snapshot");
     let memory = ModelMemory::new(&layout());
-    [0, 7, 47, 48, 63].iter().for_each(|page| memory.fill(*page, page + 1));
+    for page in [0, 7, 47, 48, 63] {
+        memory.fill(page, page + 1);
+    }
     save(&HostStorage, &target, &memory, 5).unwrap();
     assert_eq!(restore(&HostStorage, &target).unwrap(), (memory.words(), 5));
     let file = std::fs::metadata(target.join("memory")).unwrap();
@@ -31,7 +33,9 @@ fn the_memory_of_a_full_snapshot_is_the_guests_as_it_lies() {
     let directory = tempfile::tempdir().unwrap();
     let target = directory.path().join("snapshot");
     let memory = ModelMemory::new(&layout());
-    [3, 50].iter().for_each(|page| memory.fill(*page, page + 1));
+    for page in [3, 50] {
+        memory.fill(page, page + 1);
+    }
     save(&HostStorage, &target, &memory, 5).unwrap();
     let snapshot = Snapshot::open(&HostStorage, &target).unwrap();
     let file = std::fs::File::open(snapshot.memory_file().unwrap()).unwrap();
@@ -110,7 +114,9 @@ fn writes() -> impl Strategy<Value = Vec<(u64, u64)>> {
 }
 
 fn write(memory: &ModelMemory, writes: &[(u64, u64)]) -> PageSet {
-    writes.iter().for_each(|(page, value)| memory.fill(*page, *value));
+    for (page, value) in writes {
+        memory.fill(*page, *value);
+    }
     set(writes.iter().map(|(page, _)| *page))
 }
 
