@@ -73,7 +73,7 @@ fn told(connections: Vec<Vec<Frame<'static>>>) -> (Result<(), MigrationError>, D
 /// Whether the destination found that a frame may not come then.
 fn refuses(connections: Vec<Vec<Frame<'static>>>) {
     let (result, destination) = told(connections);
-    let error = result.unwrap_err();
+    let error = result.expect_err("it lies");
     let is_refusal = matches!(
         error,
         MigrationError::Wire(WireError::Unexpected { .. } | WireError::Malformed { .. })
