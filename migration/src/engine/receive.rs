@@ -1,0 +1,229 @@
+//! The destination's end.
+
+use std::io;
+use std::panic;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::error::MigrationError;
+use super::lanes::{Lane, Lanes};
+use super::phase::{DestinationEvent, DestinationPhase};
+use super::vm::DestinationVm;
+use crate::memory::{DestinationMemory, Layout};
+use crate::wire::{
+    Capabilities, Connection, Frame, MAX_CONNECTIONS, MAX_STATE, Message, PROTOCOL_VERSION,
+    Session, Transport, WireError, unexpected, unexpected_message,
+};
+
+/// Receives a VM: when this returns without an error, the VM is here, running or paused as it was. `accept` brings
+/// the connections of the source, the first one with the messages; `patience` is how long any frame may take to go or
+/// come, the source's work in between counted.
+///
+/// # Errors
+/// The VM is not here, was discarded, and has not run.
+pub fn receive<V: DestinationVm, T: Transport>(
+    vm: &mut V,
+    mut accept: impl FnMut() -> io::Result<T>,
+    patience: Duration,
+) -> Result<(), MigrationError> {
+    let accepted = accept().map_err(WireError::from)?;
+    let mut destination = Destination {
+        vm,
+        control: Connection::new(accepted, patience),
+        lanes: Vec::new(),
+        phase: DestinationPhase::Greeting,
+        patience,
+    };
+    destination.run(accept).map_err(|error| destination.give_up(error))
+}
+
+struct Destination<'m, V, T> {
+    vm: &'m mut V,
+    control: Connection<T>,
+    /// The other connections.
+    lanes: Vec<Connection<T>>,
+    phase: DestinationPhase,
+    patience: Duration,
+}
+
+impl<V: DestinationVm, T: Transport> Destination<'_, V, T> {
+    fn on(&mut self, event: DestinationEvent) -> Result<(), MigrationError> {
+        self.phase = self.phase.after(event)?;
+        Ok(())
+    }
+
+    fn run(&mut self, accept: impl FnMut() -> io::Result<T>) -> Result<(), MigrationError> {
+        self.greet(accept)?;
+        self.receive_memory()?;
+        let state = self.receive_state()?;
+        let phase = match self.control.message("Prepare")? {
+            Message::Prepare { phase } => phase,
+            other => return Err(unexpected_message(&other, "Prepare").into()),
+        };
+        let began = Instant::now();
+        self.vm.restore(&state).map_err(MigrationError::vm("restore the VM's state"))?;
+        self.on(DestinationEvent::Prepared)?;
+        let setup = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.control.send(Message::Ready { setup })?;
+        match self.control.message("Commit")? {
+            Message::Commit => {}
+            other => return Err(unexpected_message(&other, "Commit").into()),
+        }
+        self.vm.take_disks().map_err(MigrationError::vm("take the disks"))?;
+        self.vm.start(phase).map_err(MigrationError::vm("start the VM"))?;
+        self.on(DestinationEvent::Committed)?;
+        // The VM is here, whether or not the source hears of it.
+        drop(self.control.send(Message::Committed));
+        Ok(())
+    }
+
+    fn greet(&mut self, mut accept: impl FnMut() -> io::Result<T>) -> Result<(), MigrationError> {
+        let (session, offered, connections) = match self.control.message("Hello")? {
+            Message::Hello { min_version, max_version, session, capabilities, connections } => {
+                if !(min_version..=max_version).contains(&PROTOCOL_VERSION) {
+                    let (min, max) = (min_version, max_version);
+                    return Err(WireError::Version { min, max }.into());
+                }
+                (session, capabilities, connections)
+            }
+            other => return Err(unexpected_message(&other, "Hello").into()),
+        };
+        if !(1..=MAX_CONNECTIONS).contains(&connections) {
+            return Err(MigrationError::Connections(connections.into()));
+        }
+        self.accept_lanes(session, connections, &mut accept)?;
+        let capabilities = Capabilities::ALL.and(offered);
+        self.control.send(Message::Welcome { version: PROTOCOL_VERSION, capabilities })?;
+        Ok(())
+    }
+
+    /// The other connections of the session, each once, in any order.
+    fn accept_lanes(
+        &mut self,
+        session: Session,
+        connections: u16,
+        accept: &mut impl FnMut() -> io::Result<T>,
+    ) -> Result<(), MigrationError> {
+        let mut is_there = vec![false; connections.into()];
+        for _ in 1..connections {
+            let accepted = accept().map_err(WireError::from)?;
+            let mut lane = Connection::new(accepted, self.patience);
+            let index = match lane.message("Join")? {
+                Message::Join { session: joined, index } if joined == session => index,
+                other => return Err(unexpected_message(&other, "Join of this migration").into()),
+            };
+            match is_there.get_mut(usize::from(index)) {
+                Some(place @ false) if index > 0 => *place = true,
+                _ => return Err(MigrationError::Connections(index.into())),
+            }
+            self.lanes.push(lane);
+        }
+        Ok(())
+    }
+
+    fn receive_memory(&mut self) -> Result<(), MigrationError> {
+        let (layout, config) = match self.control.message("Describe")? {
+            Message::Describe { regions, config } => (Layout::new(regions)?, config),
+            other => return Err(unexpected_message(&other, "Describe").into()),
+        };
+        let memory = self.vm.build(&config).map_err(MigrationError::vm("build the VM"))?;
+        if memory.layout() != &layout {
+            return Err(MigrationError::OtherLayout);
+        }
+        self.phase = self.phase.after(DestinationEvent::Described)?;
+        self.control.send(Message::Built)?;
+        let (control, patience) = (&mut self.control, self.patience);
+        let shared = &Lanes::new();
+        let interrupters: Vec<_> =
+            self.lanes.iter().map(Connection::interrupter).collect::<Result<_, _>>()?;
+        thread::scope(|scope| {
+            let lanes = self.lanes.iter_mut().zip(&interrupters);
+            let threads: Vec<_> = lanes
+                .map(|(lane, interrupt)| {
+                    // So that the source, which may be sending there, notices.
+                    let pump = || shared.pump(lane, memory).inspect_err(|_| interrupt());
+                    scope.spawn(pump)
+                })
+                .collect();
+            let rounds = receive_rounds(control, memory, (threads.len(), shared), patience);
+            if rounds.is_err() {
+                for interrupt in &interrupters {
+                    interrupt();
+                }
+            }
+            let mut pumped = Ok(());
+            for thread in threads {
+                let joined = thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic));
+                pumped = pumped.and(joined);
+            }
+            // Who was closed says least about why.
+            match pumped {
+                Err(error) if !matches!(error, WireError::Closed { .. }) => Err(error.into()),
+                pumped => Ok(rounds.and(pumped)?),
+            }
+        })
+    }
+
+    fn receive_state(&mut self) -> Result<Vec<u8>, MigrationError> {
+        let (bytes, crc) = match self.control.message("State")? {
+            Message::State { bytes, crc } if bytes <= MAX_STATE => (bytes, crc),
+            Message::State { bytes, .. } => return Err(WireError::TooLong { bytes }.into()),
+            other => return Err(unexpected_message(&other, "State").into()),
+        };
+        // Grows with what comes, not with what was announced.
+        let mut state = Vec::new();
+        while (state.len() as u64) < bytes {
+            match self.control.receive("the state")? {
+                Frame::State(part) if !part.is_empty() => state.extend(part),
+                other => return Err(unexpected(&other, "the state").into()),
+            }
+        }
+        if state.len() as u64 != bytes || crc32c::crc32c(&state) != crc {
+            return Err(WireError::Checksum.into());
+        }
+        Ok(state)
+    }
+
+    /// Discards the VM, then tells the source why: it may take the disks back when it hears of it.
+    fn give_up(&mut self, error: MigrationError) -> MigrationError {
+        // Legal: nothing fails after the start.
+        drop(self.on(DestinationEvent::Lost));
+        self.vm.discard();
+        self.lanes.clear();
+        let reason = error.to_string().into();
+        if self.control.send(Message::Refused { reason }).is_ok() {
+            // A connection that is closed with something unread in it may lose what was sent.
+            let deadline = Instant::now() + self.patience;
+            while Instant::now() < deadline && self.control.receive("the end").is_ok() {}
+        }
+        error
+    }
+}
+
+/// Takes the frames of the control connection until the last round has ended.
+fn receive_rounds<T: Transport>(
+    control: &mut Connection<T>,
+    memory: &impl DestinationMemory,
+    (lanes, shared): (usize, &Lanes),
+    patience: Duration,
+) -> Result<(), WireError> {
+    let mut lane = Lane::default();
+    loop {
+        let frame = control.receive("pages")?;
+        let Frame::Message(message) = frame else {
+            lane.take(&frame, memory, shared)?;
+            continue;
+        };
+        let round = match message {
+            // Behind the control connection's own mark.
+            Message::RoundEnd { round } if round.checked_add(1) == Some(lane.round()) => round,
+            other => return Err(unexpected_message(&other, "the end of a round")),
+        };
+        shared.await_marks((lanes, round), patience)?;
+        shared.open_after(round);
+        control.send(Message::RoundDone { round })?;
+        if lane.is_done() {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The source's end.
+
+use std::time::Instant;
+
+use super::error::MigrationError;
+use super::estimate::Costs;
+use super::handle::Handle;
+use super::phase::{SourceEvent, SourcePhase};
+use super::rounds;
+use super::vm::SourceVm;
+use super::{Options, Report};
+use crate::memory::{PageSet, SourceMemory};
+use crate::wire::{
+    Capabilities, Compression, Connection, MAX_CONNECTIONS, Mark, Message, PROTOCOL_VERSION,
+    Session, Transport, WireError, unexpected_message,
+};
+
+/// How a migration ended for the source.
+#[derive(Debug)]
+pub enum Sent<S> {
+    /// The VM is at the destination, and was ended here.
+    Completed(Report),
+    /// The VM is here, as it was before.
+    Restored(MigrationError),
+    /// Nobody here can know whose the VM is, or the VM could not be given back what it needs. It stands still, intact, for
+    /// as long as `still` is kept; its disks are not locked. The operator decides: take the disks and let go, or end it.
+    InDoubt {
+        /// What holds it.
+        still: S,
+        /// What happened.
+        error: MigrationError,
+    },
+}
+
+/// Sends a VM. The connections lead to the same destination; the first one carries the messages.
+pub fn send<V: SourceVm, T: Transport>(
+    vm: &mut V,
+    transports: Vec<T>,
+    options: &Options,
+    handle: &Handle,
+) -> Sent<V::Still> {
+    let connect = |transport| Connection::new(transport, options.patience);
+    let mut source = Source {
+        vm,
+        connections: transports.into_iter().map(connect).collect(),
+        options,
+        handle,
+        phase: SourcePhase::Connecting,
+        compression: Compression::None,
+        costs: Costs::unknown(),
+        throttle: 0,
+        still: None,
+        disks: Disks::Held,
+        began: Instant::now(),
+    };
+    let sent = match source.run() {
+        Ok(report) => Sent::Completed(report),
+        Err(error) => source.give_up(error),
+    };
+    // The handle outlives this, and what it interrupts with keeps the connections open.
+    handle.interrupt();
+    sent
+}
+
+/// Who has the locks of the disks, as far as the source did anything about it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Disks {
+    Held,
+    Released,
+}
+
+pub(super) struct Source<'m, V: SourceVm, T> {
+    pub(super) vm: &'m mut V,
+    pub(super) connections: Vec<Connection<T>>,
+    pub(super) options: &'m Options,
+    pub(super) handle: &'m Handle,
+    phase: SourcePhase,
+    compression: Compression,
+    pub(super) costs: Costs,
+    pub(super) throttle: u8,
+    pub(super) still: Option<V::Still>,
+    pub(super) disks: Disks,
+    pub(super) began: Instant,
+}
+
+impl<V: SourceVm, T: Transport> Source<'_, V, T> {
+    pub(super) fn on(&mut self, event: SourceEvent) -> Result<(), MigrationError> {
+        self.phase = self.phase.after(event)?;
+        self.handle.set_phase(self.phase);
+        Ok(())
+    }
+
+    pub(super) fn control(&mut self) -> Result<&mut Connection<T>, MigrationError> {
+        self.connections.first_mut().ok_or(MigrationError::Connections(0))
+    }
+
+    fn run(&mut self) -> Result<Report, MigrationError> {
+        self.handle.set_phase(self.phase);
+        self.connect()?;
+        self.on(SourceEvent::Accepted)?;
+        self.vm.start_dirty_log().map_err(MigrationError::vm("start the dirty log"))?;
+        let (round, pages, downtime) = self.copy()?;
+        self.finish(round, &pages, downtime)
+    }
+
+    fn connect(&mut self) -> Result<(), MigrationError> {
+        let count = self.connections.len();
+        let connections = u16::try_from(count).ok().filter(|n| (1..=MAX_CONNECTIONS).contains(n));
+        let connections = connections.ok_or(MigrationError::Connections(count))?;
+        let interrupters = self.connections.iter().map(Connection::interrupter);
+        self.handle.begin(interrupters.collect::<Result<_, _>>()?);
+        let session = Session::random().map_err(WireError::from)?;
+        self.control()?.send(Message::Hello {
+            min_version: PROTOCOL_VERSION,
+            max_version: PROTOCOL_VERSION,
+            session,
+            capabilities: Capabilities::ALL,
+            connections,
+        })?;
+        for (index, connection) in (0..).zip(&mut self.connections).skip(1) {
+            connection.send(Message::Join { session, index })?;
+        }
+        match self.control()?.message("Welcome")? {
+            Message::Welcome { version: PROTOCOL_VERSION, capabilities } => {
+                if capabilities.allow(self.options.compression) {
+                    self.compression = self.options.compression;
+                }
+            }
+            other => return Err(unexpected_message(&other, "Welcome").into()),
+        }
+        let regions = self.vm.memory().layout().regions().to_vec();
+        let config = self.vm.config();
+        self.control()?.send(Message::Describe { regions, config })?;
+        match self.control()?.message("Built")? {
+            Message::Built => Ok(()),
+            other => Err(unexpected_message(&other, "Built").into()),
+        }
+    }
+
+    pub(super) fn send_pages(&mut self, mark: Mark, pages: &PageSet) -> Result<(), MigrationError> {
+        let how = (mark, self.compression);
+        rounds::send(&mut self.connections, self.vm.memory(), pages, how)?;
+        Ok(self.control()?.send(Message::RoundEnd { round: mark.round })?)
+    }
+
+    pub(super) fn await_round(&mut self, round: u32) -> Result<(), MigrationError> {
+        let asked = Instant::now();
+        match self.control()?.message("RoundDone")? {
+            Message::RoundDone { round: done } if done == round => {
+                self.costs.round_trip = asked.elapsed();
+                Ok(())
+            }
+            other => Err(unexpected_message(&other, "RoundDone").into()),
+        }
+    }
+
+    /// Puts the VM back as it was, unless only the destination can know whose it is.
+    fn give_up(mut self, error: MigrationError) -> Sent<V::Still> {
+        let is_refused = matches!(error, MigrationError::Wire(WireError::Peer { .. }));
+        let event = if is_refused { SourceEvent::Refused } else { SourceEvent::Lost };
+        // Legal in every phase but the last ones, in which nothing fails.
+        drop(self.on(event));
+        self.vm.stop_dirty_log();
+        self.throttle(0);
+        if let Some(still) = self.still.take() {
+            if self.phase == SourcePhase::InDoubt {
+                return Sent::InDoubt { still, error };
+            }
+            if self.disks == Disks::Released
+                && let Err(source) = self.vm.retake_disks(&still)
+            {
+                let error = MigrationError::Vm { action: "take the disks back", source };
+                // Whose the VM is is known, but it cannot go on.
+                self.handle.set_phase(SourcePhase::InDoubt);
+                return Sent::InDoubt { still, error };
+            }
+        }
+        // The VM runs again; the rest is talk.
+        if self.handle.is_cancelled() {
+            return Sent::Restored(MigrationError::Cancelled);
+        }
+        Sent::Restored(self.explain(error))
+    }
+
+    /// Tells the destination why, and asks it what it knows when the link broke.
+    fn explain(&mut self, error: MigrationError) -> MigrationError {
+        let Some(control) = self.connections.first_mut() else { return error };
+        if matches!(error, MigrationError::Wire(WireError::Peer { .. })) {
+            return error;
+        }
+        let reason = error.to_string().into();
+        if control.send(Message::Abort { reason }).is_err() && !is_broken(&error) {
+            return error;
+        }
+        // So that nothing but the first connection is waited for there.
+        self.handle.interrupt_from(1);
+        match control.message("the other end's reason") {
+            Err(WireError::Peer { reason }) if is_broken(&error) => {
+                WireError::Peer { reason }.into()
+            }
+            _ => error,
+        }
+    }
+}
+
+/// Whether the other end may know more about it.
+fn is_broken(error: &MigrationError) -> bool {
+    matches!(error, MigrationError::Wire(WireError::Io(_) | WireError::Closed { .. }))
+}

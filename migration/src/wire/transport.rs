@@ -1,0 +1,50 @@
+//! What bytes go through.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+/// Ends a connection from any thread: whoever reads or writes it returns.
+pub type Interrupter = Box<dyn Fn() + Send + Sync>;
+
+/// A connection that carries bytes in both directions, in order.
+pub trait Transport: Read + Write + Send {
+    /// From now on a read or write that has moved nothing for so long (never zero) fails with `WouldBlock` or `TimedOut`.
+    ///
+    /// # Errors
+    /// What the host says.
+    fn set_timeout(&mut self, timeout: Duration) -> io::Result<()>;
+
+    /// What ends it.
+    ///
+    /// # Errors
+    /// What the host says.
+    fn interrupter(&self) -> io::Result<Interrupter>;
+}
+
+impl Transport for UnixStream {
+    fn set_timeout(&mut self, timeout: Duration) -> io::Result<()> {
+        self.set_read_timeout(Some(timeout))?;
+        self.set_write_timeout(Some(timeout))
+    }
+
+    fn interrupter(&self) -> io::Result<Interrupter> {
+        let stream = self.try_clone()?;
+        // Fails only if the peer ended it before.
+        Ok(Box::new(move || drop(stream.shutdown(Shutdown::Both))))
+    }
+}
+
+impl Transport for TcpStream {
+    fn set_timeout(&mut self, timeout: Duration) -> io::Result<()> {
+        self.set_read_timeout(Some(timeout))?;
+        self.set_write_timeout(Some(timeout))
+    }
+
+    fn interrupter(&self) -> io::Result<Interrupter> {
+        let stream = self.try_clone()?;
+        // Fails only if the peer ended it before.
+        Ok(Box::new(move || drop(stream.shutdown(Shutdown::Both))))
+    }
+}

@@ -1,0 +1,11 @@
+//! Migrations of model VMs over real sockets: whole ones, and those that are cut, fail and are cancelled at every place.
+#![expect(clippy::expect_used, reason = "helpers of tests say what they expected")]
+
+mod bed;
+mod faults;
+mod guest;
+mod lies;
+mod link;
+mod model;
+mod whole;
+mod world;
