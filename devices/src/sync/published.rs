@@ -44,6 +44,7 @@ impl<T> ArcSwap<T> {
     }
 
     /// What was published before; `current` if that was replaced by `new`.
+    #[expect(clippy::needless_pass_by_value, reason = "the shape is that of arc-swap")]
     pub(crate) fn compare_and_swap(&self, current: &Arc<T>, new: Arc<T>) -> Guard<Arc<T>> {
         let current = self.snapshots.load().iter().position(|kept| Arc::ptr_eq(kept, current));
         let current = current.map_or(NONE, |number| number as u64);
