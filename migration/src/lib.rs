@@ -4,7 +4,7 @@
 //!   vmm ──▶ migration ──▶ vcpu-state
 //! ```
 //!
-//! * [`format`]: the state of a VM as named, versioned units.
+//! * [`mod@format`]: the state of a VM as named, versioned units.
 //! * [`memory`]: guest memory as pages, counted through.
 //! * [`snapshot`]: a VM in a directory.
 //! * [`wire`]: what goes over the connections of a migration.

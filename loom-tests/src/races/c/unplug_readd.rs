@@ -77,7 +77,9 @@ fn ours() {
     };
     // Before the eject, and before the old one is gone, there is no slot to be had.
     let early = readd() || readd();
-    guest.into_iter().for_each(|vcpu| drop(join(vcpu)));
+    for vcpu in guest {
+        drop(join(vcpu));
+    }
     let asked = root.read_down();
     if asked != 0 {
         // Neither had been told yet.
