@@ -99,6 +99,9 @@ impl VmmControl for Recorder {
     fn nmi(&self) -> Result<(), ControlError> {
         self.vm().map(drop)
     }
+    fn power_button(&self) -> Result<(), ControlError> {
+        self.vm().map(drop)
+    }
     fn add_disk(&self, disk: DiskConfig) -> Result<Added, ControlError> {
         self.add(|config| config.with_disk(disk, &BTreeSet::new()))
     }
@@ -137,6 +140,7 @@ impl VmmControl for Recorder {
         Ok(VmInfo {
             device_tree: device_tree(&config, &BTreeMap::new()),
             memory_actual_size: config.memory.size,
+            memory_hotplug: None,
             config,
             state: VmState::Created,
             name: None,

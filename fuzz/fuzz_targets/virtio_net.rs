@@ -10,14 +10,15 @@ use std::sync::Arc;
 use arbitrary::Arbitrary;
 use devices::CounterSource;
 use devices::virtio::net::{Backend, Net, NetOptions, Offloads};
-use devices::virtio::testing::{Buffers, Driver, Runner, activation};
+use devices::virtio::testing::{Buffers, Driver, Runner, Sent, activation};
 use devices::virtio::{Features, VirtioDevice, WorkerError};
 use libfuzzer_sys::fuzz_target;
 use rustix::io::{read, write};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use vm_memory::GuestAddress;
 
-/// VIRTIO_NET_F_MQ.
+/// VIRTIO_NET_F_MRG_RXBUF and VIRTIO_NET_F_MQ.
+const MRG_RXBUF: u64 = 1 << 15;
 const MQ: u64 = 1 << 22;
 const PAIRS: u16 = 2;
 const SIZE: u16 = 8;
@@ -89,6 +90,32 @@ impl Backend for Double {
     }
 }
 
+/// What a driver that keeps to the rules knows of a receive queue.
+#[derive(Default)]
+struct Receiving {
+    /// Buffers that the card has, in order.
+    given: VecDeque<Sent>,
+    /// How many buffers of the last packet are still to come.
+    missing: u16,
+}
+
+impl Receiving {
+    /// The card has used a buffer.
+    fn used(&mut self, driver: &Driver, (head, len): (u16, u32), merged: bool) {
+        let sent = self.given.pop_front().expect("it was given");
+        assert_eq!(sent.head, head, "buffers are used in order");
+        if self.missing == 0 {
+            // The header has the first piece to itself.
+            let header = driver.read(sent.writable[0].0, 12);
+            self.missing = u16::from_le_bytes([header[10], header[11]]);
+            assert!(len >= 12 && self.missing > 0 && (merged || self.missing == 1));
+        }
+        self.missing -= 1;
+        let room: u32 = sent.writable.iter().map(|(_, len)| len).sum();
+        assert!(len <= room && (self.missing == 0 || len == room), "only the last has room left");
+    }
+}
+
 #[derive(Debug, Arbitrary)]
 struct Input<'a> {
     features: u64,
@@ -116,6 +143,8 @@ fuzz_target!(|input: Input<'_>| {
     // Packets that the driver sent by the rules, for each queue, as long as it broke none.
     let mut sent: Vec<VecDeque<Vec<u8>>> = vec![VecDeque::new(); PAIRS.into()];
     let mut outstanding = vec![0; drivers.len()];
+    let merged = features.has(MRG_RXBUF);
+    let mut receiving: Vec<Receiving> = (0..pairs).map(|_| Receiving::default()).collect();
     let mut lawful = true;
     for op in &input.ops {
         match *op {
@@ -158,7 +187,8 @@ fuzz_target!(|input: Input<'_>| {
                 }
                 outstanding[queue] += 3;
                 let writable = vec![12, sizes[0].into(), sizes[1].into()];
-                drivers[queue].send(&Buffers { readable: vec![], writable });
+                let room = drivers[queue].send(&Buffers { readable: vec![], writable });
+                receiving[pair_of(pair)].given.push_back(room);
             }
             Op::Command(command) => {
                 if command.len() < 2 || outstanding[control] + 2 > SIZE {
@@ -191,12 +221,16 @@ fuzz_target!(|input: Input<'_>| {
                     }
                 }
                 for (queue, driver) in drivers.iter_mut().enumerate() {
-                    while let Some((_, len)) = driver.used() {
+                    while let Some(used) = driver.used() {
                         let per_request = if queue == control { 2 } else { 3 };
                         outstanding[queue] = outstanding[queue].saturating_sub(per_request);
-                        assert!(!lawful || len <= 12 + 2 * 255, "{len} bytes were not there");
+                        if lawful && queue < control && queue % 2 == 0 {
+                            receiving[queue / 2].used(driver, used, merged);
+                        }
                     }
                 }
+                let whole = receiving.iter().all(|receiving| receiving.missing == 0);
+                assert!(!lawful || whole, "all of a packet comes at once");
             }
             Op::Drain => {
                 for runner in runners.iter_mut().flatten() {

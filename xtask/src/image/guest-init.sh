@@ -161,6 +161,29 @@ net_up() { # ADDRESS/BITS
 net_ping() { ping -c 3 -W 30 "$1" | sed -n 's/^\([0-9]*\) packets transmitted, \([0-9]*\) packets received.*/SP ping=\1 \2/p'; }
 net_fetch() { echo "SP sum $(wget -q -O - "$1" | sha256sum)"; }
 
+# The same on each processor at once, several times; a line each.
+net_fetch_everywhere() { # URL TIMES
+    for cpu in 0 1; do
+        (
+            n=0
+            while [ "$n" -lt "$2" ]; do
+                taskset -c "$cpu" wget -q -O - "$1" | sha256sum
+                n=$((n + 1))
+            done
+        ) >"/tmp/fetched.$cpu" &
+        eval "fetcher$cpu=$!"
+    done
+    wait "$fetcher0" "$fetcher1"
+    sed 's/^/SP sum /' /tmp/fetched.0 /tmp/fetched.1
+}
+
+# How the card is used: merged receive buffers (feature 15), queues in use, and the interrupts of each so far.
+net_queues() {
+    echo "SP merged=$(cut -c16 /sys/class/net/eth0/device/features)"
+    echo "SP pairs=$(ls -d /sys/class/net/eth0/queues/rx-* | wc -l)"
+    awk '/-input\.[0-9]+$/ { n = 0; for (i = 2; i < NF; i++) if ($i ~ /^[0-9]+$/) n += $i; sub(/.*-/, "", $NF); print "SP " $NF "=" n }' /proc/interrupts
+}
+
 # Makes a file and hands it out over HTTP.
 net_serve() { # KIB
     mkdir -p /tmp/www
@@ -313,7 +336,7 @@ run() {
             while [ "$n" -lt "${2:-10}" ]; do sleep 0.1; n=$((n + 1)); echo "SP tick=$n"; done
             echo "SP-TICKS-DONE" ;;
         pci | mount_disk | fill_disk | reread_disk | sums_of_disk | fio_disk | write_on | read_on | read_ended | disk_size | trim_disk | umount_disk | \
-            net_up | net_ping | net_fetch | net_serve | entropy | memory_total | fill_memory | check_memory | free_memory | gone | answer_on_hvc0 | vsock_echo | vsock_send | \
+            net_up | net_ping | net_fetch | net_fetch_everywhere | net_queues | net_serve | entropy | memory_total | fill_memory | check_memory | free_memory | gone | answer_on_hvc0 | vsock_echo | vsock_send | \
             cpus | cpus_up | pin | unpin | pinned_go_on | listen_for_button | watchdog_kicked | watchdog_silent | crash | complaints)
             "$@"
             echo "SP-DONE $?" ;;

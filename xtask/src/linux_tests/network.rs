@@ -17,6 +17,8 @@ const HOST: &str = "10.9.0.1";
 const GUEST: &str = "10.9.0.2";
 /// How much goes each way.
 const KIB: u64 = 4096;
+/// How often each of the guest's two processors fetches it.
+const TIMES: usize = 4;
 
 /// See above.
 pub fn moves_data(bed: &Bed) -> Result<String> {
@@ -41,6 +43,13 @@ pub fn moves_data(bed: &Bed) -> Result<String> {
     let fetched = sums(&vm.run(&format!("net_fetch http://{HOST}/data"))?);
     ensure!(first(&fetched) == Some(sum.as_str()), "the guest fetched {fetched:?}, not {sum}");
 
+    let everywhere = format!("net_fetch_everywhere http://{HOST}/data {TIMES}");
+    let fetched = sums(&vm.run(&everywhere)?);
+    let is_right = |line: &&String| line.split_whitespace().next() == Some(sum.as_str());
+    let good = fetched.iter().filter(is_right).count();
+    ensure!(good == 2 * TIMES, "{good} of {} copies are right: {fetched:?}", 2 * TIMES);
+    verify_queues(&vm.run("net_queues")?)?;
+
     let served = sums(&vm.run(&format!("net_serve {KIB}"))?);
     let copy = files.path("copy");
     let url = format!("http://{GUEST}/data");
@@ -62,7 +71,23 @@ pub fn moves_data(bed: &Bed) -> Result<String> {
     let cycles = storm.end()?;
     drop(server);
     guest::finish(vm, &["net"])?;
-    Ok(format!("{KIB} KiB each way, {cycles} cycles of pause and resume"))
+    let copies = 2 * TIMES + 1;
+    Ok(format!(
+        "{copies} times {KIB} KiB to the guest, once back, {cycles} cycles of pause and resume"
+    ))
+}
+
+/// Linux puts packets into several buffers, and both pairs have told of some.
+fn verify_queues(lines: &[String]) -> Result<()> {
+    for (key, wanted) in [("merged=", "1"), ("pairs=", "2")] {
+        let found = guest::value(lines, key)?;
+        ensure!(found == wanted, "{key}{found} instead of {wanted}");
+    }
+    for key in ["input.0=", "input.1="] {
+        let interrupts: u64 = guest::value(lines, key)?.parse().context("a number")?;
+        ensure!(interrupts > 0, "no interrupt of {key} came: {lines:?}");
+    }
+    Ok(())
 }
 
 /// An HTTP server in the VMM's network; dropping it ends it.

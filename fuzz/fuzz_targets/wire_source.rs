@@ -1,0 +1,200 @@
+//! Any destination, and the source's end of a migration. Nothing panics or hangs, memory stays bounded; the source ends its
+//! VM only when it was told that it was committed, and otherwise has it as it was, or standing still and in doubt.
+#![no_main]
+use std::cell::Cell;
+use std::io::{self, Read, Write};
+use std::rc::Rc;
+use std::time::Duration;
+
+use arbitrary::Arbitrary;
+use libfuzzer_sys::fuzz_target;
+use migration::engine::{Handle, Options, Sent, SourceVm, Strategy, VmError, send};
+use migration::memory::{PageSet, SourceMemory};
+use migration::testing::ModelMemory;
+use migration::wire::{
+    Capabilities, Compression, Frame, Interrupter, Mark, Message, PROTOCOL_VERSION, Phase,
+    Transport,
+};
+
+#[derive(Debug, Arbitrary)]
+enum Said {
+    Welcome {
+        version: u16,
+        capabilities: u32,
+    },
+    WelcomeRight,
+    Built,
+    RoundDone {
+        round: u32,
+    },
+    /// The answers up to the commit.
+    AllRight,
+    Ready {
+        setup: u64,
+    },
+    Committed,
+    Refused(String),
+    Commit,
+    Mark {
+        round: u32,
+    },
+    Raw(Vec<u8>),
+}
+
+struct Canned(io::Cursor<Vec<u8>>);
+
+impl Read for Canned {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.0.read(into)
+    }
+}
+
+impl Write for Canned {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Transport for Canned {
+    fn set_timeout(&mut self, _: Duration) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn interrupter(&self) -> io::Result<Interrupter> {
+        Ok(Box::new(|| ()))
+    }
+}
+
+/// A VM that is held as long as one of these is there.
+struct Still(Rc<Cell<bool>>);
+
+impl Drop for Still {
+    fn drop(&mut self) {
+        self.0.set(true);
+    }
+}
+
+struct Vm {
+    memory: ModelMemory,
+    is_running: Rc<Cell<bool>>,
+    has_disks: bool,
+    is_ended: bool,
+}
+
+impl SourceVm for Vm {
+    type Memory = ModelMemory;
+    type Still = Still;
+
+    fn memory(&self) -> &ModelMemory {
+        &self.memory
+    }
+
+    fn config(&self) -> Vec<u8> {
+        vec![]
+    }
+
+    fn start_dirty_log(&mut self) -> Result<(), VmError> {
+        Ok(())
+    }
+
+    fn dirty(&mut self) -> Result<PageSet, VmError> {
+        Ok(PageSet::all(SourceMemory::layout(&self.memory)))
+    }
+
+    fn stop_dirty_log(&mut self) {}
+
+    fn throttle(&mut self, _: u8) {}
+
+    fn pause(&mut self) -> Result<Still, VmError> {
+        self.is_running.set(false);
+        Ok(Still(Rc::clone(&self.is_running)))
+    }
+
+    fn phase(&self, _: &Still) -> Phase {
+        Phase::Running
+    }
+
+    fn last_dirty(&mut self, _: &Still) -> Result<PageSet, VmError> {
+        Ok(PageSet::empty(SourceMemory::layout(&self.memory)))
+    }
+
+    fn save(&mut self, _: &Still) -> Result<Vec<u8>, VmError> {
+        Ok(vec![1, 2, 3])
+    }
+
+    fn release_disks(&mut self, _: &Still) -> Result<(), VmError> {
+        self.has_disks = false;
+        Ok(())
+    }
+
+    fn retake_disks(&mut self, _: &Still) -> Result<(), VmError> {
+        self.has_disks = true;
+        Ok(())
+    }
+
+    fn end(&mut self, still: Still) {
+        self.is_ended = true;
+        std::mem::forget(still);
+    }
+}
+
+fuzz_target!(|said: Vec<Said>| {
+    let memory = ModelMemory::of_pages(4).expect("it can be");
+    memory.fill(1, 1);
+    let is_running = Rc::new(Cell::new(true));
+    let mut vm =
+        Vm { memory, is_running: Rc::clone(&is_running), has_disks: true, is_ended: false };
+    let hour = Duration::from_secs(3600);
+    let options = Options {
+        downtime: hour,
+        timeout: hour,
+        strategy: Strategy::Cancel,
+        compression: Compression::Lz4,
+        patience: Duration::from_secs(2),
+    };
+    let transport = Canned(io::Cursor::new(bytes(&said)));
+    let sent = send(&mut vm, vec![transport], &options, &Handle::new());
+    let is_committed = said.iter().any(|one| matches!(one, Said::Committed | Said::Raw(_)));
+    match &sent {
+        Sent::Completed(_) => assert!(is_committed && vm.is_ended && !is_running.get()),
+        Sent::Restored(_) => assert!(!vm.is_ended && is_running.get() && vm.has_disks),
+        Sent::InDoubt { .. } => assert!(!vm.is_ended && !is_running.get()),
+    }
+});
+
+fn bytes(said: &[Said]) -> Vec<u8> {
+    let mut to = Vec::new();
+    for one in said {
+        let mut say = |message| drop(Frame::Message(message).encode(&mut to));
+        let welcome = |version, capabilities| Message::Welcome {
+            version,
+            capabilities: Capabilities(capabilities),
+        };
+        match one {
+            Said::Welcome { version, capabilities } => say(welcome(*version, *capabilities)),
+            Said::WelcomeRight => say(welcome(PROTOCOL_VERSION, 1)),
+            Said::Built => say(Message::Built),
+            Said::RoundDone { round } => say(Message::RoundDone { round: *round }),
+            Said::AllRight => {
+                say(welcome(PROTOCOL_VERSION, 1));
+                say(Message::Built);
+                say(Message::RoundDone { round: 0 });
+                say(Message::RoundDone { round: 1 });
+                say(Message::Ready { setup: 1 });
+            }
+            Said::Ready { setup } => say(Message::Ready { setup: *setup }),
+            Said::Committed => say(Message::Committed),
+            Said::Refused(reason) => say(Message::Refused { reason: reason.clone().into() }),
+            Said::Commit => say(Message::Commit),
+            Said::Mark { round } => {
+                drop(Frame::Mark(Mark { round: *round, is_last: false }).encode(&mut to));
+            }
+            Said::Raw(raw) => to.extend(raw),
+        }
+    }
+    to
+}
