@@ -85,12 +85,12 @@ fn a_paused_worker_lets_go_when_it_goes_on_and_delays_nobody() {
 #[test]
 fn a_reset_of_the_device_ends_a_reset_of_a_queue() {
     let bed = active(1, Working::Serves);
-    let workers = Arc::clone(bed.activator.workers());
-    let still = workers.signal_all().unwrap().wait_all().unwrap();
+    let still = bed.pause_between_turns();
     assert!(bed.registers.reset_queue(0));
-    assert_eq!(bed.write(0), Outcome::Done);
-    assert_eq!(bed.registers.queues()[0].state(), QueueState::Disabled);
+    let Written::Wait(reset) = bed.registers.write_status(0) else { panic!("a reset takes time") };
     drop(still);
+    assert_eq!(bed.wait(&reset), Outcome::Done);
+    assert_eq!(bed.registers.queues()[0].state(), QueueState::Disabled);
     assert_eq!(bed.activate(), Outcome::Done);
     assert_eq!(bed.registers.queues()[0].state(), QueueState::Taken);
 }
