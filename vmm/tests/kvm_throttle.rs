@@ -17,6 +17,10 @@ use vmm::control::{ControlError, VmmControl};
 
 /// How far the share may be from its set point.
 const POINTS: f64 = 2.0;
+/// What other programs may take from a vCPU while its share is looked at, in percent of the time.
+const TAKEN: f64 = 15.0;
+/// Looks at most, until one has found them quiet.
+const WINDOWS: u32 = 3;
 
 /// One VM at a time: they want the processors, and their threads are found by name.
 #[expect(clippy::disallowed_types, reason = "on the tests' own threads")]
@@ -54,9 +58,23 @@ fn held(vm: &TestVm, throttle: &Throttle, window: Duration) -> Option<Vec<Held>>
     Some(held)
 }
 
+/// The same of a window in which other programs took little from the vCPUs. What they take is between the bounds of
+/// [`Held`], and how they take it decides when a vCPU gets to its park: beside builds the share says nothing about the throttle.
+/// Nothing where the machine is never so quiet.
+fn held_in_peace(vm: &TestVm, throttle: &Throttle, window: Duration) -> Option<Vec<Held>> {
+    for _ in 0..WINDOWS {
+        let held = held(vm, throttle, window)?;
+        if held.iter().all(|held| held.most - held.least < TAKEN) {
+            return Some(held);
+        }
+    }
+    eprintln!("left out: other programs took the vCPUs' processors all the while");
+    None
+}
+
 fn assert_kept(vm: &TestVm, throttle: &Throttle, window: Duration) {
     let set = f64::from(throttle.duty().percent());
-    let Some(held) = held(vm, throttle, window) else { return };
+    let Some(held) = held_in_peace(vm, throttle, window) else { return };
     let kept = held.iter().all(|held| held.error(set) < POINTS);
     assert!(kept, "{:?}: {held:.2?}, {:?}", throttle.duty(), throttle.measured());
 }
