@@ -228,7 +228,6 @@ pin() { # CPU
     taskset -c "$1" sh -c "n=0; while :; do n=\$((n + 1)); echo \$n >/tmp/pin.$1.new; mv /tmp/pin.$1.new /tmp/pin.$1; done" &
     echo $! >"/tmp/pin.$1.pid"
 }
-unpin() { kill "$(cat "/tmp/pin.$1.pid")"; } # CPU
 
 # Waits until each of the first programs has counted on, on its CPU.
 pinned_go_on() { # CPUS
@@ -337,7 +336,7 @@ run() {
             echo "SP-TICKS-DONE" ;;
         pci | mount_disk | fill_disk | reread_disk | sums_of_disk | fio_disk | write_on | read_on | read_ended | disk_size | trim_disk | umount_disk | \
             net_up | net_ping | net_fetch | net_fetch_everywhere | net_queues | net_serve | entropy | memory_total | fill_memory | check_memory | free_memory | gone | answer_on_hvc0 | vsock_echo | vsock_send | \
-            cpus | cpus_up | pin | unpin | pinned_go_on | listen_for_button | watchdog_kicked | watchdog_silent | crash | complaints)
+            cpus | cpus_up | pin | pinned_go_on | listen_for_button | watchdog_kicked | watchdog_silent | crash | complaints)
             "$@"
             echo "SP-DONE $?" ;;
         date) echo "SP date=$(date +%s) uptime=$(uptime_now)"; echo "SP-DATE-DONE" ;;
