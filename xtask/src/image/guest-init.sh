@@ -204,14 +204,17 @@ memory_total() { # -lt|-gt|-eq KIB
     grep -E '^Mem(Total|Free)' /proc/meminfo | sed 's/^/SP /'
 }
 
-# Brings every CPU up that has come, and waits until it is these that are online.
-cpus_are_up() { # LIST
+# Brings every CPU up that has come, and waits until there are so many.
+cpus_are_up() { # COUNT
     for online in /sys/devices/system/cpu/cpu[0-9]*/online; do
         [ "$(cat "$online")" = 1 ] || echo 1 >"$online"
     done
-    [ "$(cat /sys/devices/system/cpu/online)" = "$1" ]
+    [ "$(online_cpus | wc -l)" = "$1" ]
 }
-cpus_up() { until_true cpus_are_up "$1"; } # LIST
+cpus_up() { until_true cpus_are_up "$1"; } # COUNT
+
+# Their numbers, which are the kernel's own: in the order in which it brought them up.
+online_cpus() { sed -n 's/^processor[^0-9]*//p' /proc/cpuinfo; }
 
 cpus() {
     echo "SP cpus=$(grep -c '^processor' /proc/cpuinfo)"
@@ -222,21 +225,26 @@ cpus() {
     echo "SP offlined=$(dmesg | grep -c 'is now offline')"
 }
 
-# A program that runs on one CPU and nowhere else, and counts.
-pin() { # CPU
-    echo 0 >"/tmp/pin.$1"
-    taskset -c "$1" sh -c "n=0; while :; do n=\$((n + 1)); echo \$n >/tmp/pin.$1.new; mv /tmp/pin.$1.new /tmp/pin.$1; done" &
-    echo $! >"/tmp/pin.$1.pid"
+# A program on each CPU, that runs there and nowhere else, and counts; those whose CPU has gone end.
+pin() {
+    for pid in /tmp/pin.*.pid; do
+        cpu=${pid#/tmp/pin.} && cpu=${cpu%.pid}
+        [ ! -e "$pid" ] || [ -e "/sys/devices/system/cpu/cpu$cpu" ] || { kill "$(cat "$pid")" && rm "$pid"; }
+    done
+    for cpu in $(online_cpus); do
+        [ ! -e "/tmp/pin.$cpu.pid" ] || continue
+        echo 0 >"/tmp/pin.$cpu"
+        taskset -c "$cpu" sh -c "n=0; while :; do n=\$((n + 1)); echo \$n >/tmp/pin.$cpu.new; mv /tmp/pin.$cpu.new /tmp/pin.$cpu; done" &
+        echo $! >"/tmp/pin.$cpu.pid"
+    done
 }
 
-# Waits until each of the first programs has counted on, on its CPU.
-pinned_go_on() { # CPUS
-    cpu=0
-    while [ "$cpu" -lt "$1" ]; do
+# Waits until each of them has counted on, on its CPU.
+pinned_go_on() {
+    for cpu in $(online_cpus); do
         before=$(cat "/tmp/pin.$cpu")
         until_true sh -c "[ \$(cat /tmp/pin.$cpu) -gt $before ]"
         [ "$(cut -d ' ' -f 39 "/proc/$(cat "/tmp/pin.$cpu.pid")/stat")" = "$cpu" ] || return
-        cpu=$((cpu + 1))
     done
 }
 

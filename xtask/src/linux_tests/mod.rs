@@ -55,7 +55,7 @@ const TESTS: [(&str, Test); 21] = [
     ("poweroff_ends_the_vmm", power::poweroff),
     ("reboot_boots_again", power::reboot),
     ("lscpu_shows_the_topology", topology::lscpu),
-    ("cpus_come", cpus::come),
+    ("cpus_come_and_go", cpus::come_and_go),
     ("pci_enumerates_with_and_without_crs", pci::enumerates),
     ("disks_keep_their_data", disks::keep_their_data),
     ("devices_come_and_go", hotplug::come_and_go),
