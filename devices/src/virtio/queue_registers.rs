@@ -66,6 +66,9 @@ pub enum QueueFault {
         /// Where it is.
         address: u64,
     },
+    /// The driver has not said where the available ring is: 0 is its value after a reset, and no place for it.
+    #[error("{0:?} has no address")]
+    NoAddress(Area),
     /// An area is not in RAM.
     #[error("{area:?} at {address:#x} is not in RAM")]
     NotInRam {
@@ -253,6 +256,9 @@ impl QueueRegisters {
         let addresses = Area::ALL.map(|area| (area, self.address(area)));
         for (area, address) in addresses {
             let (alignment, len) = area.shape(size);
+            if (area, address) == (Area::Driver, 0) {
+                return Err(QueueFault::NoAddress(area));
+            }
             if !address.is_multiple_of(alignment) {
                 return Err(QueueFault::Alignment { area, address });
             }

@@ -157,6 +157,7 @@ impl Queue {
         };
         size.is_power_of_two()
             && size <= 8
+            && self.addresses[1] != 0
             && lies(self.addresses[0], 16, 16 * size)
             && lies(self.addresses[1], 2, 6 + 2 * size)
             && lies(self.addresses[2], 4, 6 + 8 * size)
