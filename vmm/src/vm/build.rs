@@ -230,8 +230,19 @@ fn address_bits_for(memory: &MemoryConfig, host: &KvmHost) -> Result<u8, KvmErro
     Ok(cpuid::physical_address_bits(&host.supported_cpuid()?))
 }
 
+/// KVM registers with the process's memory here, and gives that up for a signal or for work that the kernel has for the thread (an io_uring's,
+/// for one), which says nothing about the VM (mm_take_all_locks in mm/mmap.c): then again.
+fn create_vm(kvm: &kvm_ioctls::Kvm) -> Result<VmFd, kvm_ioctls::Error> {
+    loop {
+        match kvm.create_vm() {
+            Err(error) if error.errno() == libc::EINTR => {}
+            done => return done,
+        }
+    }
+}
+
 fn make_vm(host: &KvmHost, ram: &GuestRam) -> Result<VmFd, KvmError> {
-    let vm = host.kvm().create_vm().map_err(KvmError::of("KVM_CREATE_VM"))?;
+    let vm = create_vm(host.kvm()).map_err(KvmError::of("KVM_CREATE_VM"))?;
     // Before the interrupt controllers: what they register makes a later slot wait for a grace
     // period of several milliseconds.
     for (slot, region) in (0..).zip(ram.regions()) {
