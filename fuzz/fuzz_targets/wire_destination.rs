@@ -1,7 +1,7 @@
 //! Any source, and the destination's end of a migration: frames in any order with any contents, and bytes that are none.
 //! Nothing panics or hangs, memory stays bounded, and the VM starts only when its state was restored and a commit came.
 #![no_main]
-use std::io::{self, Read, Write};
+use std::io;
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
@@ -9,9 +9,11 @@ use libfuzzer_sys::fuzz_target;
 use migration::engine::{DestinationVm, VmError, receive};
 use migration::memory::{DestinationMemory, Layout, Region};
 use migration::testing::ModelMemory;
-use migration::wire::{
-    Capabilities, Compression, Frame, Interrupter, Mark, Message, Pages, Phase, Session, Transport,
-};
+use migration::wire::{Capabilities, Compression, Frame, Mark, Message, Pages, Phase, Session};
+
+mod canned;
+
+use canned::Canned;
 
 #[derive(Debug, Arbitrary)]
 enum Said {
@@ -65,35 +67,6 @@ enum Said {
     },
     StatePart(Vec<u8>),
     Raw(Vec<u8>),
-}
-
-/// Bytes that are there already, and then nothing.
-struct Canned(io::Cursor<Vec<u8>>);
-
-impl Read for Canned {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.0.read(into)
-    }
-}
-
-impl Write for Canned {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Transport for Canned {
-    fn set_timeout(&mut self, _: Duration) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn interrupter(&self) -> io::Result<Interrupter> {
-        Ok(Box::new(|| ()))
-    }
 }
 
 struct Vm {

@@ -2,7 +2,7 @@
 //! VM only when it was told that it was committed, and otherwise has it as it was, or standing still and in doubt.
 #![no_main]
 use std::cell::Cell;
-use std::io::{self, Read, Write};
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,10 +11,11 @@ use libfuzzer_sys::fuzz_target;
 use migration::engine::{Handle, Options, Sent, SourceVm, Strategy, VmError, send};
 use migration::memory::{PageSet, SourceMemory};
 use migration::testing::ModelMemory;
-use migration::wire::{
-    Capabilities, Compression, Frame, Interrupter, Mark, Message, PROTOCOL_VERSION, Phase,
-    Transport,
-};
+use migration::wire::{Capabilities, Compression, Frame, Mark, Message, PROTOCOL_VERSION, Phase};
+
+mod canned;
+
+use canned::Canned;
 
 #[derive(Debug, Arbitrary)]
 enum Said {
@@ -39,34 +40,6 @@ enum Said {
         round: u32,
     },
     Raw(Vec<u8>),
-}
-
-struct Canned(io::Cursor<Vec<u8>>);
-
-impl Read for Canned {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.0.read(into)
-    }
-}
-
-impl Write for Canned {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Transport for Canned {
-    fn set_timeout(&mut self, _: Duration) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn interrupter(&self) -> io::Result<Interrupter> {
-        Ok(Box::new(|| ()))
-    }
 }
 
 /// A VM that is held as long as one of these is there.

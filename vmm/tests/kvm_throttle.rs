@@ -17,9 +17,9 @@ use vmm::control::{ControlError, VmmControl};
 
 /// How far the share may be from its set point.
 const POINTS: f64 = 2.0;
-/// What other programs may take from a vCPU while its share is looked at, in percent of the time.
+/// Other programs that take less than that from a vCPU leave it in peace, in percent of the time.
 const TAKEN: f64 = 15.0;
-/// Looks at most, until one has found them quiet.
+/// Windows at most, until there is peace. The share is judged in any case.
 const WINDOWS: u32 = 3;
 
 /// One VM at a time: they want the processors, and their threads are found by name.
@@ -58,18 +58,21 @@ fn held(vm: &TestVm, throttle: &Throttle, window: Duration) -> Option<Vec<Held>>
     Some(held)
 }
 
-/// The same of a window in which other programs took little from the vCPUs. What they take is between the bounds of
-/// [`Held`], and how they take it decides when a vCPU gets to its park: beside builds the share says nothing about the throttle.
-/// Nothing where the machine is never so quiet.
+/// The same of the window, out of a few, in which other programs took the least from the vCPUs, which is the first if they take
+/// little. What they take is between the bounds of [`Held`], and how they take it decides when a vCPU gets to its park.
 fn held_in_peace(vm: &TestVm, throttle: &Throttle, window: Duration) -> Option<Vec<Held>> {
-    for _ in 0..WINDOWS {
-        let held = held(vm, throttle, window)?;
-        if held.iter().all(|held| held.most - held.least < TAKEN) {
-            return Some(held);
+    let taken = |held: &[Held]| held.iter().map(|held| held.most - held.least).fold(0.0, f64::max);
+    let mut best = held(vm, throttle, window)?;
+    for _ in 1..WINDOWS {
+        if taken(&best) < TAKEN {
+            break;
+        }
+        let next = held(vm, throttle, window)?;
+        if taken(&next) < taken(&best) {
+            best = next;
         }
     }
-    eprintln!("left out: other programs took the vCPUs' processors all the while");
-    None
+    Some(best)
 }
 
 fn assert_kept(vm: &TestVm, throttle: &Throttle, window: Duration) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::group::Group;
 
-/// Members that stop within so long of the first stopped when they were asked to; later ones waited for a processor.
+/// Members that stop, or wake, within so long of the first did so when they were asked to; later ones waited for a processor.
 const TOGETHER: Duration = Duration::from_micros(50);
 
 /// When the members stood still that were asked then: the mean of the times of those that stopped with the first.
@@ -24,19 +24,19 @@ pub(super) fn stood_still(group: &Group, members: &Range<usize>, asked: Duration
     together(&took).map_or(now, |took| asked + took)
 }
 
-/// How long those took that stopped with the first, on average.
+/// How long those took that stopped, or woke, with the first, on average.
 fn together(took: &[Duration]) -> Option<Duration> {
     let first = *took.iter().min()?;
     mean(took.iter().filter(|took| took.saturating_sub(first) <= first.min(TOGETHER)))
 }
 
-/// How long the members took to wake that were let go then: the mean of those that came with the first.
-/// Others waited for a processor, and to wait for that is not to be held.
+/// How long the members took to wake that were let go then: the mean of those that came with the first, as for those that
+/// stopped with it. Others waited for a processor (an idle one, too, that has to be woken itself), and to wait for that is
+/// not to be held: were it counted, those that wake at once would stand still for less than their share.
 pub(super) fn woke(group: &Group, members: &Range<usize>, let_go: Duration) -> Option<Duration> {
     let unparked = members.clone().map(|member| group.stamps(member).1);
     let took: Vec<_> = unparked.filter_map(|unparked| unparked.checked_sub(let_go)).collect();
-    let first = *took.iter().min()?;
-    mean(took.iter().filter(|took| **took <= first * 4))
+    together(&took)
 }
 
 fn mean<'t>(times: impl Iterator<Item = &'t Duration> + Clone) -> Option<Duration> {
@@ -67,6 +67,8 @@ mod tests {
         assert_eq!(of(&[20, 40]), micros(30));
         assert_eq!(of(&[20, 41]), micros(20));
         assert_eq!(of(&[3000, 20, 900]), micros(20));
+        // A wake on an idle processor, beside one on the throttle's own.
+        assert_eq!(of(&[20, 75]), micros(20));
         // Where the first took long, it waited itself, and says nothing about the others.
         assert_eq!(of(&[1000, 1050]), micros(1025));
         assert_eq!(of(&[1000, 1051]), micros(1000));
