@@ -41,7 +41,7 @@ mod transport;
 pub mod vsock;
 mod worker;
 
-pub use activator::{Activator, ActivatorEnd, ActivatorThread};
+pub use activator::{Activator, ActivatorEnd, ActivatorThread, WorkerNames};
 pub use chain::{Chain, Segment};
 pub use counts::{Count, Counts};
 pub use device::{Activation, ActivationError, DeviceType, Features, VirtioDevice};

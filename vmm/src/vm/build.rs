@@ -26,7 +26,7 @@ use super::kvm::{KvmError, KvmHost};
 use super::pci::{Cards, PciRoot, PlugError};
 use super::threads::Threads;
 use super::watchdog::{self, NoWatchdog, PlacedWatchdog};
-use super::{Machine, OnVcpuEnd, PowerRequests, Still, StillError, Vm, Workers};
+use super::{Machine, OnVcpuEnd, PowerRequests, StillError, Stillness, Vm};
 use crate::acpi::{self, AcpiError, Platform};
 use crate::boot::{self, BootError, EntryPreference, KernelSource, Payload};
 use crate::config::{MemoryConfig, VmConfig};
@@ -180,13 +180,13 @@ impl Builder<'_> {
         };
         let hotplug = Cpus::new(&machine, plan, cpus.max_vcpus, self.inbox)?;
 
-        let name_of = |member| cards.worker_name(member);
-        let workers = Workers { group: cards.workers(), name_of: &name_of };
-        let held = Still::reach(&group, &workers, Deadline::Never)?;
+        let stillness = Stillness { vcpus: Arc::clone(&group), workers: cards.workers() };
+        let held = stillness.reach(Deadline::Never)?;
         let mut built = Vm {
             machine,
             group,
             threads: Threads::new(slots, kick, cpus.affinity.clone(), ended),
+            stillness,
             held: Some(held),
             inbox: Arc::clone(self.inbox),
             power_taken,

@@ -15,6 +15,7 @@ mod kvm;
 mod machine;
 mod pci;
 mod power;
+mod state;
 mod still;
 mod threads;
 mod throttle;
@@ -40,8 +41,9 @@ pub use machine::{Counted, Machine};
 use pci::{Cards, PciRoot};
 pub use pci::{PlugError, UnplugError};
 pub use power::{Bell, PowerRequests};
+pub use state::StateError;
 pub use still::StillError;
-use still::{Still, Workers};
+pub(crate) use still::{Still, Stillness};
 use threads::{Home, Threads};
 pub use threads::{OnVcpuEnd, SeatError};
 pub use throttle::throttle;
@@ -50,7 +52,7 @@ use watchdog::PlacedWatchdog;
 
 /// How long a pause may take before it is reported and taken back. Generous: correctness does not
 /// depend on it, and a loaded host may need a second for hundreds of vCPUs.
-const PAUSE_DEADLINE: Deadline = Deadline::After(Duration::from_secs(30));
+pub(crate) const PAUSE_DEADLINE: Deadline = Deadline::After(Duration::from_secs(30));
 
 /// Devices that are there from the build on, by their names in `vm.counters`.
 const FIXED: [&str; 2] = ["com1", "pvpanic"];
@@ -60,6 +62,7 @@ pub struct Vm {
     machine: Arc<Machine>,
     group: Arc<Group>,
     threads: Threads,
+    stillness: Stillness,
     /// The operator's hold: there from the build to the start, and from a pause to its resume.
     held: Option<Still>,
     inbox: Arc<Inbox>,
@@ -124,11 +127,14 @@ impl Vm {
     /// What did not stop; all run again.
     pub fn pause(&mut self) -> Result<Duration, StillError> {
         if self.held.is_none() {
-            let name_of = |member| self.cards.worker_name(member);
-            let workers = Workers { group: self.cards.workers(), name_of: &name_of };
-            self.held = Some(Still::reach(&self.group, &workers, PAUSE_DEADLINE)?);
+            self.held = Some(self.stillness.reach(PAUSE_DEADLINE)?);
         }
         Ok(self.held.as_ref().map_or(Duration::ZERO, Still::latency))
+    }
+
+    /// How others bring it to its still point.
+    pub(crate) fn stillness(&self) -> &Stillness {
+        &self.stillness
     }
 
     /// Where the time of the pause went that is in force, if one is.

@@ -34,48 +34,58 @@ pub enum StillError {
 }
 
 /// The workers of a VM's devices.
-pub(super) struct Workers<'w> {
+#[derive(Clone)]
+pub(super) struct Workers {
     /// Their words.
-    pub(super) group: &'w Arc<Group>,
+    pub(super) group: Arc<Group>,
     /// What a member is called.
-    pub(super) name_of: &'w dyn Fn(usize) -> String,
+    pub(super) name_of: Arc<dyn Fn(usize) -> String + Send + Sync>,
 }
 
-impl Workers<'_> {
+impl Workers {
     fn did_not_stop(&self, error: PauseError) -> StillError {
         let stuck = match &error {
             PauseError::Stuck(stuck) => stuck.members.iter().map(|it| it.member).collect(),
             PauseError::TooManyHolders(refused) => vec![refused.member],
         };
-        let names = stuck.into_iter().map(self.name_of).collect();
+        let names = stuck.into_iter().map(|member| (self.name_of)(member)).collect();
         StillError::Workers { error, names }
     }
 }
 
+/// The way to a VM's still point, also for those who do not have the VM: each is one more holder.
+#[derive(Clone)]
+pub(crate) struct Stillness {
+    pub(super) vcpus: Arc<Group>,
+    pub(super) workers: Workers,
+}
+
+impl Stillness {
+    /// Stops the vCPUs, then the workers, until one deadline.
+    ///
+    /// # Errors
+    /// What did not stop; all run again that nobody else holds.
+    pub(crate) fn reach(&self, deadline: Deadline) -> Result<Still, StillError> {
+        let begun = Instant::now();
+        let vcpus = self.vcpus.pause(deadline).map_err(StillError::Vcpus)?;
+        let left = match deadline {
+            Deadline::Never => Deadline::Never,
+            Deadline::After(limit) => Deadline::After(limit.saturating_sub(begun.elapsed())),
+        };
+        let workers = &self.workers;
+        let workers = workers.group.pause(left).map_err(|error| workers.did_not_stop(error))?;
+        Ok(Still { vcpus, workers, latency: begun.elapsed() })
+    }
+}
+
 /// Proof that a VM stands still.
-pub(super) struct Still {
+pub(crate) struct Still {
     vcpus: Quiesced,
     workers: Quiesced,
     latency: Duration,
 }
 
 impl Still {
-    /// Stops the vCPUs, then the workers, until one deadline.
-    pub(super) fn reach(
-        vcpus: &Arc<Group>,
-        workers: &Workers<'_>,
-        deadline: Deadline,
-    ) -> Result<Self, StillError> {
-        let begun = Instant::now();
-        let vcpus = vcpus.pause(deadline).map_err(StillError::Vcpus)?;
-        let left = match deadline {
-            Deadline::Never => Deadline::Never,
-            Deadline::After(limit) => Deadline::After(limit.saturating_sub(begun.elapsed())),
-        };
-        let workers = workers.group.pause(left).map_err(|error| workers.did_not_stop(error))?;
-        Ok(Self { vcpus, workers, latency: begun.elapsed() })
-    }
-
     /// From the request to the still point.
     pub(super) fn latency(&self) -> Duration {
         self.latency
@@ -87,7 +97,7 @@ impl Still {
     }
 
     /// Lets the workers go, then the vCPUs, whose threads wake when the answer is dropped.
-    pub(super) fn release(self) -> Resumed {
+    pub(crate) fn release(self) -> Resumed {
         drop(self.workers);
         self.vcpus.release()
     }
@@ -110,17 +120,18 @@ mod tests {
         let [vcpus, group] = [1, 2].map(|members| Group::new(members, Box::new(NoKick)));
         let mut worker = group.member(1).unwrap();
         assert_eq!(worker.start(), Ok(Parked::Resumed));
-        let name_of = |member| format!("disk{member}-q0");
-        let workers = Workers { group: &group, name_of: &name_of };
+        let name_of = Arc::new(|member| format!("disk{member}-q0"));
+        let workers = Workers { group: Arc::clone(&group), name_of };
+        let stillness = Stillness { vcpus: Arc::clone(&vcpus), workers };
         let passed = Deadline::After(Duration::ZERO);
-        let Err(error) = Still::reach(&vcpus, &workers, passed) else { panic!("it runs") };
+        let Err(error) = stillness.reach(passed) else { panic!("it runs") };
         assert!(
             error.to_string().starts_with("device workers (disk1-q0): 1 not reached"),
             "{error}"
         );
         assert!(vcpus.words().chain(group.words()).all(|word| word.holders() == 0));
         drop(worker);
-        let still = Still::reach(&vcpus, &workers, passed).unwrap();
+        let still = stillness.reach(passed).unwrap();
         assert!(vcpus.words().chain(group.words()).all(Word::is_quiescent));
         drop(still.release());
     }

@@ -63,6 +63,23 @@ pub struct ActivatorThread {
     employed: Vec<Running>,
 }
 
+/// Who the members of the workers' group are.
+#[derive(Clone)]
+pub struct WorkerNames {
+    names: Names,
+    desk: usize,
+}
+
+impl WorkerNames {
+    /// Who a member is, or was last: a device's worker (`disk0-q0`), or the activator.
+    #[must_use]
+    pub fn of(&self, member: usize) -> String {
+        let worker = || self.names.of(member).map(|name| name.to_string());
+        if member == self.desk { Some("activator".to_owned()) } else { worker() }
+            .unwrap_or_else(|| format!("worker {member}"))
+    }
+}
+
 struct Shared {
     /// Advanced by every request, arrival, and the stop.
     bell: Arc<FutexWord>,
@@ -117,9 +134,13 @@ impl Activator {
     /// Who a member of that group is, or was last: a device's worker (`disk0-q0`), or the activator.
     #[must_use]
     pub fn name_of(&self, member: usize) -> String {
-        let worker = || self.names.of(member).map(|name| name.to_string());
-        if member == self.desk { Some("activator".to_owned()) } else { worker() }
-            .unwrap_or_else(|| format!("worker {member}"))
+        self.names().of(member)
+    }
+
+    /// What tells that without the activator.
+    #[must_use]
+    pub fn names(&self) -> WorkerNames {
+        WorkerNames { names: self.names.clone(), desk: self.desk }
     }
 
     /// Makes the thread end: every worker of every device ends, and whoever waits for a ticket is told that it

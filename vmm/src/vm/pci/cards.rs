@@ -22,6 +22,7 @@ use vcpu_state::sync::Arc;
 use vcpu_state::{Deadline, Group};
 
 use super::PciRoot;
+use crate::vm::still::Workers;
 use crate::control::Inbox;
 use crate::host_devices::HostDevice;
 use crate::memory::GuestRam;
@@ -113,14 +114,11 @@ impl Cards {
         })
     }
 
-    /// The words of their workers.
-    pub(in crate::vm) fn workers(&self) -> &Arc<Group> {
-        self.activator.workers()
-    }
-
-    /// What one of their workers is called.
-    pub(in crate::vm) fn worker_name(&self, member: usize) -> String {
-        self.activator.name_of(member)
+    /// Their workers.
+    pub(in crate::vm) fn workers(&self) -> Workers {
+        let names = self.activator.names();
+        let group = Arc::clone(self.activator.workers());
+        Workers { group, name_of: Arc::new(move |member| names.of(member)) }
     }
 
     /// Plugs a device in. The guest is not told.

@@ -1,0 +1,24 @@
+//! Why state cannot be saved or restored.
+
+use migration::format::FormatError;
+
+use crate::vm::KvmError;
+
+/// State could not be saved or restored.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// A unit.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// KVM.
+    #[error(transparent)]
+    Kvm(#[from] KvmError),
+    /// A part of the state does not fit this VM.
+    #[error("unit {unit}: {reason}")]
+    Unfit {
+        /// The unit.
+        unit: String,
+        /// What does not fit.
+        reason: String,
+    },
+}

@@ -1,0 +1,42 @@
+//! The state of a VM: saved as named units while it stands still, and given to a VM that was built for it.
+//!
+//! ```text
+//!   Still ──save──▶ units: KVM's part, the devices' part ──restore──▶ a VM, built held and without a kernel ──resume──▶ …
+//! ```
+//!
+//! Invariants: nothing is saved without the proof that the VM stands still; a restore takes every unit or fails, and a VM whose
+//! restore failed is never let go.
+
+mod devices;
+mod error;
+mod kvm;
+
+pub use error::StateError;
+use migration::format::{StateReader, StateWriter};
+
+use super::{Still, Vm};
+
+impl Vm {
+    /// Its state, without memory and configuration.
+    ///
+    /// # Errors
+    /// KVM does not tell, or a unit cannot be encoded; the VM is as it was.
+    pub(crate) fn save(&self, still: &Still) -> Result<Vec<u8>, StateError> {
+        let mut units = StateWriter::new();
+        kvm::save(self, still, &mut units)?;
+        devices::save(self, still, &mut units)?;
+        Ok(units.finish())
+    }
+
+    /// Gives it the state of another, which had the same configuration. It has to be held since it was built; its memory has to be
+    /// the other's already.
+    ///
+    /// # Errors
+    /// The state is not that of such a VM, or KVM refuses it. The VM is of no use then.
+    pub(crate) fn restore(&mut self, state: &[u8]) -> Result<(), StateError> {
+        let mut units = StateReader::parse(state)?;
+        kvm::restore(self, &mut units)?;
+        devices::restore(self, &mut units)?;
+        Ok(units.finish()?)
+    }
+}
