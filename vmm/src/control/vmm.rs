@@ -16,7 +16,7 @@ use super::owner::Owner;
 use super::published::Published;
 use super::{Added, ControlError, Counters, Inbox, VmInfo, VmmControl, VmmOptions, Wake};
 use crate::config::{DiskConfig, NetConfig, ResizeConfig, ResizeDiskConfig, VmConfig, VsockConfig};
-use crate::vm::{self, KvmHost, Machine};
+use crate::vm::{self, KvmHost, LiveMemory, Machine, Stillness};
 
 /// Why the VMM ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +67,18 @@ impl Vmm {
     #[must_use]
     pub fn machine(&self) -> Option<Arc<Machine>> {
         self.core.published.live.load().as_ref().map(|live| Arc::clone(&live.machine))
+    }
+
+    /// The memory of the VM that exists now, to be copied while it runs.
+    #[must_use]
+    pub fn live_memory(&self) -> Option<LiveMemory> {
+        self.core.published.live.load().as_ref().map(|live| live.pages.clone())
+    }
+
+    /// The way to the still point of the VM that exists now: one more holder beside the operator's pause.
+    #[must_use]
+    pub fn stillness(&self) -> Option<Stillness> {
+        self.core.published.live.load().as_ref().map(|live| live.stillness.clone())
     }
 
     /// The words of the VM that exists now, for pausers of their own: each is one more holder beside the

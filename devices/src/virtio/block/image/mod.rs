@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, StatxFlags, fstat, ioctl_blksszget, open, statx,
+    AtFlags, FileType, Mode, OFlags, StatxFlags, fstat, fstatfs, ioctl_blksszget, open, statx,
 };
 use rustix::io::Errno;
 
@@ -58,8 +58,28 @@ pub(super) struct RawImage {
     /// What `direct` asks for.
     reach: Reach,
     kind: FileType,
+    place: Place,
     /// Released with the last user of the image.
     _lock: Lock,
+}
+
+/// Where the bytes of a file are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// On storage; the kernel may have to wait for it.
+    Storage,
+    /// In the host's memory, and nowhere else.
+    Memory,
+}
+
+impl Place {
+    /// TMPFS_MAGIC (`include/uapi/linux/magic.h`).
+    const TMPFS: i64 = 0x0102_1994;
+
+    fn of(file: &File) -> Self {
+        let in_memory = fstatfs(file).is_ok_and(|it| it.f_type == Self::TMPFS);
+        if in_memory { Self::Memory } else { Self::Storage }
+    }
 }
 
 /// An opened image and how long its disk is, in bytes.
@@ -150,7 +170,8 @@ impl RawImage {
                 (Some(direct), reach)
             }
         };
-        Ok(Self { cached, direct, reach, kind, _lock: lock })
+        let place = Place::of(&cached);
+        Ok(Self { cached, direct, reach, kind, place, _lock: lock })
     }
 
     /// The file for operations of this kind.
@@ -225,7 +246,12 @@ impl Image {
             Self::Qcow2(service) => return Ok(Box::new(service.client(depth)?)),
             Self::Raw(raw, _) => raw,
         };
-        if engine == Engine::IoUring {
+        let rings = match engine {
+            Engine::Fitting => raw.place == Place::Storage,
+            Engine::IoUring => true,
+            Engine::Blocking => false,
+        };
+        if rings {
             match Uring::new(Arc::clone(raw), depth) {
                 Ok(ring) => return Ok(Box::new(ring)),
                 Err(error) => {
