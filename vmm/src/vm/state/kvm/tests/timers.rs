@@ -61,6 +61,7 @@ const DEADLINE: &[u8] = &[
 /// The PIT's first channel at a hundred ticks a second, through the I/O APIC, at whichever of its pins it is.
 #[rustfmt::skip]
 const PIT: &[u8] = &[
+    0xB0, 0xFF, 0xE6, 0x21, 0xE6, 0xA1,             // mov al, 0FFh; out 21h, al; out 0A1h, al
     0xBF, 0x00, 0x00, 0xC0, 0xFE,                   // mov edi, 0FEC00000h
     0xC7, 0x07, 0x10, 0, 0, 0,                      // mov dword ptr [rdi], 10h
     0xC7, 0x47, 0x10, 0x42, 0, 0, 0,                // mov dword ptr [rdi + 10h], 42h
