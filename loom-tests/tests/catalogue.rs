@@ -4,7 +4,7 @@
 
 use loom_tests::races;
 
-const CATALOGUE: [&str; 43] = [
+const CATALOGUE: [&str; 45] = [
     // A. Signalling and acknowledging
     "serial-pause",
     "resume-pause-aba",
@@ -43,6 +43,7 @@ const CATALOGUE: [&str; 43] = [
     "dead-worker-unplug",
     "start-barrier-early-return",
     // D. Devices, snapshots, migration
+    "incomplete-mmio",
     "unparked-ctrl-queue",
     "barrier-arity",
     "worker-resume-pause",
@@ -52,6 +53,7 @@ const CATALOGUE: [&str; 43] = [
     "pause-io",
     "reset-not-acked",
     "reboot-in-migration",
+    "clock-soft-lockup",
 ];
 
 #[test]

@@ -1,7 +1,9 @@
 //! Section D: devices.
 
 mod barrier_arity;
+mod clock_soft_lockup;
 mod dead_worker_pause;
+mod incomplete_mmio;
 mod inflight_park;
 mod lost_queue_kick;
 mod pause_io;
@@ -14,6 +16,7 @@ use crate::model::Model;
 
 /// The entries.
 pub const MODELS: &[Model] = &[
+    incomplete_mmio::MODEL,
     unparked_ctrl_queue::MODEL,
     barrier_arity::MODEL,
     worker_resume_pause::MODEL,
@@ -23,4 +26,5 @@ pub const MODELS: &[Model] = &[
     pause_io::MODEL,
     reset_not_acked::MODEL,
     reboot_in_migration::MODEL,
+    clock_soft_lockup::MODEL,
 ];
