@@ -132,6 +132,11 @@ impl Vm {
         Ok(self.held.as_ref().map_or(Duration::ZERO, Still::latency))
     }
 
+    /// Whether its user holds it, who may be one of several.
+    pub(crate) fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
     /// How others bring it to its still point.
     pub(crate) fn stillness(&self) -> &Stillness {
         &self.stillness

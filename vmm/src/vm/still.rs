@@ -80,8 +80,9 @@ impl Stillness {
 
 /// Proof that a VM stands still.
 pub(crate) struct Still {
-    vcpus: Quiesced,
+    /// Before the vCPUs: a drop lets go in this order, as [`Still::release`] does.
     workers: Quiesced,
+    vcpus: Quiesced,
     latency: Duration,
 }
 
