@@ -13,7 +13,7 @@ use super::published::Live;
 use crate::config::{MEMORY_DEVICE, VmConfig};
 use crate::consoles::Consoles;
 use crate::vcpu::{End, GuestEnd};
-use crate::vm::{Builder, Machine, Vm};
+use crate::vm::{Builder, Machine, Start, Vm};
 
 impl Owner {
     pub(super) fn boot(&mut self, begun: Instant) -> Result<(), ControlError> {
@@ -56,7 +56,14 @@ impl Owner {
             .map_err(|error| ControlError::Failed(error.to_string()))?;
         let devices = &self.host;
         let past = std::mem::take(&mut self.past);
-        let builder = Builder { config, consoles: &consoles, devices, inbox: &self.inbox, past };
+        let builder = Builder {
+            config,
+            consoles: &consoles,
+            devices,
+            inbox: &self.inbox,
+            past,
+            start: Start::Boot,
+        };
         let ended = Arc::new(move |machine: &Machine, index, end| match end {
             End::Killed => {}
             End::Guest(GuestEnd::Reset) => {

@@ -1,12 +1,18 @@
-//! Building a VM: KVM objects, RAM, kernel, tables, devices, vCPUs, threads; all or nothing.
+//! Building a VM: KVM objects, RAM, devices, vCPUs, threads, and what it starts with: a kernel and tables, or the state of another
+//! VM, which is still to come; all or nothing.
 
 mod affinity;
 mod devices;
+mod error;
 mod irq;
 mod limits;
+mod payload;
+mod start;
 mod vcpus;
 
+pub use error::BuildError;
 pub use limits::make_room_for_files;
+pub use start::Start;
 
 pub(super) use affinity::pin;
 pub(super) use irq::IrqLine;
@@ -25,83 +31,21 @@ use super::cpus::Cpus;
 use super::kvm::{KvmError, KvmHost};
 use super::pci::{Cards, PciRoot, PlugError};
 use super::threads::Threads;
-use super::watchdog::{self, NoWatchdog, PlacedWatchdog};
-use super::{Machine, OnVcpuEnd, PowerRequests, StillError, Stillness, Vm};
-use crate::acpi::{self, AcpiError, Platform};
-use crate::boot::{self, BootError, EntryPreference, KernelSource, Payload};
+use super::watchdog::{self, PlacedWatchdog};
+use super::{Machine, OnVcpuEnd, PowerRequests, Stillness, Vm};
+use crate::acpi::{self, Platform};
+use crate::boot;
 use crate::config::{MemoryConfig, VmConfig};
 use crate::consoles::Consoles;
 use crate::control::Inbox;
-use crate::cpuid::{
-    self, CpuidError, MsiDestination, Template, Topology, TopologyError, TscDeadline,
-};
+use crate::cpuid::{self, MsiDestination, Template, Topology, TscDeadline};
 use crate::host_devices::HostDevices;
-use crate::memory::{GuestRam, MemoryError, layout};
-use crate::vcpu::{ExitCounters, GroupKick, KickError, SignalKick, SpawnError};
+use crate::memory::{GuestRam, layout};
+use crate::vcpu::{ExitCounters, GroupKick, SignalKick};
 
 /// KVM_X2APIC_API_USE_32BIT_IDS and KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK
 /// (Documentation/virt/kvm/api.rst, 7.7): APIC ids above 255, and no id 255 that means "all".
 const X2APIC_API_FLAGS: u64 = 0b11;
-
-/// A VM could not be built. Nothing of it is left.
-#[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    /// The host's KVM.
-    #[error(transparent)]
-    Kvm(#[from] KvmError),
-    /// The topology.
-    #[error("cpus: {0}")]
-    Topology(#[from] TopologyError),
-    /// CPUID.
-    #[error(transparent)]
-    Cpuid(#[from] CpuidError),
-    /// RAM.
-    #[error(transparent)]
-    Memory(#[from] MemoryError),
-    /// The kernel, its command line, the initramfs.
-    #[error(transparent)]
-    Boot(#[from] BootError),
-    /// The ACPI tables.
-    #[error(transparent)]
-    Acpi(#[from] AcpiError),
-    /// A device's place on a bus, or its interrupt.
-    #[error("cannot attach {device}: {reason}")]
-    Device {
-        /// The device.
-        device: &'static str,
-        /// What went wrong.
-        reason: String,
-    },
-    /// The host CPUs that a vCPU is to run on.
-    #[error("cpus: affinity of vCPU {vcpu}: {reason}")]
-    Affinity {
-        /// The vCPU.
-        vcpu: u32,
-        /// What is wrong with them.
-        reason: String,
-    },
-    /// A vCPU's slot has its thread already.
-    #[error("vCPU {vcpu} has a thread already")]
-    SlotTaken {
-        /// The vCPU.
-        vcpu: u32,
-    },
-    /// A virtio device.
-    #[error(transparent)]
-    Plug(#[from] PlugError),
-    /// The watchdog.
-    #[error(transparent)]
-    Watchdog(#[from] NoWatchdog),
-    /// The kick's signal handler.
-    #[error(transparent)]
-    Kick(#[from] KickError),
-    /// A thread.
-    #[error(transparent)]
-    Spawn(#[from] SpawnError),
-    /// The hold that vCPU threads start under.
-    #[error(transparent)]
-    Hold(#[from] StillError),
-}
 
 /// What a VM is built from.
 pub struct Builder<'a> {
@@ -115,6 +59,8 @@ pub struct Builder<'a> {
     pub inbox: &'a Arc<Inbox>,
     /// Why the machine begins, for its watchdog to tell.
     pub past: Past,
+    /// What it begins with.
+    pub start: Start,
 }
 
 impl Builder<'_> {
@@ -129,13 +75,13 @@ impl Builder<'_> {
         make_room_for_files(cpus.max_vcpus);
         let topology = Topology::new(cpus)?;
         let address_bits = address_bits_for(&self.config.memory, &host)?;
-        let ram = GuestRam::new(&self.config.memory, address_bits)?;
+        let ram = self.start.ram(&self.config.memory, address_bits)?;
         let vm = Arc::new(make_vm(&host, &ram)?);
         // Not earlier: another thread has been asking since the process was started.
         let supported = host.supported_cpuid()?;
         let wide_ids = enable_wide_apic_ids(&vm);
         let template = Template::new(&supported, topology, deadline_of(&vm), wide_ids)?;
-        let kernel = boot::load(&ram, &payload(self.config, &cmdline(self.config)))?;
+        let entry = self.start.load(&ram, self.config)?;
 
         let slots = cpus.max_vcpus as usize;
         let kick = SignalKick::new(slots)?;
@@ -159,7 +105,9 @@ impl Builder<'_> {
             pci: windows,
             memory: &acpi::memory_of(&machine.ram),
         };
-        acpi::write(&machine.ram, &platform)?;
+        if entry.is_some() {
+            acpi::write(&machine.ram, &platform)?;
+        }
         let root = PciRoot::new(&vm, &machine, &group, windows, self.inbox)?;
         let watchdog =
             self.config.watchdog.then(|| watchdog::make(self.past, &machine.power)).transpose()?;
@@ -172,12 +120,7 @@ impl Builder<'_> {
         let watchdog = watchdog.map(|one| PlacedWatchdog::plug(one, &root)).transpose()?;
 
         let msrs = Msrs::from_entries(&boot::msrs()).map_err(|_| KvmError::Msr { index: 0 })?;
-        let plan = Plan {
-            template,
-            entry: kernel.entry,
-            msrs: Arc::new(msrs),
-            boot_vcpus: cpus.boot_vcpus,
-        };
+        let plan = Plan { template, entry, msrs: Arc::new(msrs), boot_vcpus: cpus.boot_vcpus };
         let hotplug = Cpus::new(&machine, plan, cpus.max_vcpus, self.inbox)?;
 
         let stillness = Stillness { vcpus: Arc::clone(&group), workers: cards.workers() };
@@ -200,24 +143,6 @@ impl Builder<'_> {
         vcpus::start(&mut built)?;
         Ok(built)
     }
-}
-
-/// The command line; the embedded guest is told how many vCPUs to wait for.
-fn cmdline(config: &VmConfig) -> String {
-    let given = config.payload.cmdline.clone().unwrap_or_default();
-    if config.payload.kernel.is_some() {
-        return given;
-    }
-    format!("vcpus={} {given}", config.cpus.boot_vcpus).trim_end().to_owned()
-}
-
-fn payload<'a>(config: &'a VmConfig, cmdline: &'a str) -> Payload<'a> {
-    let kernel = config.payload.kernel.as_deref().map_or(
-        KernelSource::Memory { name: "the embedded guest", bytes: stillpoint_guest::IMAGE },
-        KernelSource::File,
-    );
-    let initramfs = config.payload.initramfs.as_deref();
-    Payload { kernel, initramfs, cmdline, entry: EntryPreference::Auto }
 }
 
 /// How many bits a physical address has; where memory as this takes no more than every processor has, the

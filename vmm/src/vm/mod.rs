@@ -33,7 +33,7 @@ use crate::config::WATCHDOG_ID;
 use crate::control::Inbox;
 use crate::host_devices::HostDevice;
 
-pub use build::{BuildError, Builder, make_room_for_files};
+pub use build::{BuildError, Builder, Start, make_room_for_files};
 use cpus::Cpus;
 pub use cpus::{ResizeError, VcpuChange};
 pub use kvm::{KvmError, KvmHost};

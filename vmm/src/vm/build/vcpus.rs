@@ -21,7 +21,8 @@ use crate::vm::threads::Home;
 /// What vCPUs are made from.
 pub(in crate::vm) struct Plan {
     pub(super) template: Template,
-    pub(super) entry: Entry,
+    /// Where the first vCPU begins; nowhere if they all get another VM's registers.
+    pub(super) entry: Option<Entry>,
     /// The model-specific registers that every vCPU starts with.
     pub(super) msrs: Arc<Msrs>,
     /// vCPUs of the start; others may come.
@@ -118,6 +119,11 @@ fn set_up(plan: &Plan, fd: &VcpuFd, index: u32) -> Result<Option<Identity>, Buil
     let Plan { template, entry, msrs, .. } = plan;
     let mut identity = Identity::new(template.for_vcpu(index)?, Arc::clone(msrs));
     let apic_mode = ApicMode::needed_by(template.topology());
+    let Some(entry) = entry else {
+        // A restore finds that done, which may take long, and sets all the rest.
+        identity.tell_once(fd)?;
+        return Ok(None);
+    };
     if index == 0 {
         // The first one shows at once whether KVM takes it.
         identity.tell_once(fd)?;

@@ -22,10 +22,10 @@ use vcpu_state::sync::Arc;
 use vcpu_state::{Deadline, Group};
 
 use super::PciRoot;
-use crate::vm::still::Workers;
 use crate::control::Inbox;
 use crate::host_devices::HostDevice;
 use crate::memory::GuestRam;
+use crate::vm::still::Workers;
 
 /// A device could not be plugged in.
 #[derive(Debug, thiserror::Error)]
