@@ -19,6 +19,7 @@ mod destination;
 mod differ;
 mod disks;
 mod guard;
+mod inspect;
 mod link;
 mod memory;
 mod progress;
@@ -31,6 +32,7 @@ mod transfer;
 
 pub use destination::RestoreError;
 pub(crate) use disks::Disks;
+pub use inspect::{SnapshotInfo, inspect};
 pub use link::LinkError;
 pub use progress::{DowntimeInfo, TransferInfo, TransferKind, TransferState};
 pub(crate) use receive::receive;
@@ -43,7 +45,8 @@ use std::io;
 
 use vcpu_state::sync::Arc;
 
-use crate::control::{ControlError, Line};
+use crate::control::{Begun, ControlError, Line};
+use guard::Guard;
 
 /// How long a frame of a migration may take to come or go, the other end's work in between counted.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
@@ -66,7 +69,7 @@ pub(crate) fn on_worker<T: Send>(
 }
 
 /// Begins a transfer of the VM that there is; the guard ends it.
-fn begin(line: &Line, transfer: &Arc<Transfer>) -> Result<(guard::Guard, crate::control::Begun), ControlError> {
+fn begin(line: &Line, transfer: &Arc<Transfer>) -> Result<(Guard, Begun), ControlError> {
     let begun = line.begin(transfer)?;
-    Ok((guard::Guard::new(line, transfer), begun))
+    Ok((Guard::new(line, transfer), begun))
 }

@@ -163,8 +163,22 @@ impl Transfer {
         self.memory_bytes.store(bytes, Ordering::Relaxed);
     }
 
+    pub(super) fn set_done(&self, bytes: u64) {
+        self.done_bytes.store(bytes, Ordering::Relaxed);
+    }
+
     pub(super) fn add_done(&self, bytes: u64) {
         self.done_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// The operator says that the VM is at the other end.
+    pub(crate) fn settle_as_moved(&self) {
+        self.settle(Result::Completed(None));
+    }
+
+    /// The operator says that the VM is here.
+    pub(crate) fn settle_as_kept(&self) {
+        self.settle(Result::Failed("it was in doubt; the operator kept the VM here".to_owned()));
     }
 
     /// It came to this.
@@ -190,7 +204,7 @@ impl Transfer {
     }
 
     /// Since it began.
-    pub(super) fn elapsed(&self) -> Duration {
+    pub(crate) fn elapsed(&self) -> Duration {
         self.begun.elapsed()
     }
 }
