@@ -110,6 +110,8 @@ impl Owner {
             machine: Arc::clone(vm.machine()),
             group: Arc::clone(vm.group()),
             cpus: Arc::clone(vm.cpu_hotplug()),
+            stillness: vm.stillness().clone(),
+            pages: vm.live_memory(),
             memory: memory.map(Arc::clone),
         };
         self.published.live.store(Some(Arc::new(live)));

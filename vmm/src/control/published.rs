@@ -20,7 +20,7 @@ use super::{
 use crate::config::VmConfig;
 use crate::consoles::Consoles;
 use crate::migration::Transfer;
-use crate::vm::Machine;
+use crate::vm::{LiveMemory, Machine, Stillness};
 
 /// Published by the control thread, read by everybody.
 pub(super) struct Published {
@@ -46,6 +46,8 @@ pub(super) struct Live {
     pub(super) machine: Arc<Machine>,
     pub(super) group: Arc<Group>,
     pub(super) cpus: Arc<CpuHotplugController>,
+    pub(super) stillness: Stillness,
+    pub(super) pages: LiveMemory,
     /// What memory is plugged through, if any can be.
     pub(super) memory: Option<Arc<MemDevice>>,
 }

@@ -20,7 +20,7 @@ use crate::config::{
     ResolveConfig, RestoreConfig, SendMigrationConfig, SnapshotConfig, VmConfig, VsockConfig,
 };
 use crate::migration::{self, TransferInfo, on_worker};
-use crate::vm::{self, KvmHost, Machine};
+use crate::vm::{self, KvmHost, LiveMemory, Machine, Stillness};
 
 /// Why the VMM ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +73,18 @@ impl Vmm {
     #[must_use]
     pub fn machine(&self) -> Option<Arc<Machine>> {
         self.core.published.live.load().as_ref().map(|live| Arc::clone(&live.machine))
+    }
+
+    /// The memory of the VM that exists now, to be copied while it runs.
+    #[must_use]
+    pub fn live_memory(&self) -> Option<LiveMemory> {
+        self.core.published.live.load().as_ref().map(|live| live.pages.clone())
+    }
+
+    /// The way to the still point of the VM that exists now: one more holder beside the operator's pause.
+    #[must_use]
+    pub fn stillness(&self) -> Option<Stillness> {
+        self.core.published.live.load().as_ref().map(|live| live.stillness.clone())
     }
 
     /// The words of the VM that exists now, for pausers of their own: each is one more holder beside the

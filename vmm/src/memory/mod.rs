@@ -25,12 +25,14 @@ mod advise;
 mod error;
 mod hugepages;
 pub mod layout;
+mod migration;
 mod pages;
 mod prefault;
 mod ram;
 
 pub use error::MemoryError;
+pub use migration::MigrationMemory;
 pub use ram::{GuestRam, RamRegion};
 
 /// The checked view of guest RAM that devices and loaders read and write through.
-pub type GuestMemory = vm_memory::GuestMemoryMmap<()>;
+pub use devices::memory::GuestMemory;

@@ -1,8 +1,8 @@
 //! Pages of guest RAM that come from the host and go back to it.
 
 use std::io;
-use std::ops::Range;
 
+use devices::memory::wrote;
 use rustix::fs::{FallocateFlags, fallocate};
 use vm_memory::GuestAddress;
 
@@ -12,13 +12,24 @@ use super::{GuestRam, MemoryError, RamRegion};
 /// The memfd keeps its size; the pages go.
 const PUNCH: FallocateFlags = FallocateFlags::PUNCH_HOLE.union(FallocateFlags::KEEP_SIZE);
 
+/// A part of one region, in bytes.
+struct Part {
+    /// Where it is in the memfd.
+    offset: u64,
+    /// Where it is mapped.
+    address: u64,
+    len: u64,
+}
+
 impl GuestRam {
     /// Gives every page back to the host, so that all of the RAM reads as zeros again: what a
     /// reboot starts from. No vCPU and no device may be using the RAM; what they write meanwhile
     /// may or may not survive.
     pub fn discard(&self) -> Result<(), MemoryError> {
         let size = self.size() + self.hot_region().map_or(0, |(_, size)| size);
-        fallocate(self.memfd(), PUNCH, 0, size).map_err(|errno| host("discard", size, errno))
+        fallocate(self.memfd(), PUNCH, 0, size).map_err(|errno| host("discard", size, errno))?;
+        self.regions().for_each(|region| self.note(region.host_address, region.size));
+        Ok(())
     }
 
     /// Gives whole pages back to the host; they read as zeros from now on. The range may run over regions that
@@ -28,7 +39,9 @@ impl GuestRam {
     /// A part of it is no RAM; what comes before that part is given back. Or the host refuses.
     pub fn discard_range(&self, gpa: GuestAddress, len: u64) -> io::Result<()> {
         self.each(gpa, len, |part| {
-            Ok(fallocate(self.memfd(), PUNCH, part.start, part.end - part.start)?)
+            fallocate(self.memfd(), PUNCH, part.offset, part.len)?;
+            self.note(part.address, part.len);
+            Ok(())
         })
     }
 
@@ -42,10 +55,15 @@ impl GuestRam {
         match self.faulting() {
             Faulting::OnTouch => Ok(()),
             Faulting::Ahead => self.each(gpa, len, |part| {
-                let bytes = part.end - part.start;
-                Ok(fallocate(self.memfd(), FallocateFlags::empty(), part.start, bytes)?)
+                Ok(fallocate(self.memfd(), FallocateFlags::empty(), part.offset, part.len)?)
             }),
         }
+    }
+
+    /// Pages have become zeros, which a log of what was written has to know.
+    fn note(&self, address: u64, len: u64) {
+        let all = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
+        wrote(self.memory(), all(address), all(len));
     }
 
     /// The parts of the memfd that a range of guest RAM is.
@@ -53,7 +71,7 @@ impl GuestRam {
         &self,
         gpa: GuestAddress,
         len: u64,
-        mut act: impl FnMut(Range<u64>) -> io::Result<()>,
+        mut act: impl FnMut(Part) -> io::Result<()>,
     ) -> io::Result<()> {
         let (mut start, mut left) = (gpa.0, len);
         while left > 0 {
@@ -65,8 +83,11 @@ impl GuestRam {
             })?;
             let offset = start - region.gpa.0;
             let part = left.min(region.size - offset);
-            let at = region.memfd_offset + offset;
-            act(at..at + part)?;
+            act(Part {
+                offset: region.memfd_offset + offset,
+                address: region.host_address + offset,
+                len: part,
+            })?;
             (start, left) = (start + part, left - part);
         }
         Ok(())

@@ -5,9 +5,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
+use devices::memory::RegionLog;
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
-use vm_memory::mmap::{MmapRegionBuilder, MmapRegionError};
+use vm_memory::mmap::{MmapRegionBuilder, MmapRegionError, NewBitmap};
 use vm_memory::{FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryRegion, GuestRegionMmap};
 
 use super::advise::{Keep, Span};
@@ -127,6 +128,11 @@ impl GuestRam {
         layout::end_of_memory(self.inner.size, self.inner.hot).unwrap_or(u64::MAX)
     }
 
+    /// Whether it is made of huge pages, to which a file's `write` does not write.
+    pub(super) fn is_huge(&self) -> bool {
+        self.inner.memory.iter().any(|region| region.is_hugetlbfs() == Some(true))
+    }
+
     /// When pages come from the host.
     pub(super) fn faulting(&self) -> Faulting {
         self.inner.faulting
@@ -223,7 +229,7 @@ fn map(
     len: u64,
     size: u64,
     huge_page: Option<u64>,
-) -> Result<GuestRegionMmap<()>, MemoryError> {
+) -> Result<GuestRegionMmap<RegionLog>, MemoryError> {
     let too_big = || MemoryError::Host {
         what: "map",
         size,
@@ -233,7 +239,7 @@ fn map(
     // Huge pages are reserved by mmap (no MAP_NORESERVE), so that too few of them is an error
     // here and not a SIGBUS later.
     let reserve = if huge_page.is_some() { 0 } else { libc::MAP_NORESERVE };
-    let mapping = MmapRegionBuilder::new(bytes)
+    let mapping = MmapRegionBuilder::new_with_bitmap(bytes, RegionLog::with_len(bytes))
         .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
         .with_mmap_flags(libc::MAP_SHARED | reserve)
         .with_file_offset(FileOffset::from_arc(Arc::clone(memfd), offset))

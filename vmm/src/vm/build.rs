@@ -21,7 +21,6 @@ pub(super) use vcpus::Plan;
 use ::devices::watchdog::Past;
 use kvm_bindings::{
     KVM_CAP_X2APIC_API, KVM_PIT_SPEAKER_DUMMY, Msrs, kvm_enable_cap, kvm_pit_config,
-    kvm_userspace_memory_region,
 };
 use kvm_ioctls::{Cap, VmFd};
 use vcpu_state::sync::Arc;
@@ -30,6 +29,7 @@ use vcpu_state::{Deadline, Group, Ticket};
 use super::cpus::Cpus;
 use super::kvm::{KvmError, KvmHost};
 use super::pci::{Cards, PciRoot, PlugError};
+use super::slots::{self, Logging};
 use super::threads::Threads;
 use super::watchdog::{self, PlacedWatchdog};
 use super::{Machine, OnVcpuEnd, PowerRequests, Stillness, Vm};
@@ -170,19 +170,7 @@ fn make_vm(host: &KvmHost, ram: &GuestRam) -> Result<VmFd, KvmError> {
     let vm = create_vm(host.kvm()).map_err(KvmError::of("KVM_CREATE_VM"))?;
     // Before the interrupt controllers: what they register makes a later slot wait for a grace
     // period of several milliseconds.
-    for (slot, region) in (0..).zip(ram.regions()) {
-        let region = kvm_userspace_memory_region {
-            slot,
-            flags: 0,
-            guest_phys_addr: region.gpa.0,
-            memory_size: region.size,
-            userspace_addr: region.host_address,
-        };
-        // SAFETY: the region is mapped for as long as `ram`, which the VM's `Machine` holds; if the
-        // VM outlived it, KVM would see the unmapping (MMU notifiers) and fault, not touch freed memory.
-        unsafe { vm.set_user_memory_region(region) }
-            .map_err(KvmError::of("KVM_SET_USER_MEMORY_REGION"))?;
-    }
+    slots::set(&vm, ram, Logging::Off)?;
     if vm.check_extension(Cap::SetIdentityMapAddr) {
         vm.set_identity_map_address(layout::KVM_IDENTITY_MAP.0)
             .map_err(KvmError::of("KVM_SET_IDENTITY_MAP_ADDR"))?;
