@@ -147,11 +147,13 @@ Examples:
   stillpoint migrate web --resolve keep        after a hand-over that broke off: the VM is here")]
     Migrate(Migrate),
     /// Wait for a VM that another VMM sends, and run it, as `run` does
-    #[command(after_help = "Whoever reaches a TCP port can send a VM there: use networks that you trust.
+    #[command(
+        after_help = "Whoever reaches a TCP port can send a VM there: use networks that you trust.
 
 Examples:
   stillpoint receive unix:/run/web.mig --name web
-  stillpoint receive tcp:0.0.0.0:4444 --name web --detach")]
+  stillpoint receive tcp:0.0.0.0:4444 --name web --detach"
+    )]
     Receive(Receive),
     /// Shut a VM down, end its VMM and wait until it is gone
     #[command(after_help = "Example:\n  stillpoint stop web")]

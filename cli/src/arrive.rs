@@ -46,12 +46,7 @@ pub fn receive(options: &Receive, logging: &Logging, started: Instant) -> Result
     arrive(&options.place, logging, started, ask)
 }
 
-fn arrive(
-    place: &Place,
-    logging: &Logging,
-    started: Instant,
-    ask: Ask,
-) -> Result<(), Failure> {
+fn arrive(place: &Place, logging: &Logging, started: Instant, ask: Ask) -> Result<(), Failure> {
     if place.detach && !place.detached {
         return detach::spawn();
     }

@@ -259,7 +259,11 @@ fn rough(bytes: u64) -> String {
     match units.into_iter().find(|(_, unit)| bytes >= *unit) {
         Some((name, unit)) => {
             let (whole, tenth) = (bytes / unit, bytes % unit * 10 / unit);
-            if whole < 100 { format!("{whole}.{tenth} {name}iB") } else { format!("{whole} {name}iB") }
+            if whole < 100 {
+                format!("{whole}.{tenth} {name}iB")
+            } else {
+                format!("{whole} {name}iB")
+            }
         }
         None => format!("{bytes} B"),
     }

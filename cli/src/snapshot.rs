@@ -62,9 +62,10 @@ fn describe(info: &SnapshotInfo) -> String {
     lines.extend(disks.map(|disk| ["disk".to_owned(), format!("{disk} (not in the snapshot)")]));
     lines.extend(config.net.iter().map(|net| ["net".to_owned(), net.to_string()]));
     let regions = info.regions.iter();
-    lines.extend(regions.map(|(gpa, bytes)| {
-        ["region".to_owned(), format!("{gpa:#x}, {}", print_size(*bytes))]
-    }));
+    lines
+        .extend(regions.map(|(gpa, bytes)| {
+            ["region".to_owned(), format!("{gpa:#x}, {}", print_size(*bytes))]
+        }));
     lines.extend(info.units.iter().map(|(name, version, bytes)| {
         ["unit".to_owned(), format!("{name}, version {version}, {bytes} bytes")]
     }));

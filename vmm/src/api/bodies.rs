@@ -2,8 +2,9 @@
 use super::response::{Response, Status};
 use super::routes::refuse;
 use crate::config::{
-    ConfigError, DiskConfig, LinkUrl, NetConfig, ReceiveMigrationConfig, RemoveDeviceConfig, ResizeConfig,
-    ResizeDiskConfig, ResolveConfig, RestoreConfig, SendMigrationConfig, SnapshotConfig, VmConfig, VsockConfig,
+    ConfigError, DiskConfig, LinkUrl, NetConfig, ReceiveMigrationConfig, RemoveDeviceConfig,
+    ResizeConfig, ResizeDiskConfig, ResolveConfig, RestoreConfig, SendMigrationConfig,
+    SnapshotConfig, VmConfig, VsockConfig,
 };
 use crate::control::{Added, ControlError, VmmControl};
 

@@ -227,7 +227,8 @@ pub fn file_url(field: &'static str, url: &str) -> Result<PathBuf, ConfigError> 
     match path.filter(|path| path.is_absolute()) {
         Some(path) => Ok(path.to_owned()),
         None => {
-            let problem = format!("{url:?} is no directory here; give file:// and an absolute path");
+            let problem =
+                format!("{url:?} is no directory here; give file:// and an absolute path");
             Err(invalid(field, &problem))
         }
     }
@@ -247,7 +248,9 @@ mod tests {
         ] {
             assert_eq!(url.parse(), Ok(expected), "{url}");
         }
-        for url in ["", "unix:", "unix:x", "unix://x", "tcp:host", "tcp::1", "tcp:h:65536", "http://x"] {
+        for url in
+            ["", "unix:", "unix:x", "unix://x", "tcp:host", "tcp::1", "tcp:h:65536", "http://x"]
+        {
             let problem = url.parse::<LinkUrl>().unwrap_err();
             assert!(problem.contains("give unix:/path or tcp:host:port"), "{problem}");
         }

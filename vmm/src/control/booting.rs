@@ -63,14 +63,8 @@ impl Owner {
             .map_err(|error| ControlError::Failed(error.to_string()))?;
         let devices = &self.host;
         let past = std::mem::take(&mut self.past);
-        let builder = Builder {
-            config,
-            consoles: &consoles,
-            devices,
-            inbox: &self.inbox,
-            past,
-            start,
-        };
+        let builder =
+            Builder { config, consoles: &consoles, devices, inbox: &self.inbox, past, start };
         let ended = Arc::new(move |machine: &Machine, index, end| match end {
             End::Killed => {}
             End::Guest(GuestEnd::Reset) => {

@@ -6,9 +6,9 @@ use migration::wire::Phase;
 use vcpu_state::Group;
 use vcpu_state::sync::Arc;
 
+use super::ControlError;
 use super::core::Core;
 use super::message::Message;
-use super::{ControlError, Wake};
 use crate::config::{Resolution, VmConfig};
 use crate::memory::GuestRam;
 use crate::migration::{Disks, Transfer};
@@ -49,7 +49,6 @@ pub(super) enum Told {
     Phase(Phase),
     Saved(Saved),
     Built(Built),
-    Started(Wake),
 }
 
 /// The handles on a VM that is transferred.

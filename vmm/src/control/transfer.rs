@@ -23,7 +23,7 @@ use super::{ControlError, Ended, VmEnd};
 use crate::config::{ConsoleMode, Resolution, VmConfig};
 use crate::host_devices::Claim;
 use crate::migration::{Disks, Transfer, TransferKind};
-use crate::vm::{Start, Still, Vm, Wake};
+use crate::vm::{Start, Still, Vm};
 
 /// What the owner knows of transfers.
 #[derive(Default)]
@@ -37,6 +37,7 @@ pub(super) struct Transfers {
 }
 
 struct Doubt {
+    #[expect(dead_code, reason = "its drop is what it is for")]
     still: Arc<Still>,
     transfer: Arc<Transfer>,
 }
@@ -59,7 +60,7 @@ impl Owner {
             Ask::Build(config, start) => self.build_expected(*config, start).map(Told::Built),
             Ask::Restore(state) => self.restore_expected(&state).map(|()| Told::Done),
             Ask::Start(transfer, phase) => {
-                self.start_expected(&transfer, phase).map(Told::Started)
+                self.start_expected(&transfer, phase).map(|()| Told::Done)
             }
             Ask::Discard(transfer) => self.discard_expected(&transfer),
         };
@@ -226,7 +227,9 @@ impl Owner {
                 self.published.last_error.store(Some(Arc::new(error)));
                 self.transfers.doubt = Some(Doubt { still, transfer: Arc::clone(transfer) });
             }
-            Outcome::InDoubt { .. } | Outcome::Stays => return self.stay(self.serial).map(|()| Told::Done),
+            Outcome::InDoubt { .. } | Outcome::Stays => {
+                return self.stay(self.serial).map(|()| Told::Done);
+            }
         }
         self.bring_up_again();
         Ok(Told::Done)
@@ -307,14 +310,17 @@ impl Owner {
         }
         self.published.config.store(Some(Arc::new(config.clone())));
         let vm = self.build(&config, start, Claim::Later)?;
-        let built =
-            Built { ram: vm.machine().ram.clone(), disks: Disks::of(self.host.iter()) };
+        let built = Built { ram: vm.machine().ram.clone(), disks: Disks::of(self.host.iter()) };
         self.vm = Some(vm);
         Ok(built)
     }
 
     fn expects(&self) -> Result<(), ControlError> {
-        if self.published.phase() == Phase::Restoring { Ok(()) } else { Err(ControlError::Stopping) }
+        if self.published.phase() == Phase::Restoring {
+            Ok(())
+        } else {
+            Err(ControlError::Stopping)
+        }
     }
 
     fn restore_expected(&mut self, state: &[u8]) -> Result<(), ControlError> {
@@ -327,7 +333,7 @@ impl Owner {
         &mut self,
         transfer: &Arc<Transfer>,
         phase: WirePhase,
-    ) -> Result<Wake, ControlError> {
+    ) -> Result<(), ControlError> {
         let vm = self.vm.take().ok_or(ControlError::NotCreated)?;
         self.published.phase.advance(Move::Done)?;
         self.published.last_error.store(None);
@@ -335,18 +341,20 @@ impl Owner {
             on_first_boot();
         }
         self.publish(vm);
-        self.published.boot.set(self.options.started.take().map_or_else(
-            || transfer.elapsed(),
-            |started| started.elapsed(),
-        ));
+        self.published.boot.set(
+            self.options
+                .started
+                .take()
+                .map_or_else(|| transfer.elapsed(), |started| started.elapsed()),
+        );
         self.transfers.now = None;
-        let wake = match phase {
-            WirePhase::Running => self.resume(),
-            WirePhase::Paused => Ok(Wake::none()),
-        };
+        if phase == WirePhase::Running {
+            // Woken at once: nobody is told first.
+            drop(self.resume()?);
+        }
         self.bring_up_again();
         self.inbox.wake();
-        wake
+        Ok(())
     }
 
     fn discard_expected(&mut self, transfer: &Arc<Transfer>) -> Result<Told, ControlError> {

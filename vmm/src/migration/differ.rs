@@ -5,7 +5,9 @@
 
 use std::io;
 
-use migration::memory::{DestinationMemory, Layout, PAGE_SIZE, PageSet, Run, SourceMemory, is_zero};
+use migration::memory::{
+    DestinationMemory, Layout, PAGE_SIZE, PageSet, Run, SourceMemory, is_zero,
+};
 use migration::snapshot::{Snapshot, SnapshotError, Storage};
 use vcpu_state::sync::atomic::{AtomicU64, Ordering};
 
@@ -129,9 +131,8 @@ mod tests {
             writer.finish(&state).unwrap();
             Snapshot::open(&storage, &path).unwrap()
         };
-        let pages = |set: &PageSet| {
-            set.runs().flat_map(|run| run.first()..run.end()).collect::<Vec<_>>()
-        };
+        let pages =
+            |set: &PageSet| set.runs().flat_map(|run| run.first()..run.end()).collect::<Vec<_>>();
         let full = save("full", None, &PageSet::all(&layout));
         assert!(differing(&memory, &full).unwrap().is_empty());
         fill(2, 2);

@@ -49,6 +49,10 @@ pub fn inspect(directory: &Path) -> Result<SnapshotInfo, ControlError> {
         memory_bytes: summary.memory_bytes,
         data_bytes: summary.data_bytes,
         zeroed_bytes: summary.zeroed_bytes,
-        units: summary.units.into_iter().map(|unit| (unit.name, unit.version, unit.bytes)).collect(),
+        units: summary
+            .units
+            .into_iter()
+            .map(|unit| (unit.name, unit.version, unit.bytes))
+            .collect(),
     })
 }

@@ -10,9 +10,7 @@
 use std::path::{Path, PathBuf};
 
 use migration::memory::{PageSet, SourceMemory};
-use migration::snapshot::{
-    Base, HostStorage, Snapshot, SnapshotError, SnapshotId, SnapshotWriter,
-};
+use migration::snapshot::{Base, HostStorage, Snapshot, SnapshotError, SnapshotId, SnapshotWriter};
 use vcpu_state::sync::Arc;
 
 use super::memory::Watched;
@@ -20,8 +18,8 @@ use super::progress::{TransferKind, TransferState};
 use super::transfer::Result as Outcome;
 use super::{Transfer, differ};
 use crate::config::{SnapshotConfig, file_url};
-use crate::memory::MigrationMemory;
 use crate::control::{Begun, ControlError, Line};
+use crate::memory::MigrationMemory;
 use crate::vm::PAUSE_DEADLINE;
 
 /// Where to.
@@ -72,8 +70,7 @@ fn take(
 ) -> Result<(), ControlError> {
     let storage = HostStorage;
     let base = target.base.as_deref().map(|path| Snapshot::open(&storage, path)).transpose()?;
-    let memory =
-        begun.memory.pages().map_err(|error| ControlError::Failed(error.to_string()))?;
+    let memory = begun.memory.pages().map_err(|error| ControlError::Failed(error.to_string()))?;
     let memory = Watched { memory, transfer: Arc::clone(transfer) };
     transfer.set_memory(memory.layout().bytes());
     let still = begun.stillness.reach(PAUSE_DEADLINE);

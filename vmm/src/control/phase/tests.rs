@@ -25,11 +25,7 @@ fn what_is_begun_can_end_and_what_is_not_cannot() {
     for phase in Phase::ALL {
         let passing = matches!(
             phase,
-            Phase::Booting
-                | Phase::Pausing
-                | Phase::Stopping
-                | Phase::Restoring
-                | Phase::Leaving
+            Phase::Booting | Phase::Pausing | Phase::Stopping | Phase::Restoring | Phase::Leaving
         );
         assert_eq!(phase.next(Move::Done).is_some(), passing, "{phase:?}");
         let begun_by_a_request = MOVES[..BEGINNINGS].iter().any(|m| phase.next(*m).is_some());
@@ -73,10 +69,7 @@ fn follow(from: Phase, moves: &[Move]) -> Option<Phase> {
 
 /// Phases in which the VM has vCPUs that a guest's event can come from.
 fn has_guest(phase: Phase) -> bool {
-    !matches!(
-        phase,
-        Phase::NotCreated | Phase::Created | Phase::Stopping | Phase::Shutdown
-    )
+    !matches!(phase, Phase::NotCreated | Phase::Created | Phase::Stopping | Phase::Shutdown)
 }
 
 #[test]
