@@ -115,7 +115,7 @@ impl BlockDevice {
         check(&options)?;
         let serial = serial(&options)?;
         let mut options = options;
-        if options.engine == Engine::IoUring && !io_uring_is_available() {
+        if options.engine != Engine::Blocking && !io_uring_is_available() {
             options.engine = Engine::Blocking;
         }
         let Opened { image, len } = open_image(&options, claim)?;

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, StatxFlags, fstat, ioctl_blksszget, open, statx,
+    AtFlags, FileType, Mode, OFlags, StatxFlags, fstat, fstatfs, ioctl_blksszget, open, statx,
 };
 use rustix::io::Errno;
 
@@ -62,8 +62,28 @@ pub(super) struct RawImage {
     /// What `direct` asks for.
     reach: Reach,
     kind: FileType,
+    place: Place,
     /// Released with the last user of the image, if not before.
     lock: ArcSwapOption<Lock>,
+}
+
+/// Where the bytes of a file are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// On storage; the kernel may have to wait for it.
+    Storage,
+    /// In the host's memory, and nowhere else.
+    Memory,
+}
+
+impl Place {
+    /// TMPFS_MAGIC (`include/uapi/linux/magic.h`).
+    const TMPFS: i64 = 0x0102_1994;
+
+    fn of(file: &File) -> Self {
+        let in_memory = fstatfs(file).is_ok_and(|it| it.f_type == Self::TMPFS);
+        if in_memory { Self::Memory } else { Self::Storage }
+    }
 }
 
 /// An opened image and how long its disk is, in bytes.
@@ -169,8 +189,8 @@ impl RawImage {
                 (Some(direct), reach)
             }
         };
-        let lock = ArcSwapOption::from_pointee(lock);
-        Ok(Self { cached, direct, reach, kind, lock })
+        let (place, lock) = (Place::of(&cached), ArcSwapOption::from_pointee(lock));
+        Ok(Self { cached, direct, reach, kind, place, lock })
     }
 
     /// The file for operations of this kind.
@@ -245,7 +265,12 @@ impl Image {
             Self::Qcow2(service, _) => return Ok(Box::new(service.client(depth)?)),
             Self::Raw(raw, _) => raw,
         };
-        if engine == Engine::IoUring {
+        let rings = match engine {
+            Engine::Fitting => raw.place == Place::Storage,
+            Engine::IoUring => true,
+            Engine::Blocking => false,
+        };
+        if rings {
             match Uring::new(Arc::clone(raw), depth) {
                 Ok(ring) => return Ok(Box::new(ring)),
                 Err(error) => {
