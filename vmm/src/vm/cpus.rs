@@ -112,6 +112,16 @@ impl Cpus {
         &self.plan
     }
 
+    /// Those that come back when the guest has ejected them.
+    pub(super) fn returning(&self) -> impl Iterator<Item = u32> {
+        self.returning.iter().copied()
+    }
+
+    /// The same, for a restore.
+    pub(super) fn let_return(&mut self, vcpus: impl IntoIterator<Item = u32>) {
+        self.returning = vcpus.into_iter().collect();
+    }
+
     /// Whether the guest could have this vCPU, and has not.
     pub(super) fn is_unplugged(&self, vcpu: u32) -> bool {
         vcpu < self.max_vcpus && !self.has(vcpu)

@@ -35,6 +35,7 @@ use crate::config::WATCHDOG_ID;
 use crate::control::Inbox;
 use crate::host_devices::HostDevice;
 
+use build::Legacy;
 pub use build::{BuildError, Builder, Start, make_room_for_files};
 use cpus::Cpus;
 pub use cpus::{ResizeError, VcpuChange};
@@ -72,6 +73,7 @@ pub struct Vm {
     #[expect(dead_code, reason = "its drop is what it is for")]
     power_taken: Completer,
     cpus: Cpus,
+    legacy: Legacy,
     /// Before the bus that they are in.
     cards: Cards,
     watchdog: Option<PlacedWatchdog>,

@@ -13,8 +13,10 @@ use super::request::{Request, SECTOR, SERIAL, Status};
 use super::slot::{Durability, Rules};
 use super::worker::BlockWorker;
 use crate::counters::CounterSource;
+use crate::saved::Unfit;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::virtio::limit::{Limiter, TokenBucket};
+use crate::virtio::saved::{SavedBlock, SavedDevice};
 use crate::virtio::{
     Activation, ActivationError, DeviceType, Features, VirtioDevice, Virtqueue, Worker,
 };
@@ -193,6 +195,12 @@ impl BlockDevice {
     }
 }
 
+impl BlockDevice {
+    fn saved(&self) -> SavedBlock {
+        SavedBlock { capacity: self.shared.capacity(), block_size: self.layout.block_size }
+    }
+}
+
 impl VirtioDevice for BlockDevice {
     fn name(&self) -> &str {
         &self.options.id
@@ -227,6 +235,17 @@ impl VirtioDevice for BlockDevice {
         }
         let worker = |queue| Ok(Box::new(self.worker(queue, features)?) as Box<dyn Worker>);
         queues.into_iter().map(worker).collect()
+    }
+
+    fn save(&self) -> SavedDevice {
+        SavedDevice::Block(self.saved())
+    }
+
+    fn check(&self, saved: &SavedDevice) -> Result<(), Unfit> {
+        let SavedDevice::Block(saved) = saved else { return Err(saved.of_another()) };
+        let here = self.saved();
+        Unfit::unless_same("the disk's size in sectors", &saved.capacity, &here.capacity)?;
+        Unfit::unless_same("the disk's block size", &saved.block_size, &here.block_size)
     }
 }
 
