@@ -224,14 +224,10 @@ pub fn link_url(field: &'static str, url: &str) -> Result<LinkUrl, ConfigError> 
 /// The directory that the field `field` names.
 pub fn file_url(field: &'static str, url: &str) -> Result<PathBuf, ConfigError> {
     let path = url.strip_prefix("file://").map(Path::new);
-    match path.filter(|path| path.is_absolute()) {
-        Some(path) => Ok(path.to_owned()),
-        None => {
-            let problem =
-                format!("{url:?} is no directory here; give file:// and an absolute path");
-            Err(invalid(field, &problem))
-        }
-    }
+    path.filter(|path| path.is_absolute()).map(Path::to_owned).ok_or_else(|| {
+        let problem = format!("{url:?} is no directory here; give file:// and an absolute path");
+        invalid(field, &problem)
+    })
 }
 
 #[cfg(test)]

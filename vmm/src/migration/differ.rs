@@ -49,10 +49,11 @@ impl<M: SourceMemory> Comparison<'_, M> {
 
     fn note(&self, page: u64, differs: bool) {
         // Relaxed, here and below: one thread reads the snapshot, and it is the one that asks.
-        match self.word(page) {
-            Some((word, bit)) if differs => drop(word.fetch_or(bit, Ordering::Relaxed)),
-            Some((word, bit)) => drop(word.fetch_and(!bit, Ordering::Relaxed)),
-            None => {}
+        let Some((word, bit)) = self.word(page) else { return };
+        if differs {
+            word.fetch_or(bit, Ordering::Relaxed);
+        } else {
+            word.fetch_and(!bit, Ordering::Relaxed);
         }
     }
 

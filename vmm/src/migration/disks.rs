@@ -1,6 +1,6 @@
 //! The disks of a VM, of which only one VMM at a time may have the locks.
 
-use devices::virtio::block::BlockError;
+use devices::virtio::block::{BlockDevice, BlockError};
 use vcpu_state::sync::Arc;
 
 use crate::host_devices::HostDevice;
@@ -19,7 +19,7 @@ impl Disks {
     /// # Errors
     /// The storage refuses.
     pub(crate) fn sync(&self) -> Result<(), BlockError> {
-        self.each(|disk| disk.sync())
+        self.each(BlockDevice::sync)
     }
 
     /// Gives up their locks. Nobody may write them any more.
@@ -27,7 +27,7 @@ impl Disks {
     /// # Errors
     /// What was written cannot be made to last; some are given up then.
     pub(crate) fn release(&self) -> Result<(), BlockError> {
-        self.each(|disk| disk.release())
+        self.each(BlockDevice::release)
     }
 
     /// Takes the locks that it does not have.
@@ -35,12 +35,12 @@ impl Disks {
     /// # Errors
     /// Somebody else has one; those before it are taken.
     pub(crate) fn claim(&self) -> Result<(), BlockError> {
-        self.each(|disk| disk.claim())
+        self.each(BlockDevice::claim)
     }
 
     fn each(
         &self,
-        act: impl Fn(&devices::virtio::block::BlockDevice) -> Result<(), BlockError>,
+        act: impl Fn(&BlockDevice) -> Result<(), BlockError>,
     ) -> Result<(), BlockError> {
         self.0.iter().filter_map(|device| device.disk()).try_for_each(act)
     }

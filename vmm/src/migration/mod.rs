@@ -49,7 +49,7 @@ use crate::control::{Begun, ControlError, Line};
 use guard::Guard;
 
 /// How long a frame of a migration may take to come or go, the other end's work in between counted.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+const PATIENCE: std::time::Duration = std::time::Duration::from_mins(1);
 /// Stack of a worker.
 const STACK: usize = 1 << 20;
 

@@ -96,19 +96,16 @@ impl Transfer {
     pub(crate) fn end(&self, why: &str) -> std::result::Result<(), TooLate> {
         // The first reason stands. Before the gate, so that who finds it closed finds the reason.
         let _ = self.why_ended.set(why.to_owned());
-        match self.kind {
-            TransferKind::Send => {
-                self.handle.cancel().map_err(|_| TooLate)?;
-                // Release: with it, the reason.
-                self.gate.store(ENDED, Ordering::Release);
-            }
-            _ => {
-                // AcqRel: one order with `commit`.
-                let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
-                match self.gate.compare_exchange(OPEN, ENDED, success, failure) {
-                    Ok(_) | Err(ENDED) => {}
-                    Err(_) => return Err(TooLate),
-                }
+        if self.kind == TransferKind::Send {
+            self.handle.cancel().map_err(|_| TooLate)?;
+            // Release: with it, the reason.
+            self.gate.store(ENDED, Ordering::Release);
+        } else {
+            // AcqRel: one order with `commit`.
+            let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
+            match self.gate.compare_exchange(OPEN, ENDED, success, failure) {
+                Ok(_) | Err(ENDED) => {}
+                Err(_) => return Err(TooLate),
             }
         }
         // Fails only if it is readable already.
@@ -235,7 +232,9 @@ mod tests {
             let calls = std::sync::Arc::new(AtomicU64::new(0));
             let interrupter = || {
                 let calls = std::sync::Arc::clone(&calls);
-                Box::new(move || drop(calls.fetch_add(1, Ordering::Relaxed)))
+                Box::new(move || {
+                    calls.fetch_add(1, Ordering::Relaxed);
+                })
             };
             transfer.interrupted_by(interrupter());
             assert_eq!(calls.load(Ordering::Relaxed), 0);
