@@ -153,15 +153,13 @@ fn watch(
 
 fn arrival(info: Option<&TransferInfo>) -> String {
     let Some(info) = info else { return "migrated".to_owned() };
-    let mut text = format!("migrated to {}", info.place);
-    if let Some(downtime) = info.downtime {
-        text.push_str(&format!(
-            ", in {:.3} s, of which the guest stood still {:.1} ms",
-            Duration::from_millis(info.elapsed_ms).as_secs_f64(),
-            Duration::from_micros(downtime.total_us).as_secs_f64() * 1000.0
-        ));
-    }
-    text
+    let Some(downtime) = info.downtime else { return format!("migrated to {}", info.place) };
+    format!(
+        "migrated to {}, in {:.3} s, of which the guest stood still {:.1} ms",
+        info.place,
+        Duration::from_millis(info.elapsed_ms).as_secs_f64(),
+        Duration::from_micros(downtime.total_us).as_secs_f64() * 1000.0
+    )
 }
 
 /// What is on the screen.

@@ -38,10 +38,7 @@ impl Disks {
         self.each(BlockDevice::claim)
     }
 
-    fn each(
-        &self,
-        act: impl Fn(&BlockDevice) -> Result<(), BlockError>,
-    ) -> Result<(), BlockError> {
+    fn each(&self, act: impl Fn(&BlockDevice) -> Result<(), BlockError>) -> Result<(), BlockError> {
         self.0.iter().filter_map(|device| device.disk()).try_for_each(act)
     }
 }
