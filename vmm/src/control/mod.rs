@@ -31,6 +31,7 @@ use crate::config::{
 use crate::consoles::OpenTerminal;
 use crate::migration::TransferInfo;
 pub use crate::vm::Wake;
+use crate::vm::{DirtyLogError, StillError};
 
 pub use device_tree::{
     Added, DeviceKind, DeviceNode, DeviceTree, NotABdf, PciBdf, PciDeviceInfo, device_tree,
@@ -241,11 +242,16 @@ impl ControlError {
     }
 }
 
-impl From<SnapshotError> for ControlError {
-    fn from(error: SnapshotError) -> Self {
-        Self::Failed(error.to_string())
-    }
+macro_rules! failed_from {
+    ($($error:ty),*) => {$(
+        impl From<$error> for ControlError {
+            fn from(error: $error) -> Self {
+                Self::Failed(error.to_string())
+            }
+        }
+    )*};
 }
+failed_from!(SnapshotError, StillError, DirtyLogError);
 
 fn those(present: &[String]) -> String {
     if present.is_empty() { "there is none".to_owned() } else { present.join(", ") }

@@ -1,10 +1,11 @@
 //! Taking a snapshot.
 //!
 //! ```text
-//!   Begin ─▶ hold ─▶ Save ─▶ all pages, or those that differ from the base ─▶ let go ─▶ sync, rename
+//!   held:   Begin ─▶ hold ─▶ Save ─▶ all pages, or those that differ from the base ─▶ let go ─▶ sync, rename
+//!   live:   Begin ─▶ log ─▶ all pages, then those that were written meanwhile … ─▶ hold ─▶ Save, the last pages ─▶ let go ─▶ sync, rename
 //! ```
 //!
-//! The VM stands still while its memory is copied, and is as it was afterwards, whatever comes of the snapshot. What makes the copy last on the disk is
+//! The VM is as it was afterwards, whatever comes of the snapshot. What makes the copy last on the disk is
 //! not waited for with the VM held. Disks are not part of a snapshot: it is of use with the images as they were when it was taken.
 
 use std::path::{Path, PathBuf};
@@ -22,16 +23,23 @@ use crate::control::{Begun, ControlError, Line};
 use crate::memory::MigrationMemory;
 use crate::vm::PAUSE_DEADLINE;
 
-/// Where to.
+/// So many rounds over the memory of a VM that runs, at most.
+const ROUNDS: u32 = 8;
+/// So few pages are copied while the VM stands still.
+const LITTLE: u64 = 1024;
+
+/// Where to, and how.
 struct Target {
     directory: PathBuf,
     base: Option<PathBuf>,
+    live: bool,
 }
 
 /// Takes a snapshot of the VM.
 pub(crate) fn snapshot(line: &Line, config: &SnapshotConfig) -> Result<(), ControlError> {
     let base = config.base_url.as_deref().map(|url| file_url("base_url", url)).transpose()?;
-    let target = Target { directory: file_url("destination_url", &config.destination_url)?, base };
+    let directory = file_url("destination_url", &config.destination_url)?;
+    let target = Target { directory, base, live: config.live };
     let transfer = Transfer::new(TransferKind::Snapshot, target.directory.display().to_string());
     let transfer = Arc::new(transfer.map_err(|error| ControlError::Failed(error.to_string()))?);
     let (guard, begun) = super::begin(line, &transfer)?;
@@ -62,53 +70,102 @@ pub(super) fn settle<T>(
     }
 }
 
+/// What a snapshot is made from and into.
+struct Work<'s> {
+    line: &'s Line,
+    begun: &'s Begun,
+    storage: &'s HostStorage,
+    target: &'s Target,
+    memory: Watched<MigrationMemory>,
+    base: Option<Snapshot<'s, HostStorage>>,
+}
+
+/// A snapshot that has all that it needs of the VM.
+struct Taken<'s> {
+    writer: SnapshotWriter<'s, HostStorage>,
+    state: Vec<u8>,
+}
+
 fn take(
     line: &Line,
     transfer: &Arc<Transfer>,
     begun: &Begun,
     target: &Target,
 ) -> Result<(), ControlError> {
-    let storage = HostStorage;
-    let base = target.base.as_deref().map(|path| Snapshot::open(&storage, path)).transpose()?;
-    let memory = begun.memory.pages().map_err(|error| ControlError::Failed(error.to_string()))?;
-    let memory = Watched { memory, transfer: Arc::clone(transfer) };
+    let storage = &HostStorage;
+    let base = target.base.as_deref().map(|path| Snapshot::open(storage, path)).transpose()?;
+    let memory = Watched { memory: begun.memory.pages()?, transfer: Arc::clone(transfer) };
     transfer.set_memory(memory.layout().bytes());
-    let still = begun.stillness.reach(PAUSE_DEADLINE);
-    let still = Arc::new(still.map_err(|error| ControlError::Failed(error.to_string()))?);
     transfer.reach(TransferState::Copying);
-    let saved = line.save(begun.vm, &still)?;
-    let mut writer = writer(&storage, target, &memory, (&saved.config, base.as_ref()))?;
-    let pages = match &base {
-        None => PageSet::all(memory.layout()),
-        Some(base) => differ::differing(&memory, base)?,
-    };
-    // What was compared is not copied yet.
-    transfer.set_done(0);
-    writer.copy(&memory, &pages)?;
-    // It has all that it needs of the VM.
-    drop(still);
+    let work = Work { line, begun, storage, target, memory, base };
+    let Taken { writer, state } = if target.live { work.live()? } else { work.held()? };
     if !transfer.commit() {
         return Err(ControlError::Stopping);
     }
     transfer.reach(TransferState::Committing);
-    writer.finish(&saved.state)?;
+    writer.finish(&state)?;
     Ok(())
 }
 
-fn writer<'s>(
-    storage: &'s HostStorage,
-    target: &Target,
-    memory: &Watched<MigrationMemory>,
-    (config, base): (&[u8], Option<&Snapshot<'_, HostStorage>>),
-) -> Result<SnapshotWriter<'s, HostStorage>, SnapshotError> {
-    let random = |source| SnapshotError::Io {
-        action: "get random bytes for",
-        path: target.directory.clone(),
-        source,
-    };
-    let id = SnapshotId::random().map_err(random)?;
-    let base = base.map(|snapshot| Base { snapshot, path: name_of(snapshot.path()) });
-    SnapshotWriter::create(storage, &target.directory, id, memory.layout(), config, base)
+impl<'s> Work<'s> {
+    /// Copies while the VM stands still.
+    fn held(&self) -> Result<Taken<'s>, ControlError> {
+        let still = Arc::new(self.begun.stillness.reach(PAUSE_DEADLINE)?);
+        let saved = self.line.save(self.begun.vm, &still)?;
+        let mut writer = self.writer(&saved.config)?;
+        writer.copy(&self.memory, &self.pages()?)?;
+        drop(still);
+        Ok(Taken { writer, state: saved.state })
+    }
+
+    /// Copies while the VM is as it was, and then, while it stands still, what was written meanwhile.
+    fn live(&self) -> Result<Taken<'s>, ControlError> {
+        let mut log = self.begun.memory.start_log()?;
+        let mut writer = self.writer(&self.begun.config)?;
+        let mut pages = self.pages()?;
+        for _ in 0..ROUNDS {
+            writer.copy(&self.memory, &pages)?;
+            let before = pages.len();
+            pages = log.collect()?;
+            // A guest that writes faster than the disk gains nothing by another round.
+            if pages.len() <= LITTLE || pages.len() >= before {
+                break;
+            }
+        }
+        self.memory.transfer.reach(TransferState::Stopped);
+        let still = Arc::new(self.begun.stillness.reach(PAUSE_DEADLINE)?);
+        pages.add_all(&log.last(&still)?);
+        let saved = self.line.save(self.begun.vm, &still)?;
+        if saved.config != self.begun.config {
+            let why = "the VM's devices have changed while its memory was copied";
+            return Err(ControlError::Failed(why.to_owned()));
+        }
+        writer.copy(&self.memory, &pages)?;
+        drop(still);
+        Ok(Taken { writer, state: saved.state })
+    }
+
+    /// Those that the base does not have as they are.
+    fn pages(&self) -> Result<PageSet, SnapshotError> {
+        let Some(base) = &self.base else { return Ok(PageSet::all(self.memory.layout())) };
+        let pages = differ::differing(&self.memory, base)?;
+        // What was compared is not copied yet.
+        self.memory.transfer.set_done(0);
+        Ok(pages)
+    }
+
+    fn writer(&self, config: &[u8]) -> Result<SnapshotWriter<'s, HostStorage>, SnapshotError> {
+        let directory = &self.target.directory;
+        let random = |source| SnapshotError::Io {
+            action: "get random bytes for",
+            path: directory.clone(),
+            source,
+        };
+        let id = SnapshotId::random().map_err(random)?;
+        let base = self.base.as_ref();
+        let base = base.map(|snapshot| Base { snapshot, path: name_of(snapshot.path()) });
+        SnapshotWriter::create(self.storage, directory, id, self.memory.layout(), config, base)
+    }
 }
 
 /// How a restore finds the base.
