@@ -117,6 +117,13 @@ impl VcpuUnit {
         })
     }
 
+    /// The same without what goes on with time.
+    #[cfg(test)]
+    pub(super) fn timeless(mut self) -> Self {
+        self.lapic = self.lapic.timeless();
+        Self { tsc: Tsc::take(&mut Vec::new()), ..self }
+    }
+
     /// Has the VM's time-stamp counters agree with this vCPU's, before any vCPU is written.
     ///
     /// # Errors

@@ -61,6 +61,7 @@ const DEADLINE: &[u8] = &[
 /// The PIT's first channel at a hundred ticks a second, through the I/O APIC, at whichever of its pins it is.
 #[rustfmt::skip]
 const PIT: &[u8] = &[
+    0xB0, 0xFF, 0xE6, 0x21, 0xE6, 0xA1,             // mov al, 0FFh; out 21h, al; out 0A1h, al
     0xBF, 0x00, 0x00, 0xC0, 0xFE,                   // mov edi, 0FEC00000h
     0xC7, 0x07, 0x10, 0, 0, 0,                      // mov dword ptr [rdi], 10h
     0xC7, 0x47, 0x10, 0x42, 0, 0, 0,                // mov dword ptr [rdi + 10h], 42h
@@ -165,7 +166,8 @@ fn fires_once_in_the_other(arm: &[u8], stand_still: i64) {
     until("the timer", || next.word(TICKS) > 0);
     await_loops(&next);
     // And once more: what has fired does not fire again.
-    let mut last = next.another(&next.save());
+    let state = next.save();
+    let mut last = next.another(&state);
     last.go();
     await_loops(&last);
     last.vm.pause().unwrap();
@@ -218,9 +220,10 @@ fn the_interval_timer_ticks_through_the_io_apic() {
         return;
     }
     let mut bed = booted(PIT);
-    for _ in 0..4 {
+    for generation in 0..4 {
         let then = bed.word(PIT_TICKS);
-        until("two ticks", || bed.word(PIT_TICKS) >= then + 2);
+        let what = format!("two ticks in VM {generation}");
+        until(&what, || bed.word(PIT_TICKS) >= then + 2);
         let state = bed.save();
         let mut next = bed.another(&state);
         assert!(next.word(PIT_TICKS) >= then + 2);
@@ -243,7 +246,8 @@ fn an_nmi_that_nobody_has_taken_comes_once() {
     next.go();
     until("the NMI", || next.word(NMIS) > 0);
     await_loops(&next);
-    let mut last = next.another(&next.save());
+    let state = next.save();
+    let mut last = next.another(&state);
     last.go();
     await_loops(&last);
     assert_eq!(last.word(NMIS), 1);
