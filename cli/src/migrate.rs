@@ -105,10 +105,8 @@ fn send(found: Found, config: &SendMigrationConfig) -> Result<(), Failure> {
     std::thread::scope(|scope| {
         let Found { mut client, .. } = found;
         scope.spawn(move || {
-            let sent: Result<Option<serde_json::Value>, _> =
-                client.send("vm.send-migration", config);
             // The other side waits for it.
-            let _ = done.send(sent.map(drop));
+            let _ = done.send(client.send("vm.send-migration", config));
         });
         watch(looks, &ended, &interrupted, &name)
     })
@@ -117,17 +115,16 @@ fn send(found: Found, config: &SendMigrationConfig) -> Result<(), Failure> {
 /// Shows how far it is until it has ended.
 fn watch(
     mut client: Client,
-    ended: &Receiver<Result<(), ClientError>>,
+    ended: &Receiver<Result<Option<TransferInfo>, ClientError>>,
     interrupted: &AtomicBool,
     name: &str,
 ) -> Result<(), Failure> {
     let mut view = View::new();
-    let mut last = None;
     let result = loop {
         match ended.recv_timeout(LOOK) {
             Ok(result) => break result,
             // The thread has panicked, and the scope says so.
-            Err(RecvTimeoutError::Disconnected) => break Ok(()),
+            Err(RecvTimeoutError::Disconnected) => break Ok(None),
             Err(RecvTimeoutError::Timeout) => {}
         }
         // SeqCst: as the handler stores it; once in a while.
@@ -140,13 +137,11 @@ fn watch(
         // The VMM may be gone, which the other connection finds out about.
         if let Ok(info) = client.get::<TransferInfo>("vm.migration-progress") {
             view.show(&info);
-            last = Some(info);
         }
     };
     view.clear();
-    let final_info = client.get::<TransferInfo>("vm.migration-progress").ok().or(last);
     match result {
-        Ok(()) => print(&format!("{name}: {}\n", arrival(final_info.as_ref()))),
+        Ok(info) => print(&format!("{name}: {}\n", arrival(info.as_ref()))),
         Err(error) => Err(Failure::of(name, &error)),
     }
 }

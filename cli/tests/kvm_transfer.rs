@@ -173,7 +173,8 @@ fn another_command_cancels_a_migration_and_a_wait() {
     bed.ok(&["stop", "web"]);
 
     receive(&bed, "later", "link");
-    await_vms(&bed, &[("later", "Created")]);
+    // "no VM" yet.
+    await_vms(&bed, &[("later", "no")]);
     bed.ok(&["migrate", "later", "--cancel"]);
     await_vms(&bed, &[]);
     receive(&bed, "later", "link");

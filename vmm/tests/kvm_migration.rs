@@ -137,7 +137,7 @@ fn in_doubt(vm: &TestVm, which: Lie) {
             live: false,
             base_url: None,
         }),
-        vm.vmm.send_migration(SendMigrationConfig::to("unix:/nowhere")),
+        vm.vmm.send_migration(SendMigrationConfig::to("unix:/nowhere")).map(drop),
     ];
     for refused in refused {
         let error = refused.unwrap_err();
@@ -179,7 +179,7 @@ fn meanwhile_the_vm_is_its_users_but_for_what_would_change_it() {
         vm.vmm.add_disk(DiskConfig::of_path("/x")).map(drop),
         vm.vmm.remove_device("x"),
         vm.vmm.resize(ResizeConfig { desired_balloon: Some(0), ..ResizeConfig::default() }),
-        vm.vmm.send_migration(config),
+        vm.vmm.send_migration(config).map(drop),
         vm.vmm.snapshot(SnapshotConfig {
             destination_url: format!("file://{}", vm.path("snapshot").display()),
             live: false,

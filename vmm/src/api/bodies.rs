@@ -106,7 +106,8 @@ pub(super) const SEND_MIGRATION: Endpoint = Endpoint {
     serve: |control, body| {
         let config = SendMigrationConfig::from_json(body)?;
         config.validate()?;
-        done(control.send_migration(config))
+        // The VMM may end with its VM: nobody could ask it afterwards.
+        Ok(Response::json(&control.send_migration(config)?))
     },
 };
 

@@ -300,9 +300,9 @@ pub trait VmmControl: Send + Sync {
     fn snapshot(&self, config: SnapshotConfig) -> Result<(), ControlError>;
     /// Makes a VM out of a snapshot.
     fn restore(&self, config: RestoreConfig) -> Result<(), ControlError>;
-    /// Sends the VM to a VMM that waits for it, and returns when it is there. If it fails, the VM is here, as it was; or in doubt, as
+    /// Sends the VM to a VMM that waits for it, and returns when it is there, with what that took. If it fails, the VM is here, as it was; or in doubt, as
     /// the error says.
-    fn send_migration(&self, config: SendMigrationConfig) -> Result<(), ControlError>;
+    fn send_migration(&self, config: SendMigrationConfig) -> Result<TransferInfo, ControlError>;
     /// Waits for a VM of another VMM and returns when it is here. `listening` is told where, as soon as one may come.
     fn receive_migration(
         &self,

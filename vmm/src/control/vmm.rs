@@ -269,7 +269,7 @@ impl VmmControl for Vmm {
         on_worker("restore", || migration::restore(&self.line(), &config))
     }
 
-    fn send_migration(&self, config: SendMigrationConfig) -> Result<(), ControlError> {
+    fn send_migration(&self, config: SendMigrationConfig) -> Result<TransferInfo, ControlError> {
         on_worker("send", || migration::send(&self.line(), &config))
     }
 

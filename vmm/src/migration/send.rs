@@ -8,7 +8,7 @@ use migration::wire::Compression;
 use vcpu_state::sync::Arc;
 
 use super::link::{Link, LinkError};
-use super::progress::TransferKind;
+use super::progress::{TransferInfo, TransferKind};
 use super::snapshot::settle;
 use super::source::Departure;
 use super::transfer::Result as Settled;
@@ -17,7 +17,10 @@ use crate::config::{LinkUrl, PageCompression, SendMigrationConfig, TimeoutStrate
 use crate::control::{ControlError, Line, Outcome};
 
 /// Sends the VM.
-pub(crate) fn send(line: &Line, config: &SendMigrationConfig) -> Result<(), ControlError> {
+pub(crate) fn send(
+    line: &Line,
+    config: &SendMigrationConfig,
+) -> Result<TransferInfo, ControlError> {
     let url = config.validate()?;
     let transfer = Transfer::new(TransferKind::Send, url.to_string());
     let transfer = Arc::new(transfer.map_err(|error| ControlError::Failed(error.to_string()))?);
@@ -42,7 +45,7 @@ pub(crate) fn send(line: &Line, config: &SendMigrationConfig) -> Result<(), Cont
     match engine::send(&mut departure, links, &options, &transfer.handle) {
         Sent::Completed(report) => {
             transfer.settle(Settled::Completed(Some(Box::new(report))));
-            Ok(())
+            Ok(transfer.info())
         }
         Sent::Restored(error) => {
             drop(departure);

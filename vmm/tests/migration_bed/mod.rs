@@ -56,7 +56,7 @@ impl Destination {
 /// Sends, on a thread of its own.
 pub fn send(vm: &TestVm, config: SendMigrationConfig) -> JoinHandle<Result> {
     let vmm = std::sync::Arc::clone(&vm.vmm);
-    std::thread::spawn(move || vmm.send_migration(config))
+    std::thread::spawn(move || vmm.send_migration(config).map(drop))
 }
 
 pub fn state(vm: &TestVm) -> Option<VmState> {

@@ -13,7 +13,7 @@ use vmm::control::{
     Added, ControlError, Counters, PciBdf, PciDeviceInfo, VcpuInfo, VmInfo, VmState, VmmControl,
     Wake, device_tree,
 };
-use vmm::migration::TransferInfo;
+use vmm::migration::{TransferInfo, TransferKind, TransferState};
 
 /// Shared by the API under test and the test.
 #[derive(Default)]
@@ -217,11 +217,27 @@ impl VmmControl for FakeVmm {
         Ok(())
     }
 
-    fn send_migration(&self, config: SendMigrationConfig) -> Result<(), ControlError> {
+    fn send_migration(&self, config: SendMigrationConfig) -> Result<TransferInfo, ControlError> {
         self.vm()?;
         config.validate()?;
         self.vm.store(Arc::new(None));
-        Ok(())
+        Ok(TransferInfo {
+            kind: TransferKind::Send,
+            state: TransferState::Completed,
+            place: config.destination_url,
+            elapsed_ms: 1,
+            memory_bytes: 0,
+            done_bytes: 0,
+            iteration: 1,
+            remaining_bytes: 0,
+            bandwidth: 0,
+            dirty_rate: 0,
+            throttle_percent: 0,
+            expected_downtime_us: None,
+            eta_ms: None,
+            downtime: None,
+            error: None,
+        })
     }
 
     fn receive_migration(
