@@ -136,6 +136,11 @@ impl Vm {
         Ok(self.held.as_ref().map_or(Duration::ZERO, Still::latency))
     }
 
+    /// Whether its user holds it, who may be one of several.
+    pub(crate) fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
     /// Its memory, to be copied while it runs.
     #[must_use]
     pub fn live_memory(&self) -> LiveMemory {
