@@ -15,6 +15,7 @@ pub use limits::make_room_for_files;
 pub use start::Start;
 
 pub(super) use affinity::pin;
+pub(super) use devices::Legacy;
 pub(super) use irq::IrqLine;
 pub(super) use vcpus::Plan;
 
@@ -98,12 +99,12 @@ impl Builder<'_> {
             devices: arc_swap::ArcSwap::default(),
         });
         let options = devices::Options { pvpanic: self.config.pvpanic };
-        let legacy = devices::attach(&vm, &machine, self.consoles, options)?;
+        let (told, legacy) = devices::attach(&vm, &machine, self.consoles, options)?;
         let windows = layout::pci_windows(machine.ram.end(), address_bits);
         let platform = Platform {
             topology: &topology,
             boot_vcpus: cpus.boot_vcpus,
-            devices: &legacy,
+            devices: &told,
             pci: windows,
             memory: &acpi::memory_of(&machine.ram),
         };
@@ -143,6 +144,7 @@ impl Builder<'_> {
             inbox: Arc::clone(self.inbox),
             power_taken,
             cpus: hotplug,
+            legacy,
             cards,
             watchdog,
             root,

@@ -23,6 +23,8 @@ impl Vm {
     /// KVM does not tell, or a unit cannot be encoded; the VM is as it was.
     pub(crate) fn save(&self, still: &Still) -> Result<Vec<u8>, StateError> {
         let mut units = StateWriter::new();
+        // Before KVM is asked: an interrupt that is delivered now is part of what it says.
+        devices::settle(self)?;
         kvm::save(self, still, &mut units)?;
         devices::save(self, still, &mut units)?;
         Ok(units.finish())
