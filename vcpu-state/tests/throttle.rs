@@ -94,6 +94,33 @@ proptest! {
         }
     }
 
+    /// Members that stop apart from each other have their share each, within a point, because the cycle is long enough.
+    #[test]
+    fn each_member_has_its_share(
+        percent in 1..=99_u8,
+        micros in 1000..200_000_u64,
+        apart in 0..50_u64,
+    ) {
+        let (period, apart) = (Duration::from_micros(micros), Duration::from_micros(apart));
+        let mut controller = Controller::new(DutyCycle::new(percent, period).unwrap());
+        let (mut cycle, mut stopped) = (Duration::ZERO, Duration::ZERO);
+        for _ in 0..300 {
+            let ran = controller.run_for();
+            controller.ran(ran, ran);
+            controller.stopped_apart(apart);
+            stopped = controller.stop_for();
+            controller.stopped(stopped, stopped);
+            cycle = ran + stopped;
+        }
+        for own in [stopped + apart / 2, stopped.saturating_sub(apart / 2)] {
+            let share = 100.0 * own.as_secs_f64() / cycle.as_secs_f64();
+            let off = (share - f64::from(percent)).abs();
+            prop_assert!(off < 1.1, "{share} % instead of {percent} % of {cycle:?}");
+        }
+        let longest = period.max(51 * apart) + Duration::from_micros(1);
+        prop_assert!(cycle <= longest, "{cycle:?} instead of {period:?}");
+    }
+
     /// Halves in which others held the members move nothing.
     #[test]
     fn disturbed_halves_are_as_they_should_have_been(percent in 1..=99_u8) {

@@ -7,10 +7,10 @@
 use std::ops::Range;
 
 use virtio_queue::DescriptorChain;
-use vm_memory::{Bytes, GuestAddress, GuestMemory as _, Permissions, VolatileSlice};
+use vm_memory::{Bytes, GuestAddress, GuestMemory as _, Permissions};
 
 use super::malformed::Malformed;
-use crate::memory::GuestMemory;
+use crate::memory::{GuestMemory, GuestSlice};
 
 /// A contiguous part of guest RAM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +113,7 @@ impl Chain {
         &self,
         memory: &'m GuestMemory,
         range: Range<u32>,
-        each: impl FnMut(VolatileSlice<'m>),
+        each: impl FnMut(GuestSlice<'m>),
     ) -> Result<(), Malformed> {
         slices(memory, &self.readable, range, Permissions::Read, each)
     }
@@ -123,7 +123,7 @@ impl Chain {
         &self,
         memory: &'m GuestMemory,
         range: Range<u32>,
-        each: impl FnMut(VolatileSlice<'m>),
+        each: impl FnMut(GuestSlice<'m>),
     ) -> Result<(), Malformed> {
         slices(memory, &self.writable, range, Permissions::Write, each)
     }
@@ -193,7 +193,7 @@ fn parts(segments: &[Segment], skip: u32, len: usize) -> impl Iterator<Item = Se
 }
 
 /// The mapping of what lies in one region of RAM, as nearly everything does: found faster than the general way.
-fn mapping(memory: &GuestMemory, gpa: GuestAddress, len: usize) -> Option<VolatileSlice<'_>> {
+fn mapping(memory: &GuestMemory, gpa: GuestAddress, len: usize) -> Option<GuestSlice<'_>> {
     vm_memory::GuestMemoryBackend::get_slice(memory, gpa, len).ok()
 }
 
@@ -202,7 +202,7 @@ fn slices<'m>(
     segments: &[Segment],
     range: Range<u32>,
     access: Permissions,
-    mut each: impl FnMut(VolatileSlice<'m>),
+    mut each: impl FnMut(GuestSlice<'m>),
 ) -> Result<(), Malformed> {
     let len = range.end.saturating_sub(range.start) as usize;
     for part in parts(segments, range.start, len) {

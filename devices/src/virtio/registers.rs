@@ -114,6 +114,12 @@ impl Registers {
         if self.word().is_owed() { Written::Wait(self.work.request()) } else { Written::Done }
     }
 
+    /// Asks for what is owed to be done: for who waits for it without having asked.
+    #[must_use = "the ticket says when it is done"]
+    pub fn work(&self) -> Ticket {
+        self.work.request()
+    }
+
     /// Takes the device away from its driver for good: a last reset, after which it is never activated. The
     /// ticket is done when the workers are gone; wait for it with [`vcpu_state::Group::wait_ticket`].
     #[must_use = "the workers are gone when the ticket is done"]

@@ -30,6 +30,26 @@ impl PageSet {
         self.each_word(run, |word, mask| *word |= mask);
     }
 
+    /// Adds those pages of a run whose bits are set in a bitmap that begins with the run's first page.
+    pub fn insert_bits(&mut self, run: Run, bits: &[u64]) {
+        let at = usize::try_from(run.first() / 64).unwrap_or(usize::MAX);
+        let shift = run.first() % 64;
+        let mut left = run.count().min(self.pages.saturating_sub(run.first()));
+        for (place, bits) in (at..).zip(bits) {
+            if left == 0 {
+                break;
+            }
+            let bits = bits & (u64::MAX >> (64 - left.min(64)));
+            left -= left.min(64);
+            let above = if shift == 0 { 0 } else { bits >> (64 - shift) };
+            for (place, bits) in [(place, bits << shift), (place + 1, above)] {
+                if let Some(word) = self.words.get_mut(place) {
+                    *word |= bits;
+                }
+            }
+        }
+    }
+
     /// Takes a run out.
     pub fn remove(&mut self, run: Run) {
         self.each_word(run, |word, mask| *word &= !mask);

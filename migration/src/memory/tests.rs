@@ -107,6 +107,26 @@ proptest! {
     }
 
     #[test]
+    fn a_bitmap_is_added_where_its_run_lies(
+        pages in 1_u64..300,
+        (first, count) in (0_u64..300, 1_u64..300),
+        bits in prop::collection::vec(any::<u64>(), 0..6),
+        before in 0_u64..300,
+    ) {
+        let layout = layout(pages);
+        let Some(run) = layout.run(first, count) else { return Ok(()) };
+        let mut set = PageSet::empty(&layout);
+        layout.run(before, 1).into_iter().for_each(|run| set.insert(run));
+        set.insert_bits(run, &bits);
+        for page in 0..pages + 64 {
+            let place = page.checked_sub(first).filter(|place| *place < count);
+            let word = place.and_then(|place| Some((bits.get(usize::try_from(place / 64).ok()?)?, place % 64)));
+            let is_set = word.is_some_and(|(word, bit)| word >> bit & 1 == 1);
+            prop_assert_eq!(set.contains(page), is_set || (page == before && page < pages), "page {}", page);
+        }
+    }
+
+    #[test]
     fn zeros_and_data_are_split(pages in prop::collection::vec(any::<bool>(), 0..20)) {
         let bytes: Vec<u8> = pages
             .iter()

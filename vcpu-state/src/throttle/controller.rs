@@ -12,6 +12,11 @@
 //! A half takes longer than what is slept for it: timers are late, members take time to stop and to
 //! start. How much longer is learnt, slept less, and is also the shortest that a half can be; where that is more
 //! than the duty cycle has for it, the other half becomes longer instead.
+//!
+//! # Resolution
+//!
+//! All members are let go at once, but they do not stop at once: one that is on its way out of a guest for longer than another is held
+//! for less, in every cycle. What is kept is the mean, and so that each of them is near it, a cycle is long against that difference.
 
 use std::time::Duration;
 
@@ -27,6 +32,10 @@ const LONGEST_MEMORY: f64 = 1.0;
 /// Members are waited for at least so long, in seconds.
 const PATIENCE: f64 = 200e-6;
 
+/// Cycles are at least so many times as long as members stop apart from each other: the first and the last are half of that from
+/// their mean, so a hundredth of the cycle.
+const RESOLUTION: f64 = 50.0;
+
 /// Decides the lengths of halves.
 #[derive(Clone, Debug)]
 pub struct Controller {
@@ -35,13 +44,16 @@ pub struct Controller {
     owed: f64,
     stop: Lateness,
     run: Lateness,
+    /// How far apart members stop.
+    apart: Lateness,
 }
 
 impl Controller {
     /// Owing nothing.
     #[must_use]
     pub fn new(duty: DutyCycle) -> Self {
-        Self { duty, owed: 0.0, stop: Lateness(0.0), run: Lateness(0.0) }
+        let [stop, run, apart] = [Lateness(0.0); 3];
+        Self { duty, owed: 0.0, stop, run, apart }
     }
 
     /// Steers to another duty cycle from now on. What has been learnt of the host is kept.
@@ -82,6 +94,11 @@ impl Controller {
         self.owe(self.duty.share() * measured.as_secs_f64());
     }
 
+    /// The last of them stood still so long after the first.
+    pub fn stopped_apart(&mut self, apart: Duration) {
+        self.apart.learn(apart.as_secs_f64());
+    }
+
     /// They stood still for so long, after `slept` was slept.
     pub fn stopped(&mut self, slept: Duration, measured: Duration) {
         self.stop.learn(measured.as_secs_f64() - slept.as_secs_f64());
@@ -116,6 +133,7 @@ impl Controller {
         let (run, stop) = ((1.0 - share) * period, share * period);
         // At most one is too short, or both halves are the host's shortest and one of them grows.
         let scale = (self.run.0 / run).max(self.stop.0 / stop).max(1.0);
+        let scale = scale.max(RESOLUTION * self.apart.0 / period);
         (run * scale, stop * scale)
     }
 
@@ -125,7 +143,7 @@ impl Controller {
     }
 }
 
-/// How much longer than slept a half takes, in seconds.
+/// How much longer than slept a half takes, or than for another member, in seconds.
 #[derive(Clone, Copy, Debug)]
 struct Lateness(f64);
 

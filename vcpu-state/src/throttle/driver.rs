@@ -4,8 +4,9 @@ use std::io;
 use std::ops::Range;
 use std::time::Duration;
 
+use super::observe::{self, Stop};
 use super::wake::WakeLatency;
-use super::{Controller, DutyCycle, observe};
+use super::{Controller, DutyCycle};
 use crate::group::{Deadline, Group, PendingRange};
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -209,7 +210,8 @@ impl<P: Pace> Driver<P> {
             // One that waits for a processor, to stop on it, must not make the stop of the others longer.
             let patience = self.pace.patience(self.controller.patience());
             pending.wait_unless(patience, || control.is_ended());
-            let still = observe::stood_still(&self.group, &self.members, asked);
+            let Stop { at: still, apart } = observe::stood_still(&self.group, &self.members, asked);
+            self.controller.stopped_apart(apart);
             if let Some(took) =
                 let_go.and_then(|released| observe::woke(&self.group, &self.members, released))
             {
@@ -229,8 +231,10 @@ impl<P: Pace> Driver<P> {
         undisturbed: Option<u32>,
     ) -> (Duration, Option<Duration>) {
         let slept = self.nap(Half::Stop, still);
-        drop(pending.release());
+        let resumed = pending.release();
+        // Before the wake, which itself takes as long as a short stop where it has to interrupt an idle processor.
         let released = self.group.elapsed();
+        drop(resumed);
         if self.is_held() || observe::epoch(&self.group, &self.members) != undisturbed {
             self.controller.stopped_disturbed();
             return (self.wait_free(), None);

@@ -8,12 +8,20 @@ use crate::group::Group;
 /// Members that stop, or wake, within so long of the first did so when they were asked to; later ones waited for a processor.
 const TOGETHER: Duration = Duration::from_micros(50);
 
-/// When the members stood still that were asked then: the mean of the times of those that stopped with the first.
-/// Now, where there is none, because they were dead or asleep at their parks.
+/// When members stood still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stop {
+    /// The mean of those that stopped with the first.
+    pub(super) at: Duration,
+    /// How far they were apart.
+    pub(super) apart: Duration,
+}
+
+/// When the members stood still that were asked then. Now, where there is none, because they were dead or asleep at their parks.
 ///
 /// Others waited for a processor, and to wait for that is neither to run nor to be held. If they counted, the stop would
 /// be made longer for their sake, and those that stopped at once would stand still for more than their share.
-pub(super) fn stood_still(group: &Group, members: &Range<usize>, asked: Duration) -> Duration {
+pub(super) fn stood_still(group: &Group, members: &Range<usize>, asked: Duration) -> Stop {
     let now = group.elapsed();
     let took = members.clone().filter_map(|member| {
         let parked = group.stamps(member).0;
@@ -21,13 +29,18 @@ pub(super) fn stood_still(group: &Group, members: &Range<usize>, asked: Duration
         if parked >= asked { Some(parked.min(now)) } else { owes().then_some(now) }
     });
     let took: Vec<_> = took.map(|stopped| stopped.saturating_sub(asked)).collect();
-    together(&took).map_or(now, |took| asked + took)
+    match (mean(together(&took)), together(&took).max(), took.iter().min()) {
+        (Some(mean), Some(last), Some(first)) => {
+            Stop { at: asked + mean, apart: last.saturating_sub(*first) }
+        }
+        _ => Stop { at: now, apart: Duration::ZERO },
+    }
 }
 
-/// How long those took that stopped, or woke, with the first, on average.
-fn together(took: &[Duration]) -> Option<Duration> {
-    let first = *took.iter().min()?;
-    mean(took.iter().filter(|took| took.saturating_sub(first) <= first.min(TOGETHER)))
+/// How long those took that stopped, or woke, with the first.
+fn together(took: &[Duration]) -> impl Iterator<Item = &Duration> + Clone {
+    let first = took.iter().min().copied().unwrap_or_default();
+    took.iter().filter(move |took| took.saturating_sub(first) <= first.min(TOGETHER))
 }
 
 /// How long the members took to wake that were let go then: the mean of those that came with the first, as for those that
@@ -36,7 +49,7 @@ fn together(took: &[Duration]) -> Option<Duration> {
 pub(super) fn woke(group: &Group, members: &Range<usize>, let_go: Duration) -> Option<Duration> {
     let unparked = members.clone().map(|member| group.stamps(member).1);
     let took: Vec<_> = unparked.filter_map(|unparked| unparked.checked_sub(let_go)).collect();
-    together(&took)
+    mean(together(&took))
 }
 
 fn mean<'t>(times: impl Iterator<Item = &'t Duration> + Clone) -> Option<Duration> {
@@ -54,7 +67,8 @@ mod tests {
     use super::*;
 
     fn of(micros: &[u64]) -> Option<Duration> {
-        together(&micros.iter().copied().map(Duration::from_micros).collect::<Vec<_>>())
+        let micros: Vec<_> = micros.iter().copied().map(Duration::from_micros).collect();
+        mean(together(&micros))
     }
 
     #[test]

@@ -19,7 +19,8 @@ use super::{
 };
 use crate::config::VmConfig;
 use crate::consoles::Consoles;
-use crate::vm::Machine;
+use crate::migration::Transfer;
+use crate::vm::{LiveMemory, Machine, Stillness};
 
 /// Published by the control thread, read by everybody.
 pub(super) struct Published {
@@ -35,6 +36,8 @@ pub(super) struct Published {
     pub(super) places: ArcSwapOption<BTreeMap<String, PciBdf>>,
     /// What guests have done by themselves.
     pub(super) guest: GuestCounts,
+    /// The transfer that is under way, or the last one.
+    pub(super) transfer: ArcSwapOption<Transfer>,
     name: Option<String>,
 }
 
@@ -43,6 +46,8 @@ pub(super) struct Live {
     pub(super) machine: Arc<Machine>,
     pub(super) group: Arc<Group>,
     pub(super) cpus: Arc<CpuHotplugController>,
+    pub(super) stillness: Stillness,
+    pub(super) pages: LiveMemory,
     /// What memory is plugged through, if any can be.
     pub(super) memory: Option<Arc<MemDevice>>,
 }
@@ -101,6 +106,7 @@ impl Published {
             consoles: ArcSwapOption::empty(),
             places: ArcSwapOption::empty(),
             guest: GuestCounts::default(),
+            transfer: ArcSwapOption::empty(),
             name,
         }
     }

@@ -28,7 +28,7 @@ pub(super) fn disk(id: &str, disk: &DiskConfig) -> BlockOptions {
         } else {
             BackingFiles::Refused
         },
-        engine: if disk.disable_io_uring { Engine::Blocking } else { Engine::IoUring },
+        engine: if disk.disable_io_uring { Engine::Blocking } else { Engine::Fitting },
         // The configuration was checked: it has at most as many.
         num_queues: u16::try_from(disk.num_queues).unwrap_or(u16::MAX),
         queue_size: disk.queue_size,

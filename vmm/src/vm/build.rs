@@ -21,8 +21,8 @@ pub(super) use vcpus::Plan;
 
 use ::devices::watchdog::Past;
 use kvm_bindings::{
-    KVM_CAP_X2APIC_API, KVM_PIT_SPEAKER_DUMMY, Msrs, kvm_enable_cap, kvm_pit_config,
-    kvm_userspace_memory_region,
+    KVM_CAP_EXCEPTION_PAYLOAD, KVM_CAP_X2APIC_API, KVM_CAP_X86_TRIPLE_FAULT_EVENT,
+    KVM_PIT_SPEAKER_DUMMY, Msrs, kvm_enable_cap, kvm_pit_config,
 };
 use kvm_ioctls::{Cap, VmFd};
 use vcpu_state::sync::Arc;
@@ -31,6 +31,7 @@ use vcpu_state::{Deadline, Group, Ticket};
 use super::cpus::Cpus;
 use super::kvm::{KvmError, KvmHost};
 use super::pci::{Cards, PciRoot, PlugError};
+use super::slots::{self, Logging};
 use super::threads::Threads;
 use super::watchdog::{self, PlacedWatchdog};
 use super::{Machine, OnVcpuEnd, PowerRequests, Stillness, Vm};
@@ -81,6 +82,7 @@ impl Builder<'_> {
         // Not earlier: another thread has been asking since the process was started.
         let supported = host.supported_cpuid()?;
         let wide_ids = enable_wide_apic_ids(&vm);
+        enable_whole_events(&vm);
         let template = Template::new(&supported, topology, deadline_of(&vm), wide_ids)?;
         let entry = self.start.load(&ram, self.config)?;
 
@@ -121,7 +123,14 @@ impl Builder<'_> {
         let watchdog = watchdog.map(|one| PlacedWatchdog::plug(one, &root)).transpose()?;
 
         let msrs = Msrs::from_entries(&boot::msrs()).map_err(|_| KvmError::Msr { index: 0 })?;
-        let plan = Plan { template, entry, msrs: Arc::new(msrs), boot_vcpus: cpus.boot_vcpus };
+        let plan = Plan {
+            template,
+            entry,
+            msrs: Arc::new(msrs),
+            boot_vcpus: cpus.boot_vcpus,
+            address_bits,
+            msi: wide_ids,
+        };
         let hotplug = Cpus::new(&machine, plan, cpus.max_vcpus, self.inbox)?;
 
         let stillness = Stillness { vcpus: Arc::clone(&group), workers: cards.workers() };
@@ -172,19 +181,7 @@ fn make_vm(host: &KvmHost, ram: &GuestRam) -> Result<VmFd, KvmError> {
     let vm = create_vm(host.kvm()).map_err(KvmError::of("KVM_CREATE_VM"))?;
     // Before the interrupt controllers: what they register makes a later slot wait for a grace
     // period of several milliseconds.
-    for (slot, region) in (0..).zip(ram.regions()) {
-        let region = kvm_userspace_memory_region {
-            slot,
-            flags: 0,
-            guest_phys_addr: region.gpa.0,
-            memory_size: region.size,
-            userspace_addr: region.host_address,
-        };
-        // SAFETY: the region is mapped for as long as `ram`, which the VM's `Machine` holds; if the
-        // VM outlived it, KVM would see the unmapping (MMU notifiers) and fault, not touch freed memory.
-        unsafe { vm.set_user_memory_region(region) }
-            .map_err(KvmError::of("KVM_SET_USER_MEMORY_REGION"))?;
-    }
+    slots::set(&vm, ram, Logging::Off)?;
     if vm.check_extension(Cap::SetIdentityMapAddr) {
         vm.set_identity_map_address(layout::KVM_IDENTITY_MAP.0)
             .map_err(KvmError::of("KVM_SET_IDENTITY_MAP_ADDR"))?;
@@ -199,6 +196,15 @@ fn make_vm(host: &KvmHost, ram: &GuestRam) -> Result<VmFd, KvmError> {
         vm.create_pit2(config).map_err(KvmError::of("KVM_CREATE_PIT2"))?;
     }
     Ok(vm)
+}
+
+/// Has KVM tell of what is pending in a vCPU without carrying it out, where it can (KVM_CAP_EXCEPTION_PAYLOAD, KVM_CAP_X86_TRIPLE_FAULT_EVENT).
+fn enable_whole_events(vm: &VmFd) {
+    for cap in [KVM_CAP_EXCEPTION_PAYLOAD, KVM_CAP_X86_TRIPLE_FAULT_EVENT] {
+        let wanted = kvm_enable_cap { cap, args: [1, 0, 0, 0], ..Default::default() };
+        // A KVM without it is saved as well, but for an exception or a triple fault between two instructions of the host's.
+        let _ = vm.enable_cap(&wanted);
+    }
 }
 
 /// Lets APIC ids have 32 bits, where KVM can; MSIs then reach 15 bits of them.

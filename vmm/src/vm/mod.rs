@@ -11,10 +11,12 @@
 
 mod build;
 mod cpus;
+mod dirty_log;
 mod kvm;
 mod machine;
 mod pci;
 mod power;
+mod slots;
 mod state;
 mod still;
 mod threads;
@@ -37,14 +39,14 @@ use build::Legacy;
 pub use build::{BuildError, Builder, Start, make_room_for_files};
 use cpus::Cpus;
 pub use cpus::{ResizeError, VcpuChange};
+pub use dirty_log::{DirtyLog, DirtyLogError, LiveMemory};
 pub use kvm::{KvmError, KvmHost};
 pub use machine::{Counted, Machine};
 use pci::{Cards, PciRoot};
 pub use pci::{PlugError, UnplugError};
 pub use power::{Bell, PowerRequests};
 pub use state::StateError;
-pub use still::StillError;
-pub(crate) use still::{Still, Stillness};
+pub use still::{Still, StillError, Stillness};
 use threads::{Home, Threads};
 pub use threads::{OnVcpuEnd, SeatError};
 pub use throttle::throttle;
@@ -134,8 +136,19 @@ impl Vm {
         Ok(self.held.as_ref().map_or(Duration::ZERO, Still::latency))
     }
 
+    /// Whether its user holds it, who may be one of several.
+    pub(crate) fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Its memory, to be copied while it runs.
+    #[must_use]
+    pub fn live_memory(&self) -> LiveMemory {
+        LiveMemory::new(&self.machine.ram, &self.kvm)
+    }
+
     /// How others bring it to its still point.
-    pub(crate) fn stillness(&self) -> &Stillness {
+    pub fn stillness(&self) -> &Stillness {
         &self.stillness
     }
 

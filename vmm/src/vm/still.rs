@@ -55,7 +55,7 @@ impl Workers {
 
 /// The way to a VM's still point, also for those who do not have the VM: each is one more holder.
 #[derive(Clone)]
-pub(crate) struct Stillness {
+pub struct Stillness {
     pub(super) vcpus: Arc<Group>,
     pub(super) workers: Workers,
 }
@@ -65,7 +65,7 @@ impl Stillness {
     ///
     /// # Errors
     /// What did not stop; all run again that nobody else holds.
-    pub(crate) fn reach(&self, deadline: Deadline) -> Result<Still, StillError> {
+    pub fn reach(&self, deadline: Deadline) -> Result<Still, StillError> {
         let begun = Instant::now();
         let vcpus = self.vcpus.pause(deadline).map_err(StillError::Vcpus)?;
         let left = match deadline {
@@ -79,9 +79,11 @@ impl Stillness {
 }
 
 /// Proof that a VM stands still.
-pub(crate) struct Still {
-    vcpus: Quiesced,
+#[must_use = "dropping it lets go"]
+pub struct Still {
+    /// Before the vCPUs: a drop lets go in this order, as [`Still::release`] does.
     workers: Quiesced,
+    vcpus: Quiesced,
     latency: Duration,
 }
 
@@ -97,7 +99,7 @@ impl Still {
     }
 
     /// Lets the workers go, then the vCPUs, whose threads wake when the answer is dropped.
-    pub(crate) fn release(self) -> Resumed {
+    pub fn release(self) -> Resumed {
         drop(self.workers);
         self.vcpus.release()
     }

@@ -48,7 +48,7 @@ impl BlockOptions {
             caching: Caching::Buffered,
             image_type: None,
             backing_files: BackingFiles::Refused,
-            engine: Engine::IoUring,
+            engine: Engine::Fitting,
             num_queues: 1,
             queue_size: 128,
             serial: None,
@@ -96,6 +96,9 @@ pub enum BackingFiles {
 /// What moves the data of raw images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
+    /// What fits the image: blocking calls where it is in the host's memory anyway (tmpfs), else io_uring. For a file of tmpfs the
+    /// kernel would hand each operation of a ring to a thread of its own, which takes longer than the operation.
+    Fitting,
     /// io_uring, or blocking calls where the host has none.
     IoUring,
     /// Blocking calls.

@@ -8,10 +8,8 @@
 
 use std::ops::Range;
 
-use vm_memory::VolatileSlice;
-
 use super::reach::{Reach, Via};
-use crate::memory::GuestMemory;
+use crate::memory::{GuestMemory, GuestSlice, wrote};
 use crate::virtio::{Chain, Malformed};
 
 /// Vectors in one operation at most (`UIO_MAXIOV`); the rest of a request follows in another.
@@ -46,6 +44,8 @@ pub(super) struct Transfer {
     bounce: Vec<u8>,
     /// Bytes of `bounce` that are in use; none if the vectors point into guest RAM.
     bounced: usize,
+    /// Which way the bytes go that were gathered, until they have landed.
+    under_way: Option<Direction>,
 }
 
 #[expect(unsafe_code, reason = "pointers into mapped memory are not Send by themselves")]
@@ -55,7 +55,7 @@ unsafe impl Send for Transfer {}
 
 impl Transfer {
     pub fn new(memory: GuestMemory) -> Self {
-        Self { memory, vectors: Vec::new(), bounce: Vec::new(), bounced: 0 }
+        Self { memory, vectors: Vec::new(), bounce: Vec::new(), bounced: 0, under_way: None }
     }
 
     /// Gathers the bytes `range` of a part of the chain, or as many of its first ones as one operation takes.
@@ -69,12 +69,13 @@ impl Transfer {
     ) -> Result<Gathered, Malformed> {
         self.vectors.clear();
         self.bounced = 0;
+        self.under_way = Some(direction);
         let wanted = range.end - range.start;
         let via = reach.via(offset, wanted);
         let (vectors, memory) = (&mut self.vectors, &self.memory);
         let mut len = 0;
         let mut reachable = via != Via::Bounce;
-        let add = |slice: VolatileSlice<'_>| {
+        let add = |slice: GuestSlice<'_>| {
             let pointer = slice.ptr_guard_mut().as_ptr();
             reachable &= via != Via::Direct || reach.takes(pointer.addr(), slice.len());
             if vectors.len() < MAX_VECTORS {
@@ -103,6 +104,7 @@ impl Transfer {
     /// Lets the operation write zeros, as many of `len` as one operation takes.
     pub fn zeros(&mut self, len: u64, offset: u64, reach: Reach) -> Gathered {
         let len = u32::try_from(len).unwrap_or(BOUNCE).min(BOUNCE);
+        self.under_way = Some(Direction::Write);
         self.use_bounce(len);
         self.bounce_mut().fill(0);
         Gathered { len, via: reach.via(offset, len) }
@@ -115,6 +117,16 @@ impl Transfer {
             chain.write(memory, start, read)?;
         }
         Ok(())
+    }
+
+    /// The operation has ended: notes what it has written into guest RAM. After a read that is all that was gathered, also if
+    /// it came to less or to an error, which may have come half way.
+    pub fn landed(&mut self) {
+        if self.under_way.take() == Some(Direction::Read) && self.bounced == 0 {
+            for vector in &self.vectors {
+                wrote(&self.memory, vector.iov_base.addr(), vector.iov_len);
+            }
+        }
     }
 
     /// The vectors for the kernel.

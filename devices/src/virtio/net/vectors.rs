@@ -4,9 +4,8 @@
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::io::Errno;
-use vm_memory::VolatileSlice;
 
-use crate::memory::GuestMemory;
+use crate::memory::{GuestMemory, GuestSlice, wrote};
 use crate::virtio::{Chain, Malformed};
 
 /// As many as one system call takes (UIO_MAXIOV).
@@ -93,12 +92,31 @@ impl Vectors {
         let result = done(received);
         // It is no part of guest RAM.
         self.list.pop();
+        self.note(result);
         result
+    }
+
+    /// Notes what a read has written.
+    fn note(&self, result: Result<usize, Errno>) {
+        let mut left = match result {
+            Ok(len) => len,
+            Err(Errno::AGAIN | Errno::INTR | Errno::BADFD) => 0,
+            // It may have failed half way.
+            Err(_) => usize::MAX,
+        };
+        for vector in &self.list {
+            if left == 0 {
+                break;
+            }
+            let len = vector.len.min(left);
+            wrote(&self.memory, vector.base, len);
+            left -= len;
+        }
     }
 }
 
 /// Appends a part of guest RAM; no more than a list can be of use that is too long.
-fn push(list: &mut Vec<Vector>, slice: &VolatileSlice<'_>) {
+fn push(list: &mut Vec<Vector>, slice: &GuestSlice<'_>) {
     let base = slice.ptr_guard_mut().as_ptr().expose_provenance();
     if list.len() <= MOST {
         list.push(Vector { base, len: slice.len() });

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use vm_memory::{ReadVolatile, VolatileMemoryError};
 
 use super::Counts;
+use crate::memory::GuestSlice;
 use crate::sync::atomic::Ordering;
 use crate::virtio::{
     Chain, Interest, Listening, Malformed, Progress, Token, Virtqueue, Wakeup, Worker, WorkerError,
@@ -81,7 +82,7 @@ impl RngWorker {
         let mut read = 0;
         let mut ended = Ok(());
         let mut going = true;
-        let each = |mut slice: vm_memory::VolatileSlice<'_>| {
+        let each = |mut slice: GuestSlice<'_>| {
             if !going {
                 return;
             }
@@ -128,7 +129,7 @@ fn failed(source: Error) -> WorkerError {
 }
 
 /// One read, again if a signal came in between.
-fn read_once(mut file: &File, slice: &mut vm_memory::VolatileSlice<'_>) -> Result<usize, Error> {
+fn read_once(mut file: &File, slice: &mut GuestSlice<'_>) -> Result<usize, Error> {
     loop {
         match file.read_volatile(slice) {
             Ok(len) => return Ok(len),

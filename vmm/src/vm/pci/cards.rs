@@ -20,7 +20,7 @@ use devices::virtio::{Activator, ActivatorEnd, VirtioPci, VirtioPciError};
 use devices::watchdog::Watchdog;
 use serde::{Deserialize, Serialize};
 use vcpu_state::sync::Arc;
-use vcpu_state::{Deadline, Group};
+use vcpu_state::{Deadline, Group, Ticket};
 
 use super::PciRoot;
 use crate::control::Inbox;
@@ -231,6 +231,11 @@ impl Cards {
         let asked = self.plugged.iter().filter(|card| card.state == State::Leaving);
         let finishing = self.finishing.iter().filter(|one| !one.thread.is_finished());
         asked.map(|card| card.host.id()).chain(finishing.map(|one| one.id.as_str()))
+    }
+
+    /// Asks for what is owed to be done, of every device: each ticket is done when its device owes nothing that it owed before.
+    pub(in crate::vm) fn work(&self) -> impl Iterator<Item = Ticket> {
+        self.plugged.iter().map(|card| card.function.registers().work())
     }
 
     /// Id and slot of every device that the guest has.

@@ -43,8 +43,9 @@ pub(super) const DEALLOCATE: FallocateFlags =
 pub(super) const ZERO: FallocateFlags = FallocateFlags::ZERO_RANGE.union(FallocateFlags::KEEP_SIZE);
 
 impl Backend for Blocking {
-    fn submit(&mut self, token: u16, operation: &Operation, transfer: Box<Transfer>) {
+    fn submit(&mut self, token: u16, operation: &Operation, mut transfer: Box<Transfer>) {
         let result = self.carry_out(operation, &transfer);
+        transfer.landed();
         self.ended.push_back(Completion { token, result, transfer });
     }
 

@@ -116,8 +116,9 @@ impl Backend for Uring {
             let entry = self.ring.completion().next()?;
             let token = u16::try_from(entry.user_data()).ok();
             let place = token.and_then(|token| self.in_flight.get_mut(usize::from(token)));
-            if let (Some(token), Some(transfer)) = (token, place.and_then(Option::take)) {
+            if let (Some(token), Some(mut transfer)) = (token, place.and_then(Option::take)) {
                 self.count -= 1;
+                transfer.landed();
                 let result = u32::try_from(entry.result());
                 let result = result.map_err(|_| Errno::from_raw_os_error(-entry.result()));
                 return Some(Completion { token, result, transfer });

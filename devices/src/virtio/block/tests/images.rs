@@ -1,6 +1,9 @@
 //! Opening images: locks, formats, and what is no image.
 
+use std::os::fd::AsRawFd;
+
 use super::*;
+use crate::virtio::block::image::{Claim, open_image};
 use crate::virtio::block::{Access, BlockError, ImageType};
 
 fn with(path: &Path, access: Access) -> Result<BlockDevice, BlockError> {
@@ -114,5 +117,20 @@ fn an_image_that_is_said_to_be_raw_holds_anything_and_stays_raw() {
         // Whoever leaves the type out is told that this is no usable qcow2 image.
         assert!(matches!(with(&path, Access::ReadOnly), Err(BlockError::Format { .. })));
         drop(dir);
+    }
+}
+
+#[test]
+fn an_image_in_memory_is_read_and_written_by_the_worker_itself() {
+    let memory = rustix::fs::memfd_create("disk", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+    rustix::fs::ftruncate(&memory, 4096).unwrap();
+    let path = format!("/proc/self/fd/{}", memory.as_raw_fd());
+    let image = open_image(&BlockOptions::new("disk0", path), Claim::Now).unwrap().image;
+    // A backend has no descriptor if every operation ends while it is being submitted.
+    let is_blocking = |engine| image.backend(engine, 8).unwrap().fd().is_none();
+    let no_rings = crate::virtio::block::backend::is_available().is_err();
+    let expected = [(Engine::Fitting, true), (Engine::Blocking, true), (Engine::IoUring, no_rings)];
+    for (engine, blocking) in expected {
+        assert_eq!(is_blocking(engine), blocking, "{engine:?}");
     }
 }

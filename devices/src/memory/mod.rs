@@ -1,0 +1,18 @@
+//! Guest RAM as devices see it: checked mappings, which only workers and the activator touch, and which remember what
+//! was written through them while somebody wants to know.
+
+mod region_log;
+#[cfg(test)]
+mod tests;
+mod write_log;
+
+use vm_memory::VolatileSlice;
+
+pub use region_log::{LogSlice, PAGE, RegionLog};
+pub use write_log::{WriteLog, wrote};
+
+/// Guest RAM. Clones are handles on the same memory.
+pub type GuestMemory = vm_memory::GuestMemoryMmap<RegionLog>;
+
+/// A contiguous part of it, mapped.
+pub type GuestSlice<'m> = VolatileSlice<'m, LogSlice<'m>>;
