@@ -51,7 +51,7 @@ struct Terminal {
 
 /// The byte at a place of an endless text without repetitions nearby.
 fn text(place: usize) -> u8 {
-    (place * 7 % 251) as u8
+    u8::try_from(place * 7 % 251).unwrap()
 }
 
 impl Terminal {

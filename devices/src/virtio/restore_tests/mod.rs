@@ -202,7 +202,9 @@ impl Machine {
     fn end(mut self) -> Vec<Driver> {
         let mut drivers = std::mem::take(&mut self.drivers);
         let memory = copy(&drivers[0].memory);
-        drivers.iter_mut().for_each(|driver| driver.memory = memory.clone());
+        for driver in &mut drivers {
+            driver.memory = memory.clone();
+        }
         drivers
     }
 
