@@ -242,7 +242,8 @@ fn places(asked: &[(u8, bool)]) {
     let arranged = bed.segment.arrange(&places).is_ok();
     while attendant.round() {}
     if arranged {
-        let all = places.iter().all(|place| bed.segment.occupied(place.slot) == Some(place.occupied));
+        let all =
+            places.iter().all(|place| bed.segment.occupied(place.slot) == Some(place.occupied));
         assert!(all && places.len() == functions.len());
     } else {
         assert_eq!(bed.segment.functions(), before);

@@ -78,7 +78,8 @@ impl Terminal {
 
     fn run(&mut self, op: &Op) {
         match *op {
-            Op::Type(count) => {
+            // No more than is saved.
+            Op::Type(count) if self.typed + usize::from(count) <= self.received.len() + 8192 => {
                 let text: Vec<u8> = (self.typed..).take(count.into()).map(text).collect();
                 self.typed += self.console.offer(&text);
             }
@@ -93,7 +94,7 @@ impl Terminal {
                 self.printed += usize::from(count);
                 while self.machine.drivers[1].used().is_some() {}
             }
-            Op::Give(_) | Op::Move => {}
+            Op::Type(_) | Op::Give(_) | Op::Move => {}
         }
         self.receive();
     }
