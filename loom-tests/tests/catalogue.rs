@@ -4,7 +4,7 @@
 
 use loom_tests::races;
 
-const CATALOGUE: [&str; 43] = [
+const CATALOGUE: [&str; 47] = [
     // A. Signalling and acknowledging
     "serial-pause",
     "resume-pause-aba",
@@ -51,7 +51,11 @@ const CATALOGUE: [&str; 43] = [
     "lost-queue-kick",
     "pause-io",
     "reset-not-acked",
+    "post-snapshot-dirty",
+    "paused-migration",
+    "late-fail-paused",
     "reboot-in-migration",
+    "disk-lock-handback",
 ];
 
 #[test]
