@@ -15,7 +15,10 @@ use clap::{Args, Parser, Subcommand};
   stillpoint run --kernel vmlinuz --initramfs initrd --cmdline console=ttyS0 \\
       --cpus boot=4,max=8 --memory size=1G --name web --detach
   stillpoint ls                                    what runs
-  stillpoint pause web && stillpoint resume web"
+  stillpoint pause web && stillpoint resume web
+  stillpoint snapshot web /var/snapshots/web-1     all of it but its disks
+  stillpoint restore /var/snapshots/web-1 --name web
+  stillpoint migrate web --to tcp:other:4444       to where `stillpoint receive tcp:0.0.0.0:4444` waits"
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -112,6 +115,46 @@ pub enum Command {
   stillpoint resize web --balloon 256M
   stillpoint resize web --balloon 0           the guest gets all back")]
     Resize(Resize),
+    /// Save a VM into a directory, running or paused, without its disks; or look into one
+    #[command(
+        args_conflicts_with_subcommands = true,
+        subcommand_negates_reqs = true,
+        allow_missing_positional = true,
+        after_help = "The VM stands still while its memory is copied, and is as it was afterwards. Its disks are not saved: copy the images while it
+is paused, and restore it with images as they were then.
+
+Examples:
+  stillpoint snapshot web /var/snapshots/web-1
+  stillpoint snapshot web /var/snapshots/web-2 --base /var/snapshots/web-1     what has changed since
+  stillpoint snapshot inspect /var/snapshots/web-2"
+    )]
+    Snapshot(Snapshot),
+    /// Start a VM from a snapshot, as `run` starts one from options
+    #[command(after_help = "Examples:
+  stillpoint restore /var/snapshots/web-1
+  stillpoint restore /var/snapshots/web-1 --name web --detach
+  stillpoint restore /var/snapshots/web-1 --paused")]
+    Restore(Restore),
+    /// Send a VM to a VMM that waits for it, while it runs; or look at that, cancel it, or settle it
+    #[command(after_help = "On the other host, first:
+  stillpoint receive tcp:0.0.0.0:4444 --name web --detach
+
+Examples:
+  stillpoint migrate web --to tcp:other:4444
+  stillpoint migrate web --to unix:/run/web.mig --downtime-ms 20 --timeout-strategy throttle
+  stillpoint migrate web --status
+  stillpoint migrate web --cancel
+  stillpoint migrate web --resolve keep        after a hand-over that broke off: the VM is here")]
+    Migrate(Migrate),
+    /// Wait for a VM that another VMM sends, and run it, as `run` does
+    #[command(
+        after_help = "Whoever reaches a TCP port can send a VM there: use networks that you trust.
+
+Examples:
+  stillpoint receive unix:/run/web.mig --name web
+  stillpoint receive tcp:0.0.0.0:4444 --name web --detach"
+    )]
+    Receive(Receive),
     /// Shut a VM down, end its VMM and wait until it is gone
     #[command(after_help = "Example:\n  stillpoint stop web")]
     Stop(Target),
@@ -285,6 +328,114 @@ pub struct Resize {
     /// Bytes that the guest is to give back
     #[arg(long, value_name = "SIZE")]
     pub balloon: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct Snapshot {
+    #[command(subcommand)]
+    pub inspect: Option<SnapshotCommand>,
+    #[command(flatten)]
+    pub target: Target,
+    /// Directory that is to be made
+    #[arg(value_name = "DIR", required = true)]
+    pub directory: Option<PathBuf>,
+    /// Save what has changed since this snapshot, which is needed for a restore then
+    #[arg(long, value_name = "DIR")]
+    pub base: Option<PathBuf>,
+    /// Copy memory while the guest runs, and let it stand still for the last changes only
+    #[arg(long)]
+    pub live: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SnapshotCommand {
+    /// Show what is in a snapshot
+    Inspect(Inspect),
+}
+
+#[derive(Args, Debug)]
+pub struct Inspect {
+    /// Directory of the snapshot
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where a VM that comes is to be.
+#[derive(Args, Debug)]
+pub struct Place {
+    /// Name for the other commands to find the VM by [default: vm-1, vm-2, …]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Socket of the API [default: in the user's runtime directory, under the VM's name]
+    #[arg(long, value_name = "PATH")]
+    pub api_socket: Option<PathBuf>,
+    /// Run in the background; a console that was on a terminal leads nowhere then
+    #[arg(long)]
+    pub detach: bool,
+    /// This is the process that --detach made: report on standard output
+    #[arg(long, hide = true)]
+    pub detached: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Restore {
+    /// Directory of the snapshot
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+    /// Leave the VM paused
+    #[arg(long)]
+    pub paused: bool,
+    /// How its memory is filled: copy, or ondemand, which maps the snapshot's file
+    #[arg(long, value_name = "HOW", default_value = "copy")]
+    pub memory: String,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+#[derive(Args, Debug)]
+pub struct Receive {
+    /// Where to wait: unix:PATH or tcp:HOST:PORT
+    #[arg(value_name = "URL")]
+    pub url: String,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("what").required(true))]
+pub struct Migrate {
+    #[command(flatten)]
+    pub target: Target,
+    /// Where a VMM waits for the VM: unix:PATH or tcp:HOST:PORT
+    #[arg(long, value_name = "URL", group = "what")]
+    pub to: Option<String>,
+    /// End the migration that is under way; the VM goes on here
+    #[arg(long, group = "what")]
+    pub cancel: bool,
+    /// Show how far it is, or what the last one came to
+    #[arg(long, group = "what")]
+    pub status: bool,
+    /// Say whose a VM in doubt is: keep (it is here) or drop (it is there)
+    #[arg(long, value_name = "KEEP|DROP", group = "what")]
+    pub resolve: Option<String>,
+    /// How long the guest may stand still, in milliseconds [default: 300]
+    #[arg(long, value_name = "MS", requires = "to")]
+    pub downtime_ms: Option<u64>,
+    /// How long to go on copying memory, in seconds, before the strategy decides [default: 3600]
+    #[arg(long, value_name = "S", requires = "to")]
+    pub timeout_s: Option<u64>,
+    /// When the guest writes faster than that allows: cancel, ignore (the downtime) or throttle (the guest) [default: cancel]
+    #[arg(long, value_name = "WHAT", requires = "to")]
+    pub timeout_strategy: Option<String>,
+    /// Connections that carry memory, 1 to 64 [default: 1]
+    #[arg(long, value_name = "N", requires = "to")]
+    pub connections: Option<u16>,
+    /// How memory is sent: none, lz4 or zstd [default: none]
+    #[arg(long, value_name = "HOW", requires = "to")]
+    pub compression: Option<String>,
 }
 
 /// Which VM is meant.

@@ -16,6 +16,8 @@ pub enum End {
     Requested,
     /// An error that the VM cannot survive.
     Failed(String),
+    /// It is another VMM's, there.
+    Moved(String),
 }
 
 /// How to start a VMM.
@@ -24,8 +26,8 @@ pub struct Options {
     pub name: Option<String>,
     /// When the process started, for the time it takes to run; `None` if its VM comes later.
     pub started: Option<Instant>,
-    /// Called when a VM with a console on the terminal is created.
-    pub open_terminal: OpenTerminal,
+    /// Called when a VM with a console on the terminal is created; none without a terminal.
+    pub open_terminal: Option<OpenTerminal>,
     /// Called once, when the first VM has been built and before the guest can print.
     pub on_first_boot: Option<Box<dyn FnOnce() + Send>>,
     /// What becomes of the VMM when its VM ends by itself.
@@ -42,12 +44,13 @@ pub fn start(options: Options) -> Result<Arc<dyn VmmControl>, ControlError> {
             Ended::GuestShutdown => End::PoweredOff,
             Ended::Requested => End::Requested,
             Ended::Failed(error) => End::Failed(error.clone()),
+            Ended::Moved(place) => End::Moved(place.clone()),
         });
     };
     let options = VmmOptions {
         name,
         started,
-        open_terminal: Some(open_terminal),
+        open_terminal,
         on_first_boot,
         devices: Vec::new(),
         vm_end,

@@ -3,7 +3,7 @@
 //! ```text
 //!  parent                               child: the same command with --detached, in a new session
 //!    spawn ──────────────────────────────▶ boots the VM
-//!    read its standard output ◀─────────── "running NAME" or "error MESSAGE"
+//!    read its standard output ◀─────────── "running NAME", "waiting NAME URL" or "error MESSAGE"
 //!    report                                lets go of standard output and error, goes on
 //! ```
 use std::fs::File;
@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::output::print;
 
 const RUNNING: &str = "running ";
+const WAITING: &str = "waiting ";
 const ERROR: &str = "error ";
 
 /// Starts the child and returns when its VM runs.
@@ -36,6 +37,9 @@ pub fn spawn() -> Result<(), Failure> {
     if let Some(name) = report.strip_prefix(RUNNING) {
         return print(&format!("{name}: running, pid {pid}\n"));
     }
+    if let Some((name, url)) = report.strip_prefix(WAITING).and_then(|it| it.split_once(' ')) {
+        return print(&format!("{name}: waiting for a VM on {url}, pid {pid}\n"));
+    }
     let status = child.wait().map_err(|error| failed(&error))?;
     match report.strip_prefix(ERROR) {
         Some(message) => Err(Failure::Failed(message.to_owned())),
@@ -53,8 +57,17 @@ pub fn leave_session() {
 
 /// In the child: tells the parent and lets go of what it shares with it.
 pub fn report_running(name: &str) -> Result<(), Failure> {
+    let_go_with(&format!("{RUNNING}{name}"))
+}
+
+/// The same of a VMM that waits for a VM.
+pub fn report_waiting(name: &str, url: &str) -> Result<(), Failure> {
+    let_go_with(&format!("{WAITING}{name} {url}"))
+}
+
+fn let_go_with(line: &str) -> Result<(), Failure> {
     let failed = |error: &std::io::Error| Failure::of("cannot go into the background", error);
-    report(&format!("{RUNNING}{name}")).map_err(|error| failed(&error))?;
+    report(line).map_err(|error| failed(&error))?;
     let null = File::options().write(true).open("/dev/null").map_err(|error| failed(&error))?;
     let let_go = rustix::stdio::dup2_stdout(null.as_fd())
         .and_then(|()| rustix::stdio::dup2_stderr(null.as_fd()));

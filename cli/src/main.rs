@@ -2,6 +2,7 @@
 //!
 //! Every command but `run` and `serve` is a client of the API of a VMM that runs elsewhere.
 mod args;
+mod arrive;
 mod backend;
 mod client;
 mod commands;
@@ -12,11 +13,13 @@ mod failure;
 mod info;
 mod logging;
 mod ls;
+mod migrate;
 mod names;
 mod output;
 mod run;
 mod serve;
 mod signals;
+mod snapshot;
 mod target;
 mod terminal;
 mod top;
@@ -42,7 +45,12 @@ fn main() -> ExitCode {
             _ => return fail(&failure::of_clap(&error), false),
         },
     };
-    let detached = matches!(&cli.command, Command::Run(run) if run.detached);
+    let detached = match &cli.command {
+        Command::Run(run) => run.detached,
+        Command::Restore(restore) => restore.place.detached,
+        Command::Receive(receive) => receive.place.detached,
+        _ => false,
+    };
     if detached {
         detach::leave_session();
     }
@@ -69,6 +77,10 @@ fn execute(cli: &Cli, started: Instant) -> Result<(), Failure> {
         Command::RemoveDevice(options) => devices::remove(options),
         Command::ResizeDisk(options) => devices::resize_disk(options),
         Command::Resize(options) => devices::resize(options),
+        Command::Snapshot(options) => snapshot::snapshot(options),
+        Command::Restore(options) => arrive::restore(options, &cli.logging, started),
+        Command::Migrate(options) => migrate::migrate(options),
+        Command::Receive(options) => arrive::receive(options, &cli.logging, started),
         Command::Stop(target) => commands::stop(target),
         Command::Kill(target) => commands::kill(target),
         Command::Top(target) => top::top(target),

@@ -30,13 +30,15 @@ pub enum Event {
     EndKey,
     /// The VM has ended.
     Ended(End),
+    /// A VM that was to come is here, or will not come.
+    Arrived(Result<(), Failure>),
 }
 
 const HELP: &str =
     "\r\nCtrl-A x  end the VM\r\nCtrl-A h  this help\r\nCtrl-A Ctrl-A  send Ctrl-A\r\n";
 
 /// Tells the person at the terminal. Without anybody to tell, nothing is lost.
-fn say(text: &str) {
+pub fn say(text: &str) {
     use std::io::Write;
     let _ = terminal::Stderr.write_all(text.as_bytes());
 }
@@ -95,6 +97,12 @@ pub fn finish(control: &dyn VmmControl, event: Event) -> Result<(), Failure> {
     let result = match event {
         Event::Ended(End::PoweredOff | End::Requested) => return Ok(()),
         Event::Ended(End::Failed(message)) => return Err(Failure::Failed(message)),
+        Event::Ended(End::Moved(place)) => {
+            terminal::restore();
+            say(&format!("the VM is at {place} now\n"));
+            return Ok(());
+        }
+        Event::Arrived(arrived) => arrived,
         Event::Signal(number) => Err(Failure::Signal(number)),
         Event::EndKey => Ok(()),
     };
@@ -116,6 +124,13 @@ pub enum Purpose {
     },
     /// To serve clients until one of them ends it.
     Serve,
+}
+
+impl Purpose {
+    /// Whether a console can be on the terminal.
+    fn has_terminal(self) -> bool {
+        !matches!(self, Self::OneVm { announcement: Announcement::None, .. })
+    }
 }
 
 /// What is said on standard error when a VM begins: nothing, should it not come to that.
@@ -171,7 +186,7 @@ impl Vmm {
                 started,
                 on_first_boot: announcement.of(&name, socket),
                 vm_end,
-                open_terminal: open_terminal(events.clone()),
+                open_terminal: purpose.has_terminal().then(|| open_terminal(events.clone())),
                 on_end: on_end(events.clone()),
             };
             let control = backend::start(options)?;

@@ -24,6 +24,7 @@ pub fn serve(options: &Serve, logging: &Logging) -> Result<(), Failure> {
     let result = loop {
         match next(&received) {
             Event::Ended(End::PoweredOff) => tracing::info!("the guest has powered off"),
+            Event::Ended(End::Moved(place)) => tracing::info!("the VM is at {place} now"),
             Event::Ended(End::Failed(error)) => tracing::error!("the VM has failed: {error}"),
             event => break finish(&*vmm.control, event),
         }

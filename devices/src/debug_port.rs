@@ -21,6 +21,11 @@ impl DebugPort {
     pub fn code(&self) -> u8 {
         self.code.load(Ordering::Relaxed)
     }
+
+    /// Makes it this one, of a port that was saved: all that it is.
+    pub fn restore(&self, code: u8) {
+        self.code.store(code, Ordering::Relaxed);
+    }
 }
 
 // Relaxed throughout: nothing is published through a progress code or a statistic.

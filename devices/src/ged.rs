@@ -20,6 +20,7 @@
 use crate::bus::{BusDevice, Written};
 use crate::counters::CounterSource;
 use crate::interrupt::Interrupt;
+use crate::saved::Unfit;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// What has happened to the machine.
@@ -65,6 +66,43 @@ impl Ged {
         // Relaxed: a statistic.
         self.raised.fetch_add(1, Ordering::Relaxed);
         self.interrupt.raise();
+    }
+}
+
+/// Every event that there is.
+const EVENTS: u32 = GedEvent::CpuHotplug.bit()
+    | GedEvent::MemoryHotplug.bit()
+    | GedEvent::PciHotplug.bit()
+    | GedEvent::PowerButton.bit();
+
+impl Ged {
+    /// The events that the guest has not read yet, as the register's bits: all that is to be saved.
+    #[must_use]
+    pub fn save(&self) -> u32 {
+        // Acquire: pairs with the release in `raise`.
+        self.events.load(Ordering::Acquire)
+    }
+
+    /// Whether it could have these events.
+    ///
+    /// # Errors
+    /// There are none like that.
+    pub fn check(&self, events: u32) -> Result<(), Unfit> {
+        Unfit::unless_within("the events of the general event device", events, EVENTS)
+    }
+
+    /// Tells the guest of events of a device that was saved. Their edge may have been under way, so there is another one.
+    ///
+    /// # Errors
+    /// There are none like that; nothing has changed then.
+    pub fn restore(&self, events: u32) -> Result<(), Unfit> {
+        self.check(events)?;
+        if events != 0 {
+            // Release: as in `raise`.
+            self.events.fetch_or(events, Ordering::Release);
+            self.interrupt.raise();
+        }
+        Ok(())
     }
 }
 

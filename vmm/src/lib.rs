@@ -8,6 +8,7 @@ pub mod control;
 pub mod cpuid;
 pub mod host_devices;
 pub mod memory;
+pub mod migration;
 pub mod process;
 pub mod sched;
 pub mod vcpu;

@@ -19,6 +19,7 @@
 //! the guest's sight and returns. Another thread then ends the vCPU's thread and frees the slot. The vCPU that the guest was booted on
 //! cannot be ejected.
 
+mod saved;
 mod slot;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use crate::bus::{BusDevice, Written};
 use crate::counters::CounterSource;
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+pub use saved::SavedCpuHotplug;
 pub use slot::Presence;
 use slot::{Ejectable, Slot, Step};
 

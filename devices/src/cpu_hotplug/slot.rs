@@ -76,6 +76,14 @@ impl Slot {
     pub(super) const ABSENT: Self = Self(0);
     pub(super) const PRESENT: Self = Self(ENABLED);
 
+    /// Whether steps can lead to it.
+    pub(super) const fn is_coherent(self) -> bool {
+        let there = self.any(ENABLED)
+            && self.0 & !(VISIBLE | ASKED) == 0
+            && (!self.any(REMOVING) || self.any(ASKED));
+        matches!(self.0, 0 | EJECTED) || there
+    }
+
     const fn any(self, flags: u32) -> bool {
         self.0 & flags != 0
     }

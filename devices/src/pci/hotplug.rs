@@ -18,6 +18,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::segment::Slot;
 use crate::bus::{BusDevice, Written};
 use crate::counters::CounterSource;
@@ -72,6 +74,32 @@ impl PciHotplug {
         // Release: as above.
         self.down.fetch_or(bit(slot), Ordering::Release);
         self.removals_asked.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The registers as they are saved: what the guest has not read yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedHotplug {
+    /// PCIU.
+    pub up: u32,
+    /// PCID.
+    pub down: u32,
+}
+
+impl PciHotplug {
+    /// What they are, while no vCPU touches them.
+    #[must_use]
+    pub fn save(&self) -> SavedHotplug {
+        // Acquire: as for a read.
+        let [up, down] = [&self.up, &self.down].map(|it| it.load(Ordering::Acquire));
+        SavedHotplug { up, down }
+    }
+
+    /// Makes them these; any numbers are such that a guest can read.
+    pub fn restore(&self, saved: SavedHotplug) {
+        // Release: as for an announcement.
+        self.up.store(saved.up, Ordering::Release);
+        self.down.store(saved.down, Ordering::Release);
     }
 }
 

@@ -26,11 +26,13 @@ pub mod testing;
 pub use attendant::{PciAttendant, PciObserver, PciWorld};
 pub use config::{
     BARS, BarSpace, BarState, CONFIG_LEN, ConfigBuilder, ConfigError, ConfigSpace, Identity,
+    SavedConfig,
 };
 pub use function::{BarDoorbell, BarIndex, PciFunction};
-pub use hotplug::{EjectSink, PciHotplug};
-pub use msix::{ENTRY_LEN, MAX_VECTORS, Msix, MsixControl, MsixPlacement};
+pub use hotplug::{EjectSink, PciHotplug, SavedHotplug};
+pub use msix::{ENTRY_LEN, MAX_VECTORS, Msix, MsixControl, MsixPlacement, SavedMsix, SavedVector};
 pub use platform::{MsiLine, MsiMessage, PciPlatform};
 pub use segment::{
-    ConfigPorts, Ecam, InsertError, NotRemovable, PciSegment, PciWindows, Slot, SlotState,
+    ConfigPorts, Ecam, InsertError, NotRemovable, Occupied, PciSegment, PciWindows, Place, Slot,
+    SlotState,
 };

@@ -13,6 +13,7 @@
 //! sets it, 244 + 1984 µs before a second ends, so that a guest whose accesses are slow
 //! has as long as it would on the slowest chip. The second itself changes in one instant.
 mod calendar;
+mod saved;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ use crate::bus::{AddressRange, ByteRegisters, Pio};
 use crate::counters::CounterSource;
 use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use calendar::DateTime;
+pub use saved::SavedRtc;
 
 const SECONDS: u8 = 0x00;
 const MINUTES: u8 = 0x02;

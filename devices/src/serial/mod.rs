@@ -24,13 +24,14 @@
 //! break conditions do not exist; loopback holds one byte; OUT2 does not gate the interrupt (on a
 //! PC it does; guests that forget it work on other VMMs, and none relies on the gate).
 mod registers;
+mod saved;
 #[cfg(test)]
 mod tests;
 mod transition;
 
 use std::sync::Arc;
 
-use crossbeam_queue::ArrayQueue;
+use crossbeam_queue::{ArrayQueue, SegQueue};
 
 use crate::bus::{AddressRange, ByteRegisters, Pio};
 use crate::console::{ConsoleInput, ConsoleOutput};
@@ -38,6 +39,7 @@ use crate::counters::CounterSource;
 use crate::interrupt::Interrupt;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use registers::{RX_DEPTH, Registers};
+pub use saved::SavedSerial;
 use transition::{Effects, Event, Reply, transition};
 
 /// The serial port.
@@ -45,6 +47,8 @@ pub struct Serial {
     word: AtomicU64,
     /// Bytes from the host, of which the word counts those the guest may see.
     received: ArrayQueue<u8>,
+    /// What has been saved or restored of them; it goes first.
+    kept: SegQueue<u8>,
     interrupt: Box<dyn Interrupt>,
     output: Arc<dyn ConsoleOutput>,
     sent: AtomicU64,
@@ -71,6 +75,7 @@ impl Serial {
             // Twice the depth: bytes that vCPUs have counted down but not taken out yet must not
             // be in the way of new ones.
             received: ArrayQueue::new(2 * usize::from(RX_DEPTH)),
+            kept: SegQueue::new(),
             interrupt,
             output,
             sent: zero(),
@@ -101,6 +106,11 @@ impl Serial {
         effects.reply
     }
 
+    /// The first byte from the host; whoever has counted one down finds one.
+    fn take_received(&self) -> Option<u8> {
+        self.kept.pop().or_else(|| self.received.pop())
+    }
+
     // Relaxed: statistics.
     fn carry_out(&self, effects: Effects) {
         if let Some(byte) = effects.send {
@@ -108,7 +118,7 @@ impl Serial {
             self.sent.fetch_add(1, Ordering::Relaxed);
         }
         for _ in 0..effects.discard {
-            self.received.pop();
+            self.take_received();
             self.discarded.fetch_add(1, Ordering::Relaxed);
         }
         if effects.raise {
@@ -154,7 +164,7 @@ impl ByteRegisters for Serial {
             Reply::Value(value) => value,
             Reply::FirstReceived => {
                 self.taken.fetch_add(1, Ordering::Relaxed);
-                self.received.pop().unwrap_or_default()
+                self.take_received().unwrap_or_default()
             }
             // Never the answer to a read.
             Reply::Room => 0,

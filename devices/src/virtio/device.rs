@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use super::interrupt::VirtioInterrupt;
 use super::queue::Virtqueue;
+use super::saved::SavedDevice;
 use super::worker::Worker;
 use crate::memory::GuestMemory;
+use crate::saved::Unfit;
 
 /// Device types (virtio 1.2, section 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +86,37 @@ pub trait VirtioDevice: Send + Sync {
 
     /// The driver has reset the device; every worker has ended. Called by the activator's thread.
     fn reset(&self) {}
+
+    /// What of it a guest can tell that is in no register and no queue. Called while vCPUs and workers stand still; the host's side may
+    /// go on.
+    fn save(&self) -> SavedDevice {
+        SavedDevice::Plain
+    }
+
+    /// Whether it could be this.
+    ///
+    /// # Errors
+    /// What does not fit.
+    fn check(&self, saved: &SavedDevice) -> Result<(), Unfit> {
+        match saved {
+            SavedDevice::Plain => Ok(()),
+            other => Err(other.of_another()),
+        }
+    }
+
+    /// Makes it this, which was checked: of a device that was just made, before its workers are.
+    fn restore(&self, saved: &SavedDevice) {
+        let _ = saved;
+    }
+}
+
+/// Whom an activation is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A driver that has just set DRIVER_OK.
+    Driver,
+    /// A driver that has had the device before: its VM was saved and restored, and the queues go on where they stood.
+    Restored,
 }
 
 /// What a device is activated with.
@@ -96,6 +129,8 @@ pub struct Activation {
     pub queues: Vec<Virtqueue>,
     /// For announcing changes of the configuration. (A queue's interrupt is raised through the queue.)
     pub interrupt: Arc<dyn VirtioInterrupt>,
+    /// Whom it is for.
+    pub origin: Origin,
 }
 
 impl Activation {

@@ -64,6 +64,16 @@ impl Virtqueue {
         Self { parts, attached: true, unflushed: 0 }
     }
 
+    /// The queue of a driver that has taken the ring back and not brought another one yet.
+    pub(super) fn detached(parts: QueueParts) -> Self {
+        Self { parts, attached: false, unflushed: 0 }
+    }
+
+    /// Whether it has a ring.
+    pub(super) fn is_attached(&self) -> bool {
+        self.attached
+    }
+
     /// Lets go of the ring.
     pub(super) fn detach(&mut self) {
         self.parts.queue.reset();

@@ -17,8 +17,10 @@
 //! Invariants: from Empty to Returning no worker touches the ring; the queue's registers can be written only where no worker
 //! reads them, which is in Disabled and Empty; `queue_reset` reads 1 exactly in Leaving.
 
+use serde::{Deserialize, Serialize};
+
 /// See the module.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(u32)]
 pub enum QueueState {
     /// Its driver has not enabled it.
@@ -69,6 +71,12 @@ impl QueueState {
     #[must_use]
     pub const fn is_enabled(self) -> bool {
         matches!(self, Self::Enabled | Self::Taken | Self::Leaving | Self::Returning)
+    }
+
+    /// Whether a worker has it, or is to have it when its driver has set it up again.
+    #[must_use]
+    pub const fn has_worker(self) -> bool {
+        !matches!(self, Self::Disabled | Self::Enabled)
     }
 
     /// What `queue_reset` reads.

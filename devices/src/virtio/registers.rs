@@ -9,10 +9,14 @@
 //! Invariants: no method that a vCPU calls blocks; queues and features change only while the device is
 //! Inactive; whoever left the word owing something, or found it owing, gets a ticket.
 
+mod saved;
+
 use std::io;
 use std::sync::Arc;
 
 use vcpu_state::{Ticket, WorkItem};
+
+pub use saved::SavedRegisters;
 
 use super::activator::Activator;
 use super::counts::Counts;
@@ -23,7 +27,7 @@ use super::queue_registers::QueueRegisters;
 use super::queue_state::QueueState;
 use crate::bus::Written;
 use crate::memory::GuestMemory;
-use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// What a device's registers are made of.
 pub struct RegisterParts {
@@ -43,6 +47,8 @@ pub struct Registers {
     /// The low and the high half of what the driver accepts.
     accepted: [AtomicU32; 2],
     queues: Box<[QueueRegisters]>,
+    /// The next workers are for a driver that was there before them: the device was active when it was saved.
+    restored: AtomicBool,
     work: WorkItem,
     counts: Counts,
 }
@@ -64,6 +70,7 @@ impl Registers {
             offered: parts.device.features() | COMMON,
             accepted: [AtomicU32::new(0), AtomicU32::new(0)],
             queues: queues.collect::<io::Result<_>>()?,
+            restored: AtomicBool::new(false),
             work,
             counts: Counts::default(),
             parts,
@@ -105,6 +112,12 @@ impl Registers {
         // Looked at after the write, so that a write that finds the word owing waits as well, for the same
         // work. What has been done in between is no longer owed.
         if self.word().is_owed() { Written::Wait(self.work.request()) } else { Written::Done }
+    }
+
+    /// Asks for what is owed to be done: for who waits for it without having asked.
+    #[must_use = "the ticket says when it is done"]
+    pub fn work(&self) -> Ticket {
+        self.work.request()
     }
 
     /// Takes the device away from its driver for good: a last reset, after which it is never activated. The
@@ -163,14 +176,15 @@ impl Registers {
         }
     }
 
-    /// Whether the driver may set a queue up now: before DRIVER_OK, and after a reset of the queue.
+    /// Whether the driver may set a queue up now: before DRIVER_OK, and after a reset of the queue. (While the device is Activating
+    /// a queue is Empty only after a restore, when its driver has long been at work.)
     #[must_use]
     pub fn is_configurable(&self, queue: &QueueRegisters) -> bool {
         let word = self.word();
         match word.state() {
             State::Inactive => word.is_negotiable(),
-            State::Active => queue.state() == QueueState::Empty,
-            State::Activating | State::Failed | State::Resetting => false,
+            State::Active | State::Activating => queue.state() == QueueState::Empty,
+            State::Failed | State::Resetting => false,
         }
     }
 
@@ -213,6 +227,7 @@ impl Registers {
 
     /// No worker is left: makes the registers as new.
     pub(super) fn clear(&self) {
+        self.forget_restore();
         for half in &self.accepted {
             // Relaxed: published by the word.
             half.store(0, Ordering::Relaxed);

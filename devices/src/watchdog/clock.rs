@@ -26,15 +26,17 @@ pub(super) fn run(shared: &Shared, member: &mut Member, kick: &Arc<Event>) {
     }
     let mut sleep = Sleep::new(kick, &shared.bell);
     let mut count = Count::default();
+    // What was restored, if anything.
+    count.go_on(shared.left.get(), Instant::now());
     loop {
         match member.next() {
             Step::Kill => return,
             Step::Pause { epoch } => {
-                count.stand_still(Instant::now());
+                shared.left.set(count.stand_still(Instant::now()));
                 if member.park(epoch) == Parked::Killed {
                     return;
                 }
-                count.go_on(Instant::now());
+                count.go_on(shared.left.get(), Instant::now());
             }
             // Nobody asks these of a worker, and it has no use for them.
             Step::OneShot(one_shot) => drop(member.take(one_shot)),

@@ -25,8 +25,6 @@ enum State {
     Off,
     /// Until then it is in this stage.
     Runs(Stage, Instant),
-    /// It stands still with so much left.
-    Still(Stage, Duration),
 }
 
 /// The count.
@@ -74,22 +72,21 @@ impl Count {
         }
         let idle = match self.0 {
             State::Runs(_, end) => Some(end - now),
-            State::Off | State::Still(..) => None,
+            State::Off => None,
         };
         Looked { idle, expired }
     }
 
-    /// Time stops for the guest.
-    pub(super) fn stand_still(&mut self, now: Instant) {
-        if let State::Runs(stage, end) = self.0 {
-            self.0 = State::Still(stage, end.saturating_duration_since(now));
+    /// Time stops for the guest, with so much left of this stage; `None` if it does not count.
+    pub(super) fn stand_still(&mut self, now: Instant) -> Option<(Stage, Duration)> {
+        match std::mem::take(&mut self.0) {
+            State::Runs(stage, end) => Some((stage, end.saturating_duration_since(now))),
+            State::Off => None,
         }
     }
 
-    /// Time goes on for the guest.
-    pub(super) fn go_on(&mut self, now: Instant) {
-        if let State::Still(stage, left) = self.0 {
-            self.0 = State::Runs(stage, now + left);
-        }
+    /// Time goes on for the guest, with so much left.
+    pub(super) fn go_on(&mut self, left: Option<(Stage, Duration)>, now: Instant) {
+        self.0 = left.map_or(State::Off, |(stage, left)| State::Runs(stage, now + left));
     }
 }

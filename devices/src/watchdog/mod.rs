@@ -24,6 +24,7 @@
 mod clock;
 mod count;
 mod registers;
+mod saved;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
@@ -43,6 +44,7 @@ use crate::pci::{
 };
 use crate::sync::atomic::Ordering;
 use registers::Registers;
+pub use saved::{SavedStage, SavedWatchdog};
 use word::{Event as Change, Register, Word};
 
 const IDENTITY: Identity = Identity {
@@ -97,6 +99,8 @@ pub struct Watchdog {
 /// What vCPUs and the clock share.
 struct Shared {
     registers: Registers,
+    /// What the count has left while the clock stands still.
+    left: saved::Left,
     bell: Event,
     sink: Arc<dyn WatchdogSink>,
 }
@@ -110,7 +114,8 @@ impl Watchdog {
         let mut config = ConfigBuilder::new(IDENTITY);
         config.add_bar(BAR, BarSpace::Memory32, BAR_LEN)?;
         let registers = Registers::new(Word::after_reset(past == Past::Expired));
-        let shared = Arc::new(Shared { registers, bell: Event::new()?, sink });
+        let shared =
+            Arc::new(Shared { registers, left: saved::Left::default(), bell: Event::new()?, sink });
         Ok(Self { config: config.build(), shared })
     }
 

@@ -31,6 +31,12 @@ impl Registers {
         Word(self.word.load(Ordering::Acquire))
     }
 
+    /// Makes the word this one, while neither vCPUs nor the clock touch it.
+    pub(super) fn restore(&self, word: Word) {
+        // Release: pairs with the acquire in `word`.
+        self.word.store(word.0, Ordering::Release);
+    }
+
     /// A write of the guest. Whether the clock has to look.
     pub(super) fn write(&self, event: Event) -> bool {
         let (before, after) = self.apply(event);

@@ -28,11 +28,11 @@ impl MadeUpClock {
 
     /// The VM is paused.
     pub fn stand_still(&mut self, at: Duration) {
-        self.count.stand_still(self.origin + at);
+        self.shared.left.set(self.count.stand_still(self.origin + at));
     }
 
     /// The VM is resumed.
     pub fn go_on(&mut self, at: Duration) {
-        self.count.go_on(self.origin + at);
+        self.count.go_on(self.shared.left.get(), self.origin + at);
     }
 }

@@ -146,6 +146,15 @@ impl Word {
         }
     }
 
+    /// Whether events can lead to it.
+    pub(super) const fn is_coherent(self) -> bool {
+        let flags = HALF_OPEN | OPEN | TIMED_OUT | ENABLED | LOCKED | FREE_RUN | RESTART;
+        let layout = PRELOAD | PRELOAD << SECOND_SHIFT | flags | CONFIG;
+        self.0 & !layout == 0
+            && (self.0 & RESTART == 0 || self.is_counting())
+            && self.0 & (HALF_OPEN | OPEN) != HALF_OPEN | OPEN
+    }
+
     /// What a read of the block's register gives.
     pub(super) const fn read(self, register: Register) -> u32 {
         match register {

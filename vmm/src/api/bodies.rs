@@ -2,8 +2,9 @@
 use super::response::{Response, Status};
 use super::routes::refuse;
 use crate::config::{
-    ConfigError, DiskConfig, NetConfig, RemoveDeviceConfig, ResizeConfig, ResizeDiskConfig,
-    VmConfig, VsockConfig,
+    ConfigError, DiskConfig, LinkUrl, NetConfig, ReceiveMigrationConfig, RemoveDeviceConfig,
+    ResizeConfig, ResizeDiskConfig, ResolveConfig, RestoreConfig, SendMigrationConfig,
+    SnapshotConfig, VmConfig, VsockConfig,
 };
 use crate::control::{Added, ControlError, VmmControl};
 
@@ -88,6 +89,40 @@ pub(super) const RESIZE_DISK: Endpoint = Endpoint {
 pub(super) const RESIZE: Endpoint = Endpoint {
     needs: "a size as its body: {\"desired_balloon\": …}",
     serve: |control, body| done(control.resize(ResizeConfig::from_json(body)?)),
+};
+
+pub(super) const SNAPSHOT: Endpoint = Endpoint {
+    needs: "the directory as its body: {\"destination_url\": \"file:///…\"}",
+    serve: |control, body| done(control.snapshot(SnapshotConfig::from_json(body)?)),
+};
+
+pub(super) const RESTORE: Endpoint = Endpoint {
+    needs: "the snapshot as its body: {\"source_url\": \"file:///…\"}",
+    serve: |control, body| done(control.restore(RestoreConfig::from_json(body)?)),
+};
+
+pub(super) const SEND_MIGRATION: Endpoint = Endpoint {
+    needs: "where to as its body: {\"destination_url\": \"unix:/…\"}",
+    serve: |control, body| {
+        let config = SendMigrationConfig::from_json(body)?;
+        config.validate()?;
+        // The VMM may end with its VM: nobody could ask it afterwards.
+        Ok(Response::json(&control.send_migration(config)?))
+    },
+};
+
+pub(super) const RECEIVE_MIGRATION: Endpoint = Endpoint {
+    needs: "where to wait as its body: {\"receiver_url\": \"unix:/…\"}",
+    serve: |control, body| {
+        let config = ReceiveMigrationConfig::from_json(body)?;
+        let listening = |url: &LinkUrl| tracing::info!("waiting for a VM on {url}");
+        done(control.receive_migration(config, &listening))
+    },
+};
+
+pub(super) const RESOLVE: Endpoint = Endpoint {
+    needs: "whose the VM is as its body: {\"resolution\": \"Keep\"} or \"Drop\"",
+    serve: |control, body| done(control.migration_resolve(ResolveConfig::from_json(body)?)),
 };
 
 fn done(result: Result<(), ControlError>) -> Result<Response, Refusal> {

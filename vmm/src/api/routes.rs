@@ -32,7 +32,7 @@ impl Action {
     }
 }
 
-const ENDPOINTS: [(&str, Action); 20] = [
+const ENDPOINTS: [(&str, Action); 27] = [
     ("vm.pause", Action::Prompt(|control| control.pause())),
     ("vm.resume", Action::Resume),
     ("vm.info", Action::Get(|control| control.info().map(|info| Response::json(&info)))),
@@ -56,6 +56,16 @@ const ENDPOINTS: [(&str, Action); 20] = [
     ("vm.remove-device", Action::Body(bodies::REMOVE_DEVICE)),
     ("vm.resize-disk", Action::Body(bodies::RESIZE_DISK)),
     ("vm.resize", Action::Body(bodies::RESIZE)),
+    ("vm.snapshot", Action::Body(bodies::SNAPSHOT)),
+    ("vm.restore", Action::Body(bodies::RESTORE)),
+    ("vm.send-migration", Action::Body(bodies::SEND_MIGRATION)),
+    ("vm.receive-migration", Action::Body(bodies::RECEIVE_MIGRATION)),
+    (
+        "vm.migration-progress",
+        Action::Get(|control| control.migration_progress().map(|info| Response::json(&info))),
+    ),
+    ("vm.migration-cancel", Action::Put(|control| control.migration_cancel())),
+    ("vm.migration-resolve", Action::Body(bodies::RESOLVE)),
     ("vmm.ping", Action::Get(|_| Ok(Response::json(&Ping::of_this_process())))),
     ("vmm.shutdown", Action::Put(|control| control.vmm_shutdown())),
 ];
@@ -114,14 +124,18 @@ pub(super) fn dispatch(
 
 pub(super) fn refuse(error: &ControlError, method: &'static str) -> Response {
     match error {
-        ControlError::NotCreated | ControlError::NoSuchDevice { .. } => {
-            Response::error(Status::NotFound, error)
-        }
+        ControlError::NotCreated
+        | ControlError::NoSuchDevice { .. }
+        | ControlError::NoTransfer
+        | ControlError::Moved(_) => Response::error(Status::NotFound, error),
         // What Cloud Hypervisor answers while an unplug is pending.
         ControlError::UnplugPending(_) => Response::error(Status::TooManyRequests, error),
-        ControlError::IdTaken(_) | ControlError::IdLeaving(_) => {
-            Response::error(Status::Conflict, error)
-        }
+        ControlError::IdTaken(_)
+        | ControlError::IdLeaving(_)
+        | ControlError::Busy(_)
+        | ControlError::InDoubt
+        | ControlError::NotInDoubt
+        | ControlError::TooLate => Response::error(Status::Conflict, error),
         ControlError::WrongPhase { .. } => {
             let response = Response::error(Status::MethodNotAllowed, error);
             Response { allow: Some(method), ..response }

@@ -44,4 +44,4 @@ pub use registers::{Entry, fpu, msrs};
 #[cfg(test)]
 mod kvm_tests;
 #[cfg(test)]
-mod test_images;
+pub(crate) mod test_images;

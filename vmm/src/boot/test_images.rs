@@ -4,7 +4,7 @@ use crate::config::MemoryConfig;
 use crate::memory::GuestRam;
 
 /// Where the tiny kernels lie.
-pub(super) const LOAD: u64 = 2 << 20;
+pub(crate) const LOAD: u64 = 2 << 20;
 
 pub(super) fn ram(size: u64) -> GuestRam {
     GuestRam::new(&MemoryConfig { size, ..MemoryConfig::default() }, 46).unwrap()
@@ -17,7 +17,7 @@ pub(super) fn put(image: &mut [u8], at: usize, bytes: &[u8]) {
 
 /// One loaded segment at [`LOAD`] that holds `code` and as many zeros after it, and, with
 /// `pvh_entry`, a note. The file: header, two program headers, note, code at 0x200.
-pub(super) fn elf(code: &[u8], entry: u64, pvh_entry: Option<u32>) -> Vec<u8> {
+pub(crate) fn elf(code: &[u8], entry: u64, pvh_entry: Option<u32>) -> Vec<u8> {
     let mut image = vec![0; 0x200];
     put(&mut image, 0, &[0x7F, b'E', b'L', b'F', 2, 1, 1]);
     put(&mut image, 16, &2u16.to_le_bytes());

@@ -7,7 +7,8 @@ use super::nearest::nearest;
 use super::strict::Strict;
 use super::unsupported::{Section, first_request};
 use super::{
-    DiskConfig, NetConfig, RemoveDeviceConfig, ResizeConfig, ResizeDiskConfig, VmConfig,
+    DiskConfig, NetConfig, ReceiveMigrationConfig, RemoveDeviceConfig, ResizeConfig,
+    ResizeDiskConfig, ResolveConfig, RestoreConfig, SendMigrationConfig, SnapshotConfig, VmConfig,
     VsockConfig,
 };
 
@@ -71,6 +72,11 @@ from_json! {
     RemoveDeviceConfig, Section::RemoveDevice, "vm.remove-device";
     ResizeDiskConfig, Section::ResizeDisk, "vm.resize-disk";
     ResizeConfig, Section::Resize, "vm.resize";
+    SnapshotConfig, Section::Snapshot, "vm.snapshot";
+    RestoreConfig, Section::Restore, "vm.restore";
+    SendMigrationConfig, Section::SendMigration, "vm.send-migration";
+    ReceiveMigrationConfig, Section::ReceiveMigration, "vm.receive-migration";
+    ResolveConfig, Section::Resolve, "vm.migration-resolve";
 }
 
 fn parse(bytes: &[u8]) -> Result<Value, JsonError> {

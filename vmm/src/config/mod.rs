@@ -32,6 +32,7 @@ mod payload;
 mod rate_limit;
 mod rng;
 mod strict;
+mod transfer;
 mod unsupported;
 mod validate;
 mod values;
@@ -51,6 +52,11 @@ pub use net::NetConfig;
 pub use payload::PayloadConfig;
 pub use rate_limit::{RateLimiterConfig, TokenBucket};
 pub use rng::RngConfig;
+pub use transfer::{
+    LinkUrl, MAX_CONNECTIONS, MemoryRestoreMode, PageCompression, ReceiveMigrationConfig,
+    Resolution, ResolveConfig, RestoreConfig, SendMigrationConfig, SnapshotConfig, TimeoutStrategy,
+    file_url, link_url,
+};
 pub use validate::{MAX_HOST_CPU, MAX_MEMORY, MAX_VCPUS, MIN_MEMORY};
 pub use values::{parse_size, print_size};
 pub use vsock::VsockConfig;

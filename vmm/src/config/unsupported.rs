@@ -37,6 +37,16 @@ pub(super) enum Section {
     ResizeDisk,
     /// The body of `vm.remove-device`.
     RemoveDevice,
+    /// The body of `vm.snapshot`.
+    Snapshot,
+    /// The body of `vm.restore`.
+    Restore,
+    /// The body of `vm.send-migration`.
+    SendMigration,
+    /// The body of `vm.receive-migration`.
+    ReceiveMigration,
+    /// The body of `vm.migration-resolve`.
+    Resolve,
 }
 
 impl Section {
@@ -96,6 +106,18 @@ impl Section {
             Self::Resize => &["desired_vcpus", "desired_ram", "desired_balloon"],
             Self::ResizeDisk => &["id", "desired_size"],
             Self::RemoveDevice => &["id"],
+            Self::Snapshot => &["destination_url", "live", "base_url"],
+            Self::Restore => &["source_url", "resume", "memory_restore_mode"],
+            Self::SendMigration => &[
+                "destination_url",
+                "downtime_ms",
+                "timeout_s",
+                "timeout_strategy",
+                "connections",
+                "compression",
+            ],
+            Self::ReceiveMigration => &["receiver_url"],
+            Self::Resolve => &["resolution"],
         }
     }
 
@@ -111,7 +133,14 @@ impl Section {
             Self::Disk => (DISK, PCI),
             Self::Net => (NET, PCI),
             Self::Console | Self::Rng | Self::Vsock | Self::Balloon => (NONE, PCI),
-            Self::Resize | Self::ResizeDisk | Self::RemoveDevice => (NONE, NONE),
+            Self::Restore => (RESTORE, NONE),
+            Self::SendMigration => (SEND_MIGRATION, NONE),
+            Self::ReceiveMigration => (RECEIVE_MIGRATION, NONE),
+            Self::Resize
+            | Self::ResizeDisk
+            | Self::RemoveDevice
+            | Self::Snapshot
+            | Self::Resolve => (NONE, NONE),
         };
         let mut fields = table.iter().chain(common);
         fields.find(|(known, _)| *known == name).map(|(_, idle)| *idle)
@@ -208,6 +237,16 @@ const PLATFORM: &[(&str, Idle)] = &[
     ("iommufd", Idle::Empty),
     ("vfio_p2p_dma", Idle::Only(&["true"])),
 ];
+
+const RESTORE: &[(&str, Idle)] = &[("prefault", Idle::Empty), ("net_fds", Idle::Empty)];
+
+const SEND_MIGRATION: &[(&str, Idle)] = &[
+    ("local", Idle::Empty),
+    ("tls_dir", Idle::Empty),
+    ("memory_mode", Idle::Only(&["\"Precopy\"", "\"precopy\""])),
+];
+
+const RECEIVE_MIGRATION: &[(&str, Idle)] = &[("tls_dir", Idle::Empty), ("net_fds", Idle::Empty)];
 
 /// The path of the first value below `path` that asks for something, if one does.
 pub(super) fn first_request(idle: Idle, path: &str, value: &Value) -> Option<String> {

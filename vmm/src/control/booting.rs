@@ -12,6 +12,7 @@ use super::phase::Move;
 use super::published::Live;
 use crate::config::{MEMORY_DEVICE, VmConfig};
 use crate::consoles::Consoles;
+use crate::host_devices::Claim;
 use crate::vcpu::{End, GuestEnd};
 use crate::vm::{Builder, Machine, Start, Vm};
 
@@ -20,7 +21,7 @@ impl Owner {
         let config = self.published.config.load_full();
         self.published.phase.advance(Move::Boot)?;
         let config = config.ok_or(ControlError::NotCreated)?;
-        match self.build(&config) {
+        match self.build(&config, Start::Boot, Claim::Now) {
             Ok(mut vm) => {
                 self.published.last_error.store(None);
                 if let Some(on_first_boot) = self.options.on_first_boot.take() {
@@ -42,7 +43,13 @@ impl Owner {
         }
     }
 
-    fn build(&mut self, config: &VmConfig) -> Result<Vm, ControlError> {
+    /// Builds a VM, held.
+    pub(super) fn build(
+        &mut self,
+        config: &VmConfig,
+        start: Start,
+        claim: Claim,
+    ) -> Result<Vm, ControlError> {
         // The host's ends of the consoles outlive a reboot.
         let consoles = match self.published.consoles.load_full() {
             Some(consoles) => consoles,
@@ -52,18 +59,12 @@ impl Owner {
         let serial = self.serial;
         let inbox = Arc::clone(&self.inbox);
         self.host
-            .open(config, &consoles)
+            .open(config, &consoles, claim)
             .map_err(|error| ControlError::Failed(error.to_string()))?;
         let devices = &self.host;
         let past = std::mem::take(&mut self.past);
-        let builder = Builder {
-            config,
-            consoles: &consoles,
-            devices,
-            inbox: &self.inbox,
-            past,
-            start: Start::Boot,
-        };
+        let builder =
+            Builder { config, consoles: &consoles, devices, inbox: &self.inbox, past, start };
         let ended = Arc::new(move |machine: &Machine, index, end| match end {
             End::Killed => {}
             End::Guest(GuestEnd::Reset) => {
@@ -96,7 +97,8 @@ impl Owner {
         Ok(consoles)
     }
 
-    fn publish(&mut self, vm: Vm) {
+    /// Shows a VM whose vCPUs are free, or are its user's to free.
+    pub(super) fn publish(&mut self, vm: Vm) {
         let memory = self.host.find(MEMORY_DEVICE).and_then(|device| device.memory());
         let live = Live {
             machine: Arc::clone(vm.machine()),

@@ -21,6 +21,7 @@ use crate::config::{
     ConfigError, DiskConfig, MEMORY_DEVICE, NetConfig, Removal, ResizeConfig, ResizeDiskConfig,
     VmConfig, VsockConfig,
 };
+use crate::host_devices::Claim;
 use crate::vm::Vm;
 
 /// What can be asked about devices.
@@ -125,7 +126,7 @@ impl Owner {
         let consoles = consoles.ok_or(ControlError::NotCreated)?;
         let plugged = self
             .host
-            .open(config, &consoles)
+            .open(config, &consoles, Claim::Now)
             .map_err(|error| error.to_string())
             .and_then(|()| self.host.find(id).ok_or_else(|| format!("{id} was not opened")))
             .and_then(|device| vm.plug(device).map_err(|error| format!("{id}: {error}")));
@@ -221,6 +222,7 @@ impl Owner {
         for id in unasked {
             tracing::info!("the guest has ejected {id}, unasked");
             self.published.guest.count(GuestEvent::Ejected);
+            self.end_transfer(&format!("the guest has ejected {id}"));
             self.host.forget(&id);
             if let Some(config) = self.published.config.load_full()
                 && let Removal::Removed(changed) = config.without_device(&id)

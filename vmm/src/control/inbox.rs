@@ -35,7 +35,7 @@ impl Bell for Inbox {
 }
 
 impl Inbox {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             messages: SegQueue::new(),
             asleep: SegQueue::new(),
@@ -84,7 +84,7 @@ impl Inbox {
     }
 
     /// Wakes them.
-    pub(super) fn wake_groups(&self) {
+    pub(crate) fn wake_groups(&self) {
         while let Some(group) = self.asleep.pop() {
             sched::without_interruption(|| drop(group));
         }

@@ -5,6 +5,7 @@ use std::sync::mpsc::SyncSender;
 use vcpu_state::PauseParts;
 
 use super::devices::DeviceRequest;
+use super::line::{Ask, Told};
 use super::{Added, ControlError, Wake};
 use crate::config::VmConfig;
 
@@ -12,6 +13,8 @@ use crate::config::VmConfig;
 pub(super) enum Message {
     /// A request, and where its answer goes.
     Request(Request, SyncSender<Result<Answer, ControlError>>),
+    /// What a transfer's worker asks.
+    Transfer(Ask, SyncSender<Result<Told, ControlError>>),
     /// A vCPU of the VM with this serial number cannot go on.
     VcpuFailed { vm: u64, report: String },
 }

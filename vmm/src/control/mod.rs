@@ -8,27 +8,36 @@ mod device_tree;
 mod devices;
 mod guest_counts;
 mod inbox;
+mod line;
 mod message;
 mod owner;
 mod phase;
 mod published;
+mod transfer;
 mod vmm;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use ::devices::virtio::VirtioDevice;
+use migration::snapshot::SnapshotError;
 use serde::{Deserialize, Serialize};
 use vcpu_state::sync::Arc;
 
-use crate::config::{DiskConfig, NetConfig, ResizeConfig, ResizeDiskConfig, VmConfig, VsockConfig};
+use crate::config::{
+    DiskConfig, LinkUrl, NetConfig, ReceiveMigrationConfig, ResizeConfig, ResizeDiskConfig,
+    ResolveConfig, RestoreConfig, SendMigrationConfig, SnapshotConfig, VmConfig, VsockConfig,
+};
 use crate::consoles::OpenTerminal;
+use crate::migration::TransferInfo;
 pub use crate::vm::Wake;
+use crate::vm::{DirtyLogError, StillError};
 
 pub use device_tree::{
     Added, DeviceKind, DeviceNode, DeviceTree, NotABdf, PciBdf, PciDeviceInfo, device_tree,
 };
 pub use inbox::Inbox;
+pub(crate) use line::{Begun, Line, Outcome};
 pub use phase::{AtomicPhase, Consequence, GuestEvent, Move, Phase};
 pub use vmm::{Ended, Vmm, VmmThread};
 
@@ -190,6 +199,30 @@ pub enum ControlError {
     /// The guest has not let go of vCPUs that it was asked for.
     #[error("{0}")]
     UnplugPending(String),
+    /// A transfer of the VM is under way.
+    #[error("{0}")]
+    Busy(String),
+    /// What was under way was ended before it was done.
+    #[error("{0}")]
+    Cancelled(String),
+    /// The VM is another VMM's.
+    #[error("the VM has been migrated to {0}")]
+    Moved(String),
+    /// Nobody here can know whose the VM is.
+    #[error(
+        "the VM is in doubt: its migration broke off when it was being handed over; see whether it runs at the destination, \
+         then resolve with keep (it does not) or drop (it does)"
+    )]
+    InDoubt,
+    /// There is nothing to resolve.
+    #[error("no migration is in doubt")]
+    NotInDoubt,
+    /// There is nothing to cancel, or to tell of.
+    #[error("nothing of this kind is under way")]
+    NoTransfer,
+    /// It is too late.
+    #[error("it is too late: the VM is being handed over, or the snapshot is whole")]
+    TooLate,
     /// The configuration makes no VM.
     #[error("{0}")]
     InvalidConfig(String),
@@ -208,6 +241,17 @@ impl ControlError {
         Self::NoSuchDevice { id: id.to_owned(), present: present.into_iter().collect() }
     }
 }
+
+macro_rules! failed_from {
+    ($($error:ty),*) => {$(
+        impl From<$error> for ControlError {
+            fn from(error: $error) -> Self {
+                Self::Failed(error.to_string())
+            }
+        }
+    )*};
+}
+failed_from!(SnapshotError, StillError, DirtyLogError);
 
 fn those(present: &[String]) -> String {
     if present.is_empty() { "there is none".to_owned() } else { present.join(", ") }
@@ -252,6 +296,25 @@ pub trait VmmControl: Send + Sync {
     fn info(&self) -> Result<VmInfo, ControlError>;
     /// Event counts.
     fn counters(&self) -> Result<Counters, ControlError>;
+    /// Saves the VM into a directory; running or paused, it is afterwards as it was.
+    fn snapshot(&self, config: SnapshotConfig) -> Result<(), ControlError>;
+    /// Makes a VM out of a snapshot.
+    fn restore(&self, config: RestoreConfig) -> Result<(), ControlError>;
+    /// Sends the VM to a VMM that waits for it, and returns when it is there, with what that took. If it fails, the VM is here, as it was; or in doubt, as
+    /// the error says.
+    fn send_migration(&self, config: SendMigrationConfig) -> Result<TransferInfo, ControlError>;
+    /// Waits for a VM of another VMM and returns when it is here. `listening` is told where, as soon as one may come.
+    fn receive_migration(
+        &self,
+        config: ReceiveMigrationConfig,
+        listening: &(dyn Fn(&LinkUrl) + Sync),
+    ) -> Result<(), ControlError>;
+    /// How far the transfer is that is under way, or what the last one came to.
+    fn migration_progress(&self) -> Result<TransferInfo, ControlError>;
+    /// Ends the transfer that is under way; a VM that was to go is as it was when the transfer's own request is answered.
+    fn migration_cancel(&self) -> Result<(), ControlError>;
+    /// Says whose a VM in doubt is.
+    fn migration_resolve(&self, config: ResolveConfig) -> Result<(), ControlError>;
     /// Ends the VM and the VMM.
     fn vmm_shutdown(&self) -> Result<(), ControlError>;
 }

@@ -11,6 +11,7 @@ use vcpu_state::sync::Arc;
 use super::message::{Answer, Message, Request};
 use super::phase::{Consequence, GuestEvent, Move, Phase};
 use super::published::Published;
+use super::transfer::{Sifted, Transfers};
 use super::{ControlError, Ended, Inbox, VmEnd, VmmOptions};
 use crate::config::VmConfig;
 use crate::host_devices::HostDevices;
@@ -28,12 +29,14 @@ pub(super) struct Owner {
     pub(super) serial: u64,
     /// Why the next VM begins.
     pub(super) past: Past,
+    pub(super) transfers: Transfers,
 }
 
 impl Owner {
     pub(super) fn new(options: VmmOptions, inbox: Arc<Inbox>, published: Arc<Published>) -> Self {
         let host = HostDevices::with_own(&options.devices);
-        Self { options, inbox, published, vm: None, host, serial: 0, past: Past::default() }
+        let (past, transfers) = (Past::default(), Transfers::default());
+        Self { options, inbox, published, vm: None, host, serial: 0, past, transfers }
     }
 
     /// The VMM ends: nothing is left of the VM.
@@ -42,7 +45,7 @@ impl Owner {
         self.tell(ended);
     }
 
-    fn tell(&self, ended: &Ended) {
+    pub(super) fn tell(&self, ended: &Ended) {
         if let Some(on_end) = &self.options.on_end {
             on_end(ended);
         }
@@ -68,8 +71,18 @@ impl Owner {
                 Some(Ended::Requested)
             }
             Message::Request(request, answer) => {
-                let _ = answer.send(self.answer(request));
+                match self.sift(&request) {
+                    Ok(Sifted::Passes) => drop(answer.send(self.answer(request))),
+                    Ok(Sifted::Waits) => self.put_off(Message::Request(request, answer)),
+                    Err(refused) => drop(answer.send(Err(refused))),
+                }
                 None
+            }
+            Message::Transfer(ask, answer) => {
+                let (told, ended) = self.serve_transfer(ask);
+                // Its worker waits for it, unless it panicked.
+                let _ = answer.send(told);
+                ended
             }
             Message::VcpuFailed { vm, report } => self.vcpu_failed(vm, report),
         }
@@ -166,9 +179,11 @@ impl Owner {
         if vm != self.serial || self.vm.is_none() {
             return None;
         }
-        // A message is taken between two requests, so the phase is none that would keep it.
-        let consequence = self.published.phase().after(GuestEvent::VcpuFailed);
-        debug_assert_eq!(consequence, Consequence::End);
+        if self.published.phase().after(GuestEvent::VcpuFailed) == Consequence::Keep {
+            // The VM is leaving, or in doubt: it is the other end's, or looked at again.
+            self.put_off(Message::VcpuFailed { vm, report });
+            return None;
+        }
         self.published.guest.count(GuestEvent::VcpuFailed);
         tracing::error!("{report}");
         self.fail(report)
@@ -223,7 +238,7 @@ impl Owner {
         }
     }
 
-    fn resume(&mut self) -> Result<Wake, ControlError> {
+    pub(super) fn resume(&mut self) -> Result<Wake, ControlError> {
         self.published.phase.advance(Move::Resume)?;
         let begun = Instant::now();
         let wake = self.vm.as_mut().map_or_else(Wake::none, Vm::resume);
@@ -239,12 +254,13 @@ impl Owner {
 
     fn end_vm(&mut self) -> Result<(), ControlError> {
         self.published.phase.advance(Move::Stop)?;
+        self.end_transfer_of_vm("the VM was shut down, or was reset");
         self.stop();
         self.published.phase.advance(Move::Done).map(drop)
     }
 
     /// Ends the vCPUs; the consoles and the host's ends of devices stay.
-    fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         self.published.live.store(None);
         self.published.places.store(None);
         self.published.last_pause.clear();
@@ -264,8 +280,8 @@ impl Owner {
         self.boot(Instant::now())
     }
 
-    fn delete(&mut self) -> Result<(), ControlError> {
-        if matches!(self.published.phase(), Phase::Running | Phase::Paused) {
+    pub(super) fn delete(&mut self) -> Result<(), ControlError> {
+        if matches!(self.published.phase(), Phase::Running | Phase::Paused | Phase::Doubtful) {
             self.shutdown()?;
         }
         self.published.phase.advance(Move::Delete)?;
@@ -281,6 +297,7 @@ impl Owner {
     pub(super) fn live(&mut self, action: &'static str) -> Result<&mut Vm, ControlError> {
         match (self.published.phase(), &mut self.vm) {
             (Phase::Running | Phase::Paused, Some(vm)) => Ok(vm),
+            (Phase::Doubtful, _) => Err(ControlError::InDoubt),
             (phase, _) => Err(phase.state().map_or(ControlError::NotCreated, |state| {
                 ControlError::WrongPhase { action, state, needed: "Running or Paused" }
             })),
@@ -289,6 +306,7 @@ impl Owner {
 
     /// Ends the VM, if there is one, whatever its phase.
     fn remove(&mut self) {
+        self.drop_transfers();
         let _ = self.shutdown();
         self.stop();
         self.host.clear();

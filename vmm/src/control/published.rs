@@ -19,6 +19,7 @@ use super::{
 };
 use crate::config::VmConfig;
 use crate::consoles::Consoles;
+use crate::migration::Transfer;
 use crate::vm::{LiveMemory, Machine, Stillness};
 
 /// Published by the control thread, read by everybody.
@@ -35,6 +36,8 @@ pub(super) struct Published {
     pub(super) places: ArcSwapOption<BTreeMap<String, PciBdf>>,
     /// What guests have done by themselves.
     pub(super) guest: GuestCounts,
+    /// The transfer that is under way, or the last one.
+    pub(super) transfer: ArcSwapOption<Transfer>,
     name: Option<String>,
 }
 
@@ -103,6 +106,7 @@ impl Published {
             consoles: ArcSwapOption::empty(),
             places: ArcSwapOption::empty(),
             guest: GuestCounts::default(),
+            transfer: ArcSwapOption::empty(),
             name,
         }
     }

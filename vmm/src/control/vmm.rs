@@ -14,8 +14,12 @@ use super::devices::DeviceRequest;
 use super::message::{Answer, Message, Request};
 use super::owner::Owner;
 use super::published::Published;
-use super::{Added, ControlError, Counters, Inbox, VmInfo, VmmControl, VmmOptions, Wake};
-use crate::config::{DiskConfig, NetConfig, ResizeConfig, ResizeDiskConfig, VmConfig, VsockConfig};
+use super::{Added, ControlError, Counters, Inbox, Line, VmInfo, VmmControl, VmmOptions, Wake};
+use crate::config::{
+    DiskConfig, LinkUrl, NetConfig, ReceiveMigrationConfig, ResizeConfig, ResizeDiskConfig,
+    ResolveConfig, RestoreConfig, SendMigrationConfig, SnapshotConfig, VmConfig, VsockConfig,
+};
+use crate::migration::{self, TransferInfo, on_worker};
 use crate::vm::{self, KvmHost, LiveMemory, Machine, Stillness};
 
 /// Why the VMM ended.
@@ -27,6 +31,8 @@ pub enum Ended {
     GuestShutdown,
     /// The VM could not go on; the report is for people.
     Failed(String),
+    /// The VM is another VMM's now, there.
+    Moved(String),
 }
 
 /// The requests' way to the owner of the VM.
@@ -139,6 +145,10 @@ impl Vmm {
         }
     }
 
+    fn line(&self) -> Line {
+        Line::new(&self.core)
+    }
+
     fn ask(&self, request: Request) -> Result<Answer, ControlError> {
         let (answer, answered) = mpsc::sync_channel(1);
         self.core.inbox.put(Message::Request(request, answer));
@@ -249,6 +259,42 @@ impl VmmControl for Vmm {
 
     fn counters(&self) -> Result<Counters, ControlError> {
         self.core.published.counters()
+    }
+
+    fn snapshot(&self, config: SnapshotConfig) -> Result<(), ControlError> {
+        on_worker("snapshot", || migration::snapshot(&self.line(), &config))
+    }
+
+    fn restore(&self, config: RestoreConfig) -> Result<(), ControlError> {
+        on_worker("restore", || migration::restore(&self.line(), &config))
+    }
+
+    fn send_migration(&self, config: SendMigrationConfig) -> Result<TransferInfo, ControlError> {
+        on_worker("send", || migration::send(&self.line(), &config))
+    }
+
+    fn receive_migration(
+        &self,
+        config: ReceiveMigrationConfig,
+        listening: &(dyn Fn(&LinkUrl) + Sync),
+    ) -> Result<(), ControlError> {
+        on_worker("receive", || migration::receive(&self.line(), &config, listening))
+    }
+
+    fn migration_progress(&self) -> Result<TransferInfo, ControlError> {
+        let transfer = self.core.published.transfer.load_full();
+        transfer.map(|transfer| transfer.info()).ok_or(ControlError::NoTransfer)
+    }
+
+    fn migration_cancel(&self) -> Result<(), ControlError> {
+        let transfer = self.core.published.transfer.load_full();
+        let transfer = transfer.filter(|transfer| !transfer.info().state.is_final());
+        let transfer = transfer.ok_or(ControlError::NoTransfer)?;
+        transfer.end("it was cancelled").map_err(|_| ControlError::TooLate)
+    }
+
+    fn migration_resolve(&self, config: ResolveConfig) -> Result<(), ControlError> {
+        self.line().resolve(config.resolution)
     }
 
     fn vmm_shutdown(&self) -> Result<(), ControlError> {

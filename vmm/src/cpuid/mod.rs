@@ -17,10 +17,12 @@
 mod caches;
 mod error;
 mod leaves;
+mod offer;
 mod template;
 mod topology;
 
 pub use error::{CpuidError, TopologyError};
+pub use offer::check_offer;
 pub use template::{
     LEAST_ADDRESS_BITS, MsiDestination, Template, TscDeadline, physical_address_bits,
 };

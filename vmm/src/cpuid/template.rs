@@ -101,6 +101,21 @@ impl Template {
             .map_err(|_| CpuidError::TooManyEntries { limit: KVM_MAX_CPUID_ENTRIES })
     }
 
+    /// All that does not differ from vCPU to vCPU.
+    pub fn entries(&self) -> &[kvm_cpuid_entry2] {
+        &self.entries
+    }
+
+    /// The same topology, and these entries for the rest.
+    ///
+    /// # Errors
+    /// They are too many.
+    pub fn with_entries(&self, entries: Vec<kvm_cpuid_entry2>) -> Result<Self, CpuidError> {
+        let template = Self { entries, topology: self.topology };
+        template.for_vcpu(self.topology.vcpus() - 1)?;
+        Ok(template)
+    }
+
     /// The topology that the table tells of.
     pub fn topology(&self) -> &Topology {
         &self.topology

@@ -89,6 +89,15 @@ pub enum OpenDeviceError {
     NoId,
 }
 
+/// When the locks of disks' images are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// When they are opened.
+    Now,
+    /// By [`BlockDevice::claim`]: another VMM has them still.
+    Later,
+}
+
 /// What kind of device it is, with what is only that kind's.
 enum Kind {
     Disk(Arc<BlockDevice>),
@@ -196,12 +205,21 @@ impl HostDevices {
     ///
     /// # Errors
     /// The first that cannot be opened. Those opened before stay as they are, so that another try finds them.
-    pub fn open(&mut self, config: &VmConfig, consoles: &Consoles) -> Result<(), OpenDeviceError> {
+    pub fn open(
+        &mut self,
+        config: &VmConfig,
+        consoles: &Consoles,
+        claim: Claim,
+    ) -> Result<(), OpenDeviceError> {
         for disk in &config.disks {
             self.open_one(disk.id.as_ref(), |id| {
                 let options = convert::disk(id, disk);
                 let failed = |source| OpenDeviceError::Disk { id: id.to_owned(), source };
-                Ok(Kind::Disk(Arc::new(BlockDevice::open(options).map_err(failed)?)))
+                let opened = match claim {
+                    Claim::Now => BlockDevice::open(options),
+                    Claim::Later => BlockDevice::open_unclaimed(options),
+                };
+                Ok(Kind::Disk(Arc::new(opened.map_err(failed)?)))
             })?;
         }
         for net in &config.net {

@@ -16,11 +16,11 @@
 mod counters;
 mod exits;
 mod failure;
+mod handle;
 mod identity;
 mod reset;
 mod run_loop;
 mod run_page;
-
 mod signal;
 mod startup;
 mod thread;
@@ -28,6 +28,7 @@ mod thread;
 pub use counters::{ExitCounters, ExitKind};
 pub use exits::GuestEnd;
 pub use failure::VcpuFailure;
+pub use handle::VcpuHandle;
 pub use identity::Identity;
 pub use signal::{GroupKick, KickError, SignalKick};
 pub use startup::{Arrival, Startup};

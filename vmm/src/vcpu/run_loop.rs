@@ -9,9 +9,8 @@ use vcpu_state::{Member, OneShot, Parked, Step, Ticket, Waited, Word};
 use super::counters::ExitKind;
 use super::exits::{self, GuestEnd, Handled, Ports};
 use super::failure::{self, VcpuFailure};
-use super::identity::Identity;
+use super::handle::VcpuHandle;
 use super::run_page::RunPage;
-
 use crate::sched;
 use crate::vm::Machine;
 
@@ -38,7 +37,7 @@ pub(super) struct RunLoop {
     pub(super) fd: VcpuFd,
     pub(super) bus: VcpuBus,
     pub(super) completion_owed: bool,
-    pub(super) identity: Option<Identity>,
+    pub(super) handle: Arc<VcpuHandle>,
 }
 
 /// The machine as this vCPU's exits reach it.
@@ -53,14 +52,18 @@ impl RunLoop {
         if sched::as_batch(|| self.member.start()) != Ok(Parked::Resumed) {
             return End::Killed;
         }
-        if let Some(identity) = &mut self.identity
-            && let Err(error) = identity.tell_once(&self.fd)
-        {
+        if let Err(error) = self.handle.tell_identity(&self.fd) {
             let index = self.member.index();
             return End::Failed(Box::new(VcpuFailure::before_entry(index, &error)));
         }
+        // One that was restored, or stood still until it had this thread, has been paused, too.
+        self.tell_clock();
+        while let Some(ticket) = self.handle.take_owed() {
+            self.bus.tickets.push(ticket);
+        }
         if !self.bus.tickets.is_empty() {
-            // The wait that the vCPU's last thread owed. Cannot fail: this one has not entered yet.
+            // The wait that the vCPU's last thread owed, or the one of which it has the state. Cannot fail: this one has not
+            // entered yet.
             let _ = self.member.begin_ticket();
         }
         loop {
@@ -137,11 +140,15 @@ impl RunLoop {
         // Batch only once it has answered: the change of class may cost the thread its processor.
         let parked = self.member.park_within(epoch, |stay| sched::as_batch(stay));
         if parked == Parked::Resumed {
-            // Tells the guest's watchdogs that time stood still (KVM_KVMCLOCK_CTRL). Fails where the
-            // guest uses no kvmclock; then there is nobody to tell.
-            let _ = self.fd.kvmclock_ctrl();
+            self.tell_clock();
         }
         Ok(())
+    }
+
+    /// Tells the guest's watchdogs that time stood still (KVM_KVMCLOCK_CTRL). On the vCPU's own thread, when it is on its way back: no
+    /// resume waits for it, and no vCPU for another's. Fails where the guest uses no kvmclock; then there is nobody to tell.
+    fn tell_clock(&self) {
+        let _ = self.fd.kvmclock_ctrl();
     }
 
     fn wait(&mut self) -> Result<(), End> {
@@ -192,11 +199,10 @@ fn dispatch(
 }
 
 impl VcpuBus {
-    /// The machine, and what the vCPU's last thread still had to wait for.
-    pub(super) fn new(machine: Arc<Machine>, mut tickets: Vec<Ticket>) -> Self {
+    /// The machine, and nothing to wait for.
+    pub(super) fn new(machine: Arc<Machine>) -> Self {
         // One exit leaves one ticket, seldom two. An exit is no place to ask the heap for more.
-        tickets.reserve(TICKETS);
-        Self { machine, tickets }
+        Self { machine, tickets: Vec::with_capacity(TICKETS) }
     }
 
     fn pio(&self) -> &Bus<Pio> {

@@ -6,10 +6,11 @@ use std::panic::{self, AssertUnwindSafe};
 use std::thread::{Builder, JoinHandle};
 
 use crossbeam_queue::ArrayQueue;
-use kvm_ioctls::VcpuFd;
+use kvm_ioctls::{VcpuFd, VmFd};
+use vcpu_state::Member;
 use vcpu_state::sync::Arc;
-use vcpu_state::{Member, Ticket};
 
+use super::handle::VcpuHandle;
 use super::identity::Identity;
 use super::reset;
 pub use super::run_loop::End;
@@ -29,19 +30,27 @@ pub struct SpawnError {
     source: io::Error,
 }
 
-/// What goes from one thread of a vCPU to the next: KVM's vCPU, with no exit left to complete, and what
+/// What goes from one thread of a vCPU to the next: KVM's vCPU, with no exit left to complete, and the handle, with what
 /// it still has to wait for before it may enter the guest.
 pub struct Vcpu {
     fd: VcpuFd,
-    tickets: Vec<Ticket>,
-    identity: Option<Identity>,
+    handle: Arc<VcpuHandle>,
 }
 
 impl Vcpu {
-    /// One that has not run yet, with what its thread still has to tell KVM of it.
+    /// One that has not run yet, with what is still to be told KVM of it.
+    ///
+    /// # Errors
+    /// There is no room for another descriptor.
+    pub fn new(vm: &VmFd, fd: VcpuFd, identity: Identity) -> Result<Self, KvmError> {
+        let handle = Arc::new(VcpuHandle::new(vm, &fd, identity)?);
+        Ok(Self { fd, handle })
+    }
+
+    /// The way to it beside its thread.
     #[must_use]
-    pub fn new(fd: VcpuFd, identity: Option<Identity>) -> Self {
-        Self { fd, tickets: Vec::new(), identity }
+    pub fn handle(&self) -> &Arc<VcpuHandle> {
+        &self.handle
     }
 
     /// Makes it one that its guest does not know: it waits for an INIT, and owes nothing.
@@ -49,13 +58,31 @@ impl Vcpu {
     /// # Errors
     /// KVM refuses.
     pub fn reset(&mut self) -> Result<(), KvmError> {
-        self.tickets.clear();
+        while self.handle.take_owed().is_some() {}
         reset::to_power_on(&self.fd)
     }
 }
 
-/// A thread that runs a vCPU, and gives it back when it ends.
-pub type VcpuThread = JoinHandle<Option<Vcpu>>;
+/// A thread that runs a vCPU.
+pub struct VcpuThread {
+    thread: JoinHandle<Option<Vcpu>>,
+    handle: Arc<VcpuHandle>,
+}
+
+impl VcpuThread {
+    /// Waits for its end, and takes the vCPU back; there is none if the thread panicked outside of its loop.
+    #[must_use]
+    pub fn join(self) -> Option<Vcpu> {
+        // A panic has been reported by the hook, and the word says DEAD.
+        self.thread.join().ok().flatten()
+    }
+
+    /// The way to its vCPU.
+    #[must_use]
+    pub fn handle(&self) -> &Arc<VcpuHandle> {
+        &self.handle
+    }
+}
 
 /// What a vCPU thread is made of.
 pub struct VcpuParts {
@@ -79,7 +106,7 @@ pub fn spawn(
     begin: impl FnOnce() -> bool + Send + 'static,
     ended: impl FnOnce(usize, End) + Send + 'static,
 ) -> Result<VcpuThread, (SpawnError, Option<Box<Vcpu>>)> {
-    let index = parts.member.index();
+    let (index, handle) = (parts.member.index(), Arc::clone(&parts.vcpu.handle));
     // Beside the thread's closure, which would be lost with a thread that cannot start. A channel would
     // have the new thread sleep until the parts come.
     let handed = Arc::new(ArrayQueue::new(1));
@@ -90,6 +117,7 @@ pub fn spawn(
         .name(format!("vcpu{index}"))
         .stack_size(STACK)
         .spawn(move || taken.pop().map(|parts| run(parts, begin, ended)))
+        .map(|thread| VcpuThread { thread, handle })
         .map_err(|source| {
             (SpawnError { index, source }, handed.pop().map(|parts| Box::new(parts.vcpu)))
         })
@@ -97,26 +125,30 @@ pub fn spawn(
 
 /// The whole life of the thread.
 fn run(parts: VcpuParts, begin: impl FnOnce() -> bool, ended: impl FnOnce(usize, End)) -> Vcpu {
-    let VcpuParts { member, vcpu: Vcpu { mut fd, tickets, identity }, machine, kick } = parts;
+    let VcpuParts { member, vcpu: Vcpu { mut fd, handle }, machine, kick } = parts;
     let index = member.index();
     kick.announce(index);
     if !begin() {
-        return Vcpu { fd, tickets, identity };
+        return Vcpu { fd, handle };
     }
     let run = RunPage::of(&mut fd);
     // SAFETY: dropped below, on this thread, before the file descriptor that moves into `vcpu`;
     // moving it does not move the mapping.
     let kickable = unsafe { run.kickable() };
-    let bus = VcpuBus::new(machine, tickets);
-    let mut vcpu = RunLoop { member, run, fd, bus, completion_owed: false, identity };
+    let bus = VcpuBus::new(machine);
+    let mut vcpu = RunLoop { member, run, fd, bus, completion_owed: false, handle };
     let end = panic::catch_unwind(AssertUnwindSafe(|| vcpu.run()))
         .unwrap_or_else(|payload| End::Panicked(message(payload.as_ref())));
     drop(kickable);
-    let RunLoop { member, fd, bus, identity, .. } = vcpu;
+    let RunLoop { member, fd, bus, handle, .. } = vcpu;
+    // Before DEAD: who finds the word dead finds them.
+    for ticket in bus.tickets {
+        handle.owe(ticket);
+    }
     // DEAD first: whoever hears of the end may look at the word.
     drop(member);
     ended(index, end);
-    Vcpu { fd, tickets: bus.tickets, identity }
+    Vcpu { fd, handle }
 }
 
 fn message(payload: &(dyn Any + Send)) -> String {

@@ -15,12 +15,14 @@ pub use limits::make_room_for_files;
 pub use start::Start;
 
 pub(super) use affinity::pin;
+pub(super) use devices::Legacy;
 pub(super) use irq::IrqLine;
 pub(super) use vcpus::Plan;
 
 use ::devices::watchdog::Past;
 use kvm_bindings::{
-    KVM_CAP_X2APIC_API, KVM_PIT_SPEAKER_DUMMY, Msrs, kvm_enable_cap, kvm_pit_config,
+    KVM_CAP_EXCEPTION_PAYLOAD, KVM_CAP_X2APIC_API, KVM_CAP_X86_TRIPLE_FAULT_EVENT,
+    KVM_PIT_SPEAKER_DUMMY, Msrs, kvm_enable_cap, kvm_pit_config,
 };
 use kvm_ioctls::{Cap, VmFd};
 use vcpu_state::sync::Arc;
@@ -80,6 +82,7 @@ impl Builder<'_> {
         // Not earlier: another thread has been asking since the process was started.
         let supported = host.supported_cpuid()?;
         let wide_ids = enable_wide_apic_ids(&vm);
+        enable_whole_events(&vm);
         let template = Template::new(&supported, topology, deadline_of(&vm), wide_ids)?;
         let entry = self.start.load(&ram, self.config)?;
 
@@ -96,12 +99,12 @@ impl Builder<'_> {
             devices: arc_swap::ArcSwap::default(),
         });
         let options = devices::Options { pvpanic: self.config.pvpanic };
-        let legacy = devices::attach(&vm, &machine, self.consoles, options)?;
+        let (told, legacy) = devices::attach(&vm, &machine, self.consoles, options)?;
         let windows = layout::pci_windows(machine.ram.end(), address_bits);
         let platform = Platform {
             topology: &topology,
             boot_vcpus: cpus.boot_vcpus,
-            devices: &legacy,
+            devices: &told,
             pci: windows,
             memory: &acpi::memory_of(&machine.ram),
         };
@@ -120,7 +123,14 @@ impl Builder<'_> {
         let watchdog = watchdog.map(|one| PlacedWatchdog::plug(one, &root)).transpose()?;
 
         let msrs = Msrs::from_entries(&boot::msrs()).map_err(|_| KvmError::Msr { index: 0 })?;
-        let plan = Plan { template, entry, msrs: Arc::new(msrs), boot_vcpus: cpus.boot_vcpus };
+        let plan = Plan {
+            template,
+            entry,
+            msrs: Arc::new(msrs),
+            boot_vcpus: cpus.boot_vcpus,
+            address_bits,
+            msi: wide_ids,
+        };
         let hotplug = Cpus::new(&machine, plan, cpus.max_vcpus, self.inbox)?;
 
         let stillness = Stillness { vcpus: Arc::clone(&group), workers: cards.workers() };
@@ -134,6 +144,7 @@ impl Builder<'_> {
             inbox: Arc::clone(self.inbox),
             power_taken,
             cpus: hotplug,
+            legacy,
             cards,
             watchdog,
             root,
@@ -185,6 +196,15 @@ fn make_vm(host: &KvmHost, ram: &GuestRam) -> Result<VmFd, KvmError> {
         vm.create_pit2(config).map_err(KvmError::of("KVM_CREATE_PIT2"))?;
     }
     Ok(vm)
+}
+
+/// Has KVM tell of what is pending in a vCPU without carrying it out, where it can (KVM_CAP_EXCEPTION_PAYLOAD, KVM_CAP_X86_TRIPLE_FAULT_EVENT).
+fn enable_whole_events(vm: &VmFd) {
+    for cap in [KVM_CAP_EXCEPTION_PAYLOAD, KVM_CAP_X86_TRIPLE_FAULT_EVENT] {
+        let wanted = kvm_enable_cap { cap, args: [1, 0, 0, 0], ..Default::default() };
+        // A KVM without it is saved as well, but for an exception or a triple fault between two instructions of the host's.
+        let _ = vm.enable_cap(&wanted);
+    }
 }
 
 /// Lets APIC ids have 32 bits, where KVM can; MSIs then reach 15 bits of them.

@@ -25,6 +25,7 @@ use super::machine::Counted;
 use super::threads::{Home, SeatError};
 use super::{Machine, Vm};
 use crate::control::Inbox;
+use crate::cpuid::Template;
 use crate::memory::layout;
 
 /// What vCPUs that come are made from, and what the guest has been told.
@@ -110,6 +111,26 @@ impl Cpus {
     /// What vCPUs are made from.
     pub(super) fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// vCPUs are told this from now on.
+    pub(super) fn tell(&mut self, template: Template) {
+        self.plan.tell(template);
+    }
+
+    /// How many there can be.
+    pub(super) fn max_vcpus(&self) -> u32 {
+        self.max_vcpus
+    }
+
+    /// Those that come back when the guest ejects them.
+    pub(super) fn returning(&self) -> impl Iterator<Item = u32> {
+        self.returning.iter().copied()
+    }
+
+    /// Those are to come back when the guest ejects them.
+    pub(super) fn set_returning(&mut self, vcpus: Vec<u32>) {
+        self.returning = vcpus.into_iter().collect();
     }
 
     /// Whether the guest could have this vCPU, and has not.

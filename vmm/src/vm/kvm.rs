@@ -127,7 +127,22 @@ impl KvmHost {
     pub fn learn() {
         if let Ok(host) = Self::open() {
             let _ = host.supported_cpuid();
+            let _ = Self::msr_indices();
         }
+    }
+
+    /// Model-specific registers of its vCPUs, of those that it lists. Asked once in the life of the process.
+    ///
+    /// # Errors
+    /// KVM refuses.
+    pub(super) fn msr_indices() -> Result<Vec<u32>, KvmError> {
+        static LISTED: OnceLock<Vec<u32>> = OnceLock::new();
+        if let Some(listed) = LISTED.get() {
+            return Ok(listed.clone());
+        }
+        let list = Self::open()?.kvm.get_msr_index_list();
+        let list = list.map_err(KvmError::of("KVM_GET_MSR_INDEX_LIST"))?;
+        Ok(LISTED.get_or_init(|| list.as_slice().to_vec()).clone())
     }
 
     fn ask_for_cpuid(&self) -> Result<CpuId, KvmError> {

@@ -35,6 +35,7 @@ use crate::config::WATCHDOG_ID;
 use crate::control::Inbox;
 use crate::host_devices::HostDevice;
 
+use build::Legacy;
 pub use build::{BuildError, Builder, Start, make_room_for_files};
 use cpus::Cpus;
 pub use cpus::{ResizeError, VcpuChange};
@@ -72,6 +73,7 @@ pub struct Vm {
     #[expect(dead_code, reason = "its drop is what it is for")]
     power_taken: Completer,
     cpus: Cpus,
+    legacy: Legacy,
     /// Before the bus that they are in.
     cards: Cards,
     watchdog: Option<PlacedWatchdog>,
@@ -132,6 +134,11 @@ impl Vm {
             self.held = Some(self.stillness.reach(PAUSE_DEADLINE)?);
         }
         Ok(self.held.as_ref().map_or(Duration::ZERO, Still::latency))
+    }
+
+    /// Whether its user holds it, who may be one of several.
+    pub(crate) fn is_held(&self) -> bool {
+        self.held.is_some()
     }
 
     /// Its memory, to be copied while it runs.

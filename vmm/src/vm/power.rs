@@ -12,6 +12,7 @@
 use devices::power::{PowerRequest, PowerSink};
 use devices::pvpanic::{GuestPanic, PanicSink};
 use devices::watchdog::WatchdogSink;
+use serde::{Deserialize, Serialize};
 use vcpu_state::Ticket;
 use vcpu_state::sync::Arc;
 use vcpu_state::sync::atomic::{AtomicU32, Ordering};
@@ -26,6 +27,17 @@ const CRASH_LOADED: u32 = 1 << 4;
 
 /// What ends the VM.
 const ASKED: u32 = POWER_OFF | RESET | EXPIRED;
+
+/// What the guest has asked for or told, and the owner has not taken: as it is saved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Noted {
+    power_off: bool,
+    reset: bool,
+    /// The watchdog's time is over.
+    expired: bool,
+    panicked: bool,
+    crash_loaded: bool,
+}
 
 /// Whoever looks at what was asked.
 pub trait Bell: Send + Sync {
@@ -75,6 +87,35 @@ impl PowerRequests {
             Some(GuestEvent::Panicked)
         } else {
             (noted & CRASH_LOADED != 0).then_some(GuestEvent::CrashLoaded)
+        }
+    }
+
+    /// All of it, for a save.
+    pub(super) fn noted(&self) -> Noted {
+        // Acquire: pairs with the release in `note`.
+        let noted = self.noted.load(Ordering::Acquire);
+        let is = |bit| noted & bit != 0;
+        Noted {
+            power_off: is(POWER_OFF),
+            reset: is(RESET),
+            expired: is(EXPIRED),
+            panicked: is(PANICKED),
+            crash_loaded: is(CRASH_LOADED),
+        }
+    }
+
+    /// Notes what another VM's guest had asked for or told.
+    pub(super) fn note_all(&self, noted: Noted) {
+        let Noted { power_off, reset, expired, panicked, crash_loaded } = noted;
+        let all = [
+            (power_off, POWER_OFF),
+            (reset, RESET),
+            (expired, EXPIRED),
+            (panicked, PANICKED),
+            (crash_loaded, CRASH_LOADED),
+        ];
+        for (_, bit) in all.into_iter().filter(|(is, _)| *is) {
+            self.note(bit);
         }
     }
 

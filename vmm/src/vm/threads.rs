@@ -20,7 +20,9 @@ use vcpu_state::{Group, Illegal, Word};
 use super::Machine;
 use super::build::{BuildError, pin};
 use crate::config::CpuAffinity;
-use crate::vcpu::{self, Arrival, End, SignalKick, Startup, Vcpu, VcpuParts, VcpuThread};
+use crate::vcpu::{
+    self, Arrival, End, SignalKick, Startup, Vcpu, VcpuHandle, VcpuParts, VcpuThread,
+};
 
 /// Called on a vCPU's thread when it ends.
 pub type OnVcpuEnd = Arc<dyn Fn(&Machine, usize, End) + Send + Sync>;
@@ -73,6 +75,19 @@ enum Seat {
     /// It has none.
     Vacant(Box<Vcpu>),
     /// There is no KVM vCPU any longer: its thread panicked at the very end.
+    Lost,
+}
+
+/// What there is of a vCPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Occupancy {
+    /// Nothing yet.
+    Empty,
+    /// A KVM vCPU and a thread.
+    Running,
+    /// A KVM vCPU without a thread.
+    Vacant,
+    /// Nothing any longer.
     Lost,
 }
 
@@ -175,13 +190,42 @@ impl Threads {
         vcpu: u32,
         make: impl FnOnce() -> Result<Vcpu, BuildError>,
     ) -> Result<(), SeatError> {
+        self.make(vcpu, make)?;
+        self.add(home, vcpu)
+    }
+
+    /// Makes a vCPU for a slot that has none.
+    pub(super) fn make(
+        &mut self,
+        vcpu: u32,
+        make: impl FnOnce() -> Result<Vcpu, BuildError>,
+    ) -> Result<(), SeatError> {
         let vcpus = self.seats.len();
         let seat = self.seats.get_mut(vcpu as usize);
         let seat = seat.ok_or(SeatError::NoSuchVcpu { vcpu, vcpus })?;
         if let Seat::Empty = seat {
             *seat = Seat::Vacant(Box::new(make()?));
         }
-        self.add(home, vcpu)
+        Ok(())
+    }
+
+    /// What there is of a vCPU.
+    pub(super) fn occupancy(&self, vcpu: u32) -> Occupancy {
+        match self.seats.get(vcpu as usize) {
+            None | Some(Seat::Empty) => Occupancy::Empty,
+            Some(Seat::Running(_)) => Occupancy::Running,
+            Some(Seat::Vacant(_)) => Occupancy::Vacant,
+            Some(Seat::Lost) => Occupancy::Lost,
+        }
+    }
+
+    /// The way to a vCPU beside its thread, whether it has one or not.
+    pub(super) fn handle(&self, vcpu: u32) -> Option<&Arc<VcpuHandle>> {
+        match self.seats.get(vcpu as usize)? {
+            Seat::Running(thread) => Some(thread.handle()),
+            Seat::Vacant(vacant) => Some(vacant.handle()),
+            Seat::Empty | Seat::Lost => None,
+        }
     }
 
     /// The seat of a vCPU that there is, or was.
@@ -192,12 +236,12 @@ impl Threads {
     }
 
     /// Kills the word of a vCPU that has a thread, and joins that.
-    fn end(&mut self, group: &Group, vcpu: u32) -> Result<(), SeatError> {
+    pub(super) fn end(&mut self, group: &Group, vcpu: u32) -> Result<(), SeatError> {
         let seat = self.seat_of(vcpu)?;
         match replace(seat, Seat::Lost) {
             Seat::Running(thread) => {
                 group.kill(vcpu as usize);
-                let ended = thread.join().ok().flatten().ok_or(SeatError::Lost(vcpu))?;
+                let ended = thread.join().ok_or(SeatError::Lost(vcpu))?;
                 *seat = Seat::Vacant(Box::new(ended));
             }
             other => *seat = other,
@@ -239,8 +283,7 @@ impl Threads {
     pub(super) fn join(&mut self) {
         for seat in &mut self.seats {
             if let Seat::Running(thread) = replace(seat, Seat::Lost) {
-                // A panic has been reported by the hook, and the word says DEAD.
-                let _ = thread.join();
+                drop(thread.join());
             }
         }
     }

@@ -50,6 +50,16 @@ impl PlacedWatchdog {
         self.slot
     }
 
+    /// The function.
+    pub(super) fn function(&self) -> &Arc<Watchdog> {
+        &self.function
+    }
+
+    /// Notes where it has come back after a restore.
+    pub(super) fn place(&mut self, slot: Slot) {
+        self.slot = slot;
+    }
+
     /// What counts, by its name in `vm.counters`.
     pub(super) fn counted(&self) -> Counted {
         (WATCHDOG_ID.to_owned(), Arc::clone(&self.function) as Arc<dyn CounterSource>)

@@ -112,6 +112,20 @@ impl TestVm {
         Self::within(dir, config, serial, VmmOptions::default())
     }
 
+    /// A VMM without a VM, to which one of so many vCPUs will come.
+    pub fn none_yet(vcpus: u32) -> Self {
+        let (vmm, thread) = Vmm::start(VmmOptions::default()).unwrap();
+        Self { vmm, thread: Some(thread), vcpus, dir: tempfile::tempdir().unwrap() }
+    }
+
+    /// All of its memory.
+    pub fn memory(&self) -> Vec<u8> {
+        let machine = self.machine();
+        let mut all = vec![0; usize::try_from(machine.ram.size()).unwrap()];
+        machine.ram.memory().read_slice(&mut all, GuestAddress(0)).unwrap();
+        all
+    }
+
     /// Any VM; not booted.
     pub fn with(config: VmConfig, serial: impl FnOnce(&Path) -> ConsoleConfig) -> Self {
         Self::within(tempfile::tempdir().unwrap(), config, serial, VmmOptions::default())

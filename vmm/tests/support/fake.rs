@@ -5,13 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use vmm::config::{
-    ConfigError, DiskConfig, NetConfig, Removal, ResizeConfig, ResizeDiskConfig, VmConfig,
-    VsockConfig,
+    ConfigError, DiskConfig, LinkUrl, NetConfig, ReceiveMigrationConfig, Removal, ResizeConfig,
+    ResizeDiskConfig, ResolveConfig, RestoreConfig, SendMigrationConfig, SnapshotConfig, VmConfig,
+    VsockConfig, file_url, link_url,
 };
 use vmm::control::{
     Added, ControlError, Counters, PciBdf, PciDeviceInfo, VcpuInfo, VmInfo, VmState, VmmControl,
     Wake, device_tree,
 };
+use vmm::migration::{TransferInfo, TransferKind, TransferState};
 
 /// Shared by the API under test and the test.
 #[derive(Default)]
@@ -193,6 +195,74 @@ impl VmmControl for FakeVmm {
         self.vm()?;
         let exits = BTreeMap::from([("exits_hlt".to_owned(), 7), ("exits_io_in".to_owned(), 9)]);
         Ok(BTreeMap::from([("vcpus".to_owned(), exits)]))
+    }
+
+    fn snapshot(&self, config: SnapshotConfig) -> Result<(), ControlError> {
+        let (_, state) = self.vm()?;
+        if !matches!(state, VmState::Running | VmState::Paused) {
+            let (action, needed) = ("take a snapshot of", "Running or Paused");
+            return Err(ControlError::WrongPhase { action, state, needed });
+        }
+        file_url("destination_url", &config.destination_url)?;
+        Ok(())
+    }
+
+    fn restore(&self, config: RestoreConfig) -> Result<(), ControlError> {
+        if self.vm().is_ok() {
+            return Err(ControlError::AlreadyCreated);
+        }
+        file_url("source_url", &config.source_url)?;
+        let state = if config.resume { VmState::Running } else { VmState::Paused };
+        self.vm.store(Arc::new(Some((VmConfig::default(), state))));
+        Ok(())
+    }
+
+    fn send_migration(&self, config: SendMigrationConfig) -> Result<TransferInfo, ControlError> {
+        self.vm()?;
+        config.validate()?;
+        self.vm.store(Arc::new(None));
+        Ok(TransferInfo {
+            kind: TransferKind::Send,
+            state: TransferState::Completed,
+            place: config.destination_url,
+            elapsed_ms: 1,
+            memory_bytes: 0,
+            done_bytes: 0,
+            iteration: 1,
+            remaining_bytes: 0,
+            bandwidth: 0,
+            dirty_rate: 0,
+            throttle_percent: 0,
+            expected_downtime_us: None,
+            eta_ms: None,
+            downtime: None,
+            error: None,
+        })
+    }
+
+    fn receive_migration(
+        &self,
+        config: ReceiveMigrationConfig,
+        listening: &(dyn Fn(&LinkUrl) + Sync),
+    ) -> Result<(), ControlError> {
+        if self.vm().is_ok() {
+            return Err(ControlError::AlreadyCreated);
+        }
+        listening(&link_url("receiver_url", &config.receiver_url)?);
+        self.vm.store(Arc::new(Some((VmConfig::default(), VmState::Running))));
+        Ok(())
+    }
+
+    fn migration_progress(&self) -> Result<TransferInfo, ControlError> {
+        Err(ControlError::NoTransfer)
+    }
+
+    fn migration_cancel(&self) -> Result<(), ControlError> {
+        Err(ControlError::NoTransfer)
+    }
+
+    fn migration_resolve(&self, _: ResolveConfig) -> Result<(), ControlError> {
+        Err(ControlError::NotInDoubt)
     }
 
     fn vmm_shutdown(&self) -> Result<(), ControlError> {

@@ -112,16 +112,22 @@ impl PciAttendant {
 
     /// Takes note of the functions that have come, and takes those apart that leave.
     fn admit_and_dismiss(&mut self) {
-        for (slot, seat) in self.changes() {
-            let Some(place) = self.served.get_mut(slot.index()) else { continue };
+        let changes = self.changes();
+        // First whatever is no longer where it was, so that its addresses are free for whoever is there now.
+        for (slot, _) in &changes {
+            let place = self.served.get_mut(slot.index()).and_then(Option::take);
+            let bars = place.into_iter().flat_map(|served| served.bars);
+            bars.for_each(|mut bar| bar.retire(&self.world));
+        }
+        for (slot, seat) in changes {
             match seat {
                 Seat::Present(function) => {
                     let bars = Placed::of(&function);
-                    *place = Some(Served { function, bars });
+                    if let Some(place) = self.served.get_mut(slot.index()) {
+                        *place = Some(Served { function, bars });
+                    }
                 }
                 Seat::Leaving(function) => {
-                    let bars = place.take().into_iter().flat_map(|served| served.bars);
-                    bars.for_each(|mut bar| bar.retire(&self.world));
                     if let Some(msix) = function.msix() {
                         msix.retire();
                     }
@@ -141,9 +147,12 @@ impl PciAttendant {
             .zip(&self.served)
             .map(|(slot, served)| (slot, served, functions.seat(slot)))
             .filter(|(_, served, seat)| match seat {
-                Seat::Present(_) => served.is_none(),
+                // Another one than before only where functions were rearranged for a restore.
+                Seat::Present(function) => {
+                    served.as_ref().is_none_or(|served| !Arc::ptr_eq(&served.function, function))
+                }
                 Seat::Leaving(_) => true,
-                Seat::Empty => false,
+                Seat::Empty => served.is_some(),
             })
             .map(|(slot, _, seat)| (slot, seat.clone()))
             .collect()

@@ -15,11 +15,13 @@
 //! the PCI attendant looks at the registers and makes the world agree.
 mod bar;
 mod builder;
+mod saved;
 #[cfg(test)]
 mod tests;
 
 pub use bar::{BarSpace, BarState};
 pub use builder::{ConfigBuilder, ConfigError, Identity};
+pub use saved::SavedConfig;
 
 use super::function::BarIndex;
 use super::msix::MsixControl;
@@ -92,11 +94,16 @@ impl ConfigSpace {
     /// A BAR as the registers have it now; `None` where the function has none, which is also the upper half of
     /// a 64-bit one. Its halves are two registers: read while the guest writes them, they may not belong together.
     pub fn bar(&self, index: BarIndex) -> Option<BarState> {
+        self.bar_in(index, |place| self.words.get(place).map_or(0, load))
+    }
+
+    /// A BAR as it is with these registers.
+    fn bar_in(&self, index: BarIndex, word: impl Fn(usize) -> u32) -> Option<BarState> {
         let layout = (*self.bars.get(usize::from(index.0))?)?;
         let place = bar_word(index);
-        let low = self.words.get(place).map_or(0, load);
+        let low = word(place);
         let high = match layout.space {
-            BarSpace::Memory64 => self.words.get(place + 1).map_or(0, load),
+            BarSpace::Memory64 => word(place + 1),
             BarSpace::Memory32 | BarSpace::Io => 0,
         };
         let decodes = match layout.space {
@@ -107,7 +114,7 @@ impl ConfigSpace {
             gpa: layout.address(low, high),
             len: layout.len,
             space: layout.space,
-            enabled: self.command() & decodes != 0,
+            enabled: word(usize::from(COMMAND) / 4) & decodes != 0,
         })
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 
 use super::capability::MsixControl;
+use super::saved::SavedVector;
 use super::vector::{Effect, Event, MASKED, OPEN, PENDING, Vector, transition};
 use crate::pci::platform::{MsiLine, MsiMessage};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -69,6 +70,30 @@ impl Entry {
         // Relaxed: the compare-and-swap that follows publishes it.
         part.store(value, Ordering::Relaxed);
         self.apply(Event::Close)
+    }
+
+    /// What a guest can tell of it, while nobody touches it.
+    pub(super) fn save(&self) -> SavedVector {
+        let (word, message) = (self.load(), self.message());
+        SavedVector {
+            address: message.address,
+            data: message.data,
+            masked: word.has(MASKED),
+            pending: word.has(PENDING),
+        }
+    }
+
+    /// Makes it that: closed, so that the attendant sets its route and opens it, if it is to be open.
+    pub(super) fn restore(&self, saved: &SavedVector) {
+        let address = saved.address.to_le_bytes();
+        let words = address.as_chunks().0.iter().copied().chain([saved.data.to_le_bytes()]);
+        for (part, word) in self.message.iter().zip(words) {
+            // Relaxed: the compare-and-swap that follows publishes it.
+            part.store(u32::from_le_bytes(word), Ordering::Relaxed);
+        }
+        self.apply(Event::Close);
+        self.apply(if saved.masked { Event::Mask } else { Event::Unmask });
+        self.apply(if saved.pending { Event::Raise } else { Event::Forget });
     }
 
     pub(super) fn is_pending(&self) -> bool {

@@ -19,6 +19,7 @@
 //! become pending, as those of a masked vector do.
 mod capability;
 mod entry;
+mod saved;
 #[cfg(test)]
 mod tests;
 mod vector;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 use vcpu_state::WorkItem;
 
 pub use capability::{MsixControl, MsixPlacement};
+pub use saved::{SavedMsix, SavedVector};
 
 use super::platform::PciPlatform;
 use crate::bus::Written;

@@ -41,6 +41,14 @@ impl Functions {
         }
     }
 
+    /// The function that the guest sees in a slot, to be kept.
+    pub(super) fn function(&self, slot: Slot) -> Option<Arc<dyn PciFunction>> {
+        match self.seat(slot) {
+            Seat::Present(function) => Some(Arc::clone(function)),
+            Seat::Leaving(_) | Seat::Empty => None,
+        }
+    }
+
     /// Every function, those that leave included.
     pub(super) fn all(&self) -> impl Iterator<Item = &dyn PciFunction> {
         self.seats.iter().filter_map(|seat| match seat {

@@ -21,6 +21,7 @@ mod error;
 mod functions;
 mod host_bridge;
 mod ports;
+mod saved;
 mod seating;
 mod slot;
 #[cfg(test)]
@@ -35,12 +36,14 @@ use vcpu_state::{Group, WorkItem};
 pub use ecam::Ecam;
 pub use error::{InsertError, NotRemovable};
 pub use ports::ConfigPorts;
+pub use saved::{Occupied, Place};
 pub use slot::{Slot, SlotState};
 pub use windows::PciWindows;
 
 pub(super) use functions::{Functions, Seat};
 
 use super::attendant::{PciAttendant, PciWorld};
+use super::config::SavedConfig;
 use crate::counters::CounterSource;
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{ArcSwap, Guard};

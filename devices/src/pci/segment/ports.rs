@@ -35,6 +35,17 @@ impl ConfigPorts {
         Self { address: AtomicU32::new(0), segment }
     }
 
+    /// CONFIG_ADDRESS, which is all that is to be saved.
+    #[must_use]
+    pub fn address(&self) -> u32 {
+        self.address.load(Ordering::Relaxed)
+    }
+
+    /// Makes CONFIG_ADDRESS this; bits that it has not are lost, as for a write.
+    pub fn restore(&self, address: u32) {
+        self.address.store(address & ADDRESS_BITS, Ordering::Relaxed);
+    }
+
     /// What an access to the data port reaches, if it does.
     fn target(&self, offset: u64) -> Option<ConfigAddress> {
         let byte = u8::try_from(offset.checked_sub(DATA)?).ok()?;

@@ -122,7 +122,10 @@ impl PciSegment {
     }
 
     /// Replaces the table by what `edit` makes of it, and starts over when another thread was faster.
-    fn change<E>(&self, edit: impl Fn(&Functions) -> Result<Functions, E>) -> Result<(), E> {
+    pub(super) fn change<E>(
+        &self,
+        edit: impl Fn(&Functions) -> Result<Functions, E>,
+    ) -> Result<(), E> {
         let mut current = self.functions.load_full();
         loop {
             let next = Arc::new(edit(&current)?);

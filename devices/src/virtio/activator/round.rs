@@ -19,6 +19,7 @@ use crate::virtio::device::{Activation, ActivationError, Features};
 use crate::virtio::lifecycle::{Cause, Event, Negotiation, State};
 use crate::virtio::queue::{QueueParts, Virtqueue};
 use crate::virtio::queue_registers::{QueueFault, QueueRegisters};
+use crate::virtio::queue_state::QueueState;
 use crate::virtio::registers::Registers;
 use crate::virtio::run_loop::{Seated, message};
 use crate::virtio::worker::Worker;
@@ -101,13 +102,16 @@ impl Served {
         let failure = match made.and_then(|made| self.seat_all(made, generation, seats)) {
             Ok(()) => {
                 // Overtaken by a reset, it changes nothing; the next round ends the workers.
-                let _ = self.registers.apply(Event::Activated { generation });
+                if let Ok(change) = self.registers.apply(Event::Activated { generation }) {
+                    self.registers.activated(change);
+                }
                 self.registers.counts().activations.one();
                 return Ok((Outcome::Done, turn));
             }
             Err(failure) => failure,
         };
         let turn = self.end_between(seats, (desk, turn), || {})?;
+        self.registers.forget_restore();
         self.registers.queues().iter().for_each(QueueRegisters::orphan);
         let name = device.name();
         tracing::warn!(device = name, %failure, "an activation failed, the device needs a reset");
@@ -151,22 +155,25 @@ impl Served {
         }
         let features = registers.accepted();
         let mut queues = Vec::new();
-        for (index, queue) in (0..).zip(registers.queues()).filter(|(_, queue)| queue.is_enabled())
-        {
+        for (index, queue) in (0..).zip(registers.queues()) {
             let memory = registers.memory().clone();
-            let ring = queue
-                .ring(&memory, features.has(Features::EVENT_IDX))
-                .map_err(|fault| Failure::Queue { queue: index, fault })?;
-            queues.push(Virtqueue::new(QueueParts {
+            // Without a ring only after a restore: its driver may bring another one.
+            let (make, ring): (fn(QueueParts) -> Virtqueue, _) = match queue.state() {
+                QueueState::Disabled => continue,
+                QueueState::Empty => (Virtqueue::detached, queue.no_ring()),
+                _ => (Virtqueue::new, queue.ring(&memory, features.has(Features::EVENT_IDX))),
+            };
+            queues.push(make(QueueParts {
                 index,
-                queue: ring,
+                queue: ring.map_err(|fault| Failure::Queue { queue: index, fault })?,
                 memory,
                 interrupt: Arc::clone(registers.interrupt()),
                 doorbell: Arc::clone(queue.doorbell()),
             }));
         }
         let memory = registers.memory().clone();
-        Ok(Activation { memory, features, queues, interrupt: Arc::clone(registers.interrupt()) })
+        let (interrupt, origin) = (Arc::clone(registers.interrupt()), registers.origin());
+        Ok(Activation { memory, features, queues, interrupt, origin })
     }
 
     fn seat(
@@ -179,7 +186,8 @@ impl Served {
         guarded(move || {
             for queue in worker.queues() {
                 let taken = registers.queues().get(usize::from(queue.index()));
-                if !taken.is_some_and(QueueRegisters::take) {
+                // One without a ring is taken when its driver has brought one.
+                if queue.is_attached() && !taken.is_some_and(QueueRegisters::take) {
                     // Its driver has reset it since it was looked at.
                     queue.detach();
                 }

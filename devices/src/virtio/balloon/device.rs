@@ -6,7 +6,9 @@ use super::counters::Counters;
 use super::pages::{PAGE_SIZE, PageReturn};
 use super::worker::{BalloonWorker, Lane, Purpose};
 use crate::counters::CounterSource;
+use crate::saved::Unfit;
 use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::virtio::saved::{SavedBalloon, SavedDevice};
 use crate::virtio::{Activation, ActivationError, DeviceType, VirtioDevice, Worker};
 
 /// Feature bits (virtio 1.2, 5.5.3).
@@ -179,6 +181,22 @@ impl VirtioDevice for Balloon {
     fn reset(&self) {
         // A driver that begins has no pages in the balloon.
         self.actual.store(0, Ordering::Relaxed);
+    }
+
+    fn save(&self) -> SavedDevice {
+        let [target, actual] = [&self.target, &self.actual].map(|it| it.load(Ordering::Relaxed));
+        SavedDevice::Balloon(SavedBalloon { target, actual })
+    }
+
+    fn check(&self, saved: &SavedDevice) -> Result<(), Unfit> {
+        // Any number is one that a guest may have said, or have been asked for.
+        if let SavedDevice::Balloon(_) = saved { Ok(()) } else { Err(saved.of_another()) }
+    }
+
+    fn restore(&self, saved: &SavedDevice) {
+        let SavedDevice::Balloon(saved) = saved else { return };
+        self.target.store(saved.target, Ordering::Relaxed);
+        self.actual.store(saved.actual, Ordering::Relaxed);
     }
 }
 

@@ -6,15 +6,17 @@ use super::backend;
 use super::config::{self, Layout, feature};
 use super::counters::{Counters, count};
 use super::error::BlockError;
-use super::image::{Image, Opened, open_image};
+use super::image::{Claim, Image, Opened, open_image};
 use super::options::{Access, BlockOptions, Engine};
 use super::reach::Reach;
 use super::request::{Request, SECTOR, SERIAL, Status};
 use super::slot::{Durability, Rules};
 use super::worker::BlockWorker;
 use crate::counters::CounterSource;
+use crate::saved::Unfit;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::virtio::limit::{Limiter, TokenBucket};
+use crate::virtio::saved::{SavedBlock, SavedDevice};
 use crate::virtio::{
     Activation, ActivationError, DeviceType, Features, VirtioDevice, Virtqueue, Worker,
 };
@@ -72,13 +74,53 @@ impl BlockDevice {
     /// # Errors
     /// The image cannot be had, or the options contradict themselves; the message says which and what would be right.
     pub fn open(options: BlockOptions) -> Result<Self, BlockError> {
+        Self::open_as(options, Claim::Now)
+    }
+
+    /// Opens an image that another VMM has still, and makes the device for it. It is of no use before [`BlockDevice::claim`].
+    ///
+    /// # Errors
+    /// As [`BlockDevice::open`], but for the lock.
+    pub fn open_unclaimed(options: BlockOptions) -> Result<Self, BlockError> {
+        Self::open_as(options, Claim::Later)
+    }
+
+    /// Makes what was written to the disk last on the host's storage. It may block; no vCPU may call it.
+    ///
+    /// # Errors
+    /// The storage refuses.
+    pub fn sync(&self) -> Result<(), BlockError> {
+        self.image.sync().map_err(|source| self.not_synced(source))
+    }
+
+    /// Locks the image, unless it is locked. The VM has to stand still.
+    ///
+    /// # Errors
+    /// Somebody else has it, or it is not the image that it was.
+    pub fn claim(&self) -> Result<(), BlockError> {
+        self.image.claim(&self.options)
+    }
+
+    /// Gives the image's lock up, for another VMM to take it. The VM has to stand still until [`BlockDevice::claim`], or for good.
+    ///
+    /// # Errors
+    /// What was written cannot be made to last; the lock is kept then.
+    pub fn release(&self) -> Result<(), BlockError> {
+        self.image.release().map_err(|source| self.not_synced(source))
+    }
+
+    fn not_synced(&self, source: std::io::Error) -> BlockError {
+        BlockError::Sync { path: self.options.path.clone(), source }
+    }
+
+    fn open_as(options: BlockOptions, claim: Claim) -> Result<Self, BlockError> {
         check(&options)?;
         let serial = serial(&options)?;
         let mut options = options;
         if options.engine != Engine::Blocking && !io_uring_is_available() {
             options.engine = Engine::Blocking;
         }
-        let Opened { image, len } = open_image(&options)?;
+        let Opened { image, len } = open_image(&options, claim)?;
         let capacity = len / u64::from(SECTOR);
         if capacity == 0 {
             return Err(BlockError::Empty { path: options.path });
@@ -153,6 +195,12 @@ impl BlockDevice {
     }
 }
 
+impl BlockDevice {
+    fn saved(&self) -> SavedBlock {
+        SavedBlock { capacity: self.shared.capacity(), block_size: self.layout.block_size }
+    }
+}
+
 impl VirtioDevice for BlockDevice {
     fn name(&self) -> &str {
         &self.options.id
@@ -187,6 +235,17 @@ impl VirtioDevice for BlockDevice {
         }
         let worker = |queue| Ok(Box::new(self.worker(queue, features)?) as Box<dyn Worker>);
         queues.into_iter().map(worker).collect()
+    }
+
+    fn save(&self) -> SavedDevice {
+        SavedDevice::Block(self.saved())
+    }
+
+    fn check(&self, saved: &SavedDevice) -> Result<(), Unfit> {
+        let SavedDevice::Block(saved) = saved else { return Err(saved.of_another()) };
+        let here = self.saved();
+        Unfit::unless_same("the disk's size in sectors", &saved.capacity, &here.capacity)?;
+        Unfit::unless_same("the disk's block size", &saved.block_size, &here.block_size)
     }
 }
 

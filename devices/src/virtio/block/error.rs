@@ -40,6 +40,14 @@ pub enum BlockError {
         /// Why not.
         source: io::Error,
     },
+    /// What was written could not be made to last.
+    #[error("cannot sync the disk image {path}: {source}", path = path.display())]
+    Sync {
+        /// The image.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// The file system knows no direct I/O.
     #[error(
         "the file system of the disk image {path} has no direct I/O ({source}); use direct=off",

@@ -11,7 +11,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use crossbeam_queue::ArrayQueue;
+use crossbeam_queue::{ArrayQueue, SegQueue};
 
 use crate::console::ConsoleOutput;
 use crate::event::Event;
@@ -22,6 +22,8 @@ pub(super) const INPUT_LIMIT: usize = 4096;
 
 pub(super) struct Input {
     bytes: ArrayQueue<u8>,
+    /// What has been saved or restored; it goes first.
+    kept: SegQueue<u8>,
     /// Notified when bytes have come.
     arrived: Event,
     /// Bytes were refused.
@@ -33,6 +35,7 @@ impl Input {
     pub(super) fn new(output: Arc<dyn ConsoleOutput>) -> std::io::Result<Self> {
         Ok(Self {
             bytes: ArrayQueue::new(INPUT_LIMIT),
+            kept: SegQueue::new(),
             arrived: Event::new()?,
             starved: AtomicBool::new(false),
             output,
@@ -60,14 +63,14 @@ impl Input {
 
     /// Whether there is nothing for the guest.
     pub(super) fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.kept.is_empty() && self.bytes.is_empty()
     }
 
     /// Takes as many bytes as there are, and fit; how many.
     pub(super) fn take(&self, into: &mut [u8]) -> usize {
         let mut taken = 0;
         while taken < into.len()
-            && let Some(byte) = self.bytes.pop()
+            && let Some(byte) = self.kept.pop().or_else(|| self.bytes.pop())
         {
             into[taken] = byte;
             taken += 1;
@@ -82,6 +85,26 @@ impl Input {
             self.output.input_has_room();
         }
         taken
+    }
+
+    /// The bytes that wait, while no worker takes any. What the host's console offers meanwhile comes after them.
+    pub(super) fn save(&self) -> Vec<u8> {
+        let mut all: Vec<u8> = std::iter::from_fn(|| self.kept.pop()).collect();
+        // No more than there is room for: the console may go on offering.
+        all.extend(std::iter::from_fn(|| self.bytes.pop()).take(INPUT_LIMIT));
+        self.restore(&all);
+        // As in `take`: there is room now.
+        fence(Ordering::SeqCst);
+        if self.starved.swap(false, Ordering::Relaxed) {
+            self.output.input_has_room();
+        }
+        all
+    }
+
+    /// Puts bytes before all others, while no worker takes any.
+    pub(super) fn restore(&self, bytes: &[u8]) {
+        let before: Vec<u8> = std::iter::from_fn(|| self.kept.pop()).collect();
+        bytes.iter().chain(&before).for_each(|byte| self.kept.push(*byte));
     }
 
     /// Wakes the worker, which looks at everything.

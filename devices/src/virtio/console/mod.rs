@@ -22,11 +22,13 @@ mod worker;
 
 use std::sync::Arc;
 
+use super::saved::{SavedConsole, SavedDevice};
 use super::{Activation, ActivationError, DeviceType, VirtioDevice, Worker};
 use crate::console::{ConsoleInput, ConsoleOutput, ConsoleSize};
 use crate::counters::CounterSource;
+use crate::saved::Unfit;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use input::Input;
+use input::{INPUT_LIMIT, Input};
 use size::{Announcer, Size};
 use worker::ConsoleWorker;
 
@@ -37,6 +39,10 @@ const TRANSMIT_QUEUE: u16 = 1;
 
 /// VIRTIO_CONSOLE_F_SIZE (5.3.3): the configuration tells columns and rows.
 const F_SIZE: u64 = 1 << 0;
+
+/// Bytes of input that are saved at most. Each save takes what the ring holds, and one that comes again, before the guest has taken
+/// anything, finds more.
+const MOST_SAVED: usize = 256 * INPUT_LIMIT;
 
 /// A console.
 pub struct VirtioConsole {
@@ -133,6 +139,29 @@ impl VirtioDevice for VirtioConsole {
             Arc::clone(&self.counts),
         );
         Ok(vec![Box::new(worker)])
+    }
+
+    fn save(&self) -> SavedDevice {
+        let ConsoleSize { columns, rows } = self.size();
+        SavedDevice::Console(SavedConsole { columns, rows, input: self.input.save() })
+    }
+
+    fn check(&self, saved: &SavedDevice) -> Result<(), Unfit> {
+        let SavedDevice::Console(saved) = saved else { return Err(saved.of_another()) };
+        if saved.input.len() > MOST_SAVED {
+            return Err(Unfit::impossible("the bytes of input that wait", saved.input.len()));
+        }
+        Ok(())
+    }
+
+    fn restore(&self, saved: &SavedDevice) {
+        let SavedDevice::Console(saved) = saved else { return };
+        self.input.restore(&saved.input);
+        // The terminal here, if there is one, is another.
+        if self.size.get() == ConsoleSize::default() {
+            let SavedConsole { columns, rows, .. } = *saved;
+            self.size.set(ConsoleSize { columns, rows });
+        }
     }
 }
 

@@ -31,8 +31,10 @@
 //! - DEVICE_NEEDS_RESET is the device's: it stands with its cause from a failure to the end of the next reset.
 //! - A device that was removed ends its last reset and is never activated again.
 
+mod saved;
 mod transition;
 mod word;
 
+pub use saved::SavedWord;
 pub use transition::{Event, Illegal, Negotiation, transition};
 pub use word::{Cause, State, Word, status};

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// The status register's bits (virtio 1.2, 2.1).
 pub mod status {
     /// The driver has found the device.
@@ -21,7 +23,7 @@ pub mod status {
 }
 
 /// Where a device is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
     /// No worker, and none is asked for: the driver negotiates, or there is none.
     Inactive,
@@ -53,7 +55,7 @@ impl State {
 }
 
 /// Why a device needs a reset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cause {
     /// The features that were agreed on have been changed since.
     Features,
@@ -188,7 +190,19 @@ impl Word {
             && (!self.is_removed() || gone)
     }
 
-    pub(super) const fn with_state(self, state: State) -> Self {
+    /// The word with these fields, of a device that the host has not taken away.
+    pub(super) fn of_fields(
+        status: u8,
+        state: State,
+        cause: Option<Cause>,
+        generation: u32,
+    ) -> Self {
+        let cause = cause.map_or(0, Cause::bits) << CAUSE_SHIFT;
+        let generation = u64::from(generation) << GENERATION_SHIFT;
+        Self(u64::from(status) | cause | generation).with_state(state)
+    }
+
+    pub(in crate::virtio) const fn with_state(self, state: State) -> Self {
         Self(self.0 & !STATE | state.bits() << STATE_SHIFT)
     }
 

@@ -45,6 +45,27 @@ impl Blocks {
         self.plugged.load(Ordering::Relaxed)
     }
 
+    /// A bit for each, from the lowest of the first word on.
+    pub(super) fn save(&self) -> Vec<u64> {
+        self.words.iter().map(|word| word.load(Ordering::Relaxed)).collect()
+    }
+
+    /// Whether they can be these.
+    pub(super) fn can_be(&self, saved: &[u64]) -> bool {
+        let beyond = self.count % BITS;
+        let last = saved.last().copied().unwrap_or(0);
+        saved.len() == self.words.len() && (beyond == 0 || last >> beyond == 0)
+    }
+
+    /// Makes them these, which they can be.
+    pub(super) fn restore(&self, saved: &[u64]) {
+        for (word, saved) in self.words.iter().zip(saved) {
+            word.store(*saved, Ordering::Relaxed);
+        }
+        let plugged = saved.iter().map(|word| u64::from(word.count_ones())).sum();
+        self.plugged.store(plugged, Ordering::Relaxed);
+    }
+
     /// What the blocks of a range are, which is not empty and has no others than there are.
     pub(super) fn state(&self, range: &Range<u64>) -> State {
         match self.plugged_in(range) {

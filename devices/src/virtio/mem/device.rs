@@ -11,7 +11,9 @@ use super::counters::Counters;
 use super::worker::MemWorker;
 use super::{BLOCK_SIZE, MemHost};
 use crate::counters::CounterSource;
+use crate::saved::Unfit;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::virtio::saved::{SavedDevice, SavedMem};
 use crate::virtio::{Activation, ActivationError, DeviceType, VirtioDevice, Worker};
 
 /// Feature bits (virtio 1.2, 5.15.3).
@@ -207,6 +209,40 @@ impl VirtioDevice for MemDevice {
     }
 
     // A reset changes nothing: what is plugged stays plugged (virtio 1.2, 5.15.6).
+
+    fn save(&self) -> SavedDevice {
+        let MemOptions { gpa, size, .. } = self.options;
+        let machine = self.machine.load();
+        let plugged = machine.as_ref().map(|machine| machine.shared.blocks.save());
+        SavedDevice::Mem(SavedMem {
+            gpa: gpa.0,
+            size,
+            requested: self.requested(),
+            plugged: plugged.unwrap_or_default(),
+        })
+    }
+
+    fn check(&self, saved: &SavedDevice) -> Result<(), Unfit> {
+        let SavedDevice::Mem(saved) = saved else { return Err(saved.of_another()) };
+        let MemOptions { gpa, size, .. } = self.options;
+        let region = (saved.gpa, saved.size);
+        Unfit::unless_same("the region (its start and size)", &region, &(gpa.0, size))?;
+        if check(saved.requested, size).is_err() {
+            return Err(Unfit::impossible("what is to be plugged", saved.requested));
+        }
+        let machine = self.machine.load();
+        let fits = machine.as_ref().is_some_and(|one| one.shared.blocks.can_be(&saved.plugged));
+        if fits { Ok(()) } else { Err(Unfit::impossible("the plugged blocks", &saved.plugged)) }
+    }
+
+    /// The memory of plugged blocks is RAM like other, and restored with it; that of others is not there.
+    fn restore(&self, saved: &SavedDevice) {
+        let SavedDevice::Mem(saved) = saved else { return };
+        self.requested.store(saved.requested, Ordering::Relaxed);
+        if let Some(machine) = &*self.machine.load() {
+            machine.shared.blocks.restore(&saved.plugged);
+        }
+    }
 }
 
 impl CounterSource for MemDevice {

@@ -18,14 +18,14 @@ use super::tap::Tap;
 use super::transmit::Transmitter;
 use crate::counters::CounterSource;
 use crate::event::Event;
+use crate::saved::Unfit;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::virtio::limit::Limiter;
-use crate::virtio::{
-    Activation, ActivationError, Chain, DeviceType, VirtioDevice, Virtqueue, Worker,
-};
 #[cfg(test)]
-use crate::{
-    sync::atomic::AtomicU64,
-    virtio::limit::{Clock, Limits},
+use crate::virtio::limit::{Clock, Limits};
+use crate::virtio::saved::{SavedDevice, SavedNet};
+use crate::virtio::{
+    Activation, ActivationError, Chain, DeviceType, Origin, VirtioDevice, Virtqueue, Worker,
 };
 
 /// Packets from before the activation that are thrown away at most: more than a tap holds by default (1000).
@@ -34,7 +34,8 @@ const STALE: usize = 4096;
 /// A virtio network card.
 pub struct Net {
     name: String,
-    mac: MacAddress,
+    /// Drawn, and then another one by a restore.
+    mac: AtomicU64,
     mtu: u16,
     pairs: u16,
     queue_sizes: Vec<u16>,
@@ -80,7 +81,7 @@ impl Net {
         let queues = usize::from(2 * pairs + control);
         Ok(Self {
             name,
-            mac,
+            mac: AtomicU64::new(packed(mac)),
             mtu: options.mtu.unwrap_or(1500),
             pairs,
             queue_sizes: vec![options.queue_size; queues],
@@ -95,7 +96,9 @@ impl Net {
     /// The guest's address.
     #[must_use]
     pub fn mac(&self) -> MacAddress {
-        self.mac
+        // Relaxed: it changes only before there is a driver.
+        let bytes = self.mac.load(Ordering::Relaxed).to_le_bytes();
+        MacAddress(bytes.first_chunk().copied().unwrap_or_default())
     }
 
     /// The name of the tap, also if the kernel has chosen it.
@@ -113,10 +116,10 @@ impl Net {
         }
     }
 
-    /// Lets the first pair only take packets, which may use these offloads.
-    fn prepare(&self, offloads: Offloads) -> std::io::Result<()> {
-        self.shared.set_active(1);
-        self.backend.set_active(1)?;
+    /// Lets so many pairs take packets, which may use these offloads.
+    fn prepare(&self, active: u16, offloads: Offloads) -> std::io::Result<()> {
+        self.shared.set_active(active);
+        self.backend.set_active(active)?;
         self.backend.set_offloads(offloads)
     }
 
@@ -153,7 +156,7 @@ impl VirtioDevice for Net {
     fn read_config(&self, offset: u64, data: &mut [u8]) {
         // struct virtio_net_config (virtio 1.2, 5.1.4).
         let mut config = [0; 12];
-        config[..6].copy_from_slice(&self.mac.0);
+        config[..6].copy_from_slice(&self.mac().0);
         config[6..8].copy_from_slice(&self.shared.status().to_le_bytes());
         config[8..10].copy_from_slice(&self.pairs.to_le_bytes());
         config[10..].copy_from_slice(&self.mtu.to_le_bytes());
@@ -170,7 +173,13 @@ impl VirtioDevice for Net {
     ) -> Result<Vec<Box<dyn Worker>>, ActivationError> {
         let host = |what| move |source| ActivationError::Host { what, source };
         let negotiated = activation.features;
-        self.prepare(features::taken(negotiated)).map_err(host("set up the tap's queues"))?;
+        let active = match activation.origin {
+            Origin::Driver => 1,
+            // As it was restored.
+            Origin::Restored => self.shared.active(),
+        };
+        let prepared = self.prepare(active, features::taken(negotiated));
+        prepared.map_err(host("set up the tap's queues"))?;
         self.discard_stale();
         // Without the feature one pair is used, and the control queue would be the third (virtio 1.2, 5.1.2).
         let several = negotiated.has(features::MQ | features::CTRL_VQ);
@@ -213,10 +222,30 @@ impl VirtioDevice for Net {
     }
 
     fn reset(&self) {
-        if let Err(error) = self.prepare(Offloads::NONE) {
+        if let Err(error) = self.prepare(1, Offloads::NONE) {
             // The next activation tries again, and fails if it cannot be done.
             tracing::warn!(tap = self.tap(), %error, "the tap could not be reset");
         }
+    }
+
+    fn save(&self) -> SavedDevice {
+        let (mac, active) = (self.mac().0, self.shared.active());
+        SavedDevice::Net(SavedNet { mac, mtu: self.mtu, active })
+    }
+
+    fn check(&self, saved: &SavedDevice) -> Result<(), Unfit> {
+        let SavedDevice::Net(saved) = saved else { return Err(saved.of_another()) };
+        Unfit::unless_same("the card's MTU", &saved.mtu, &self.mtu)?;
+        if saved.active == 0 || saved.active > self.pairs {
+            return Err(Unfit::impossible("the number of queue pairs in use", saved.active));
+        }
+        Ok(())
+    }
+
+    fn restore(&self, saved: &SavedDevice) {
+        let SavedDevice::Net(saved) = saved else { return };
+        self.mac.store(packed(MacAddress(saved.mac)), Ordering::Relaxed);
+        self.shared.set_active(saved.active);
     }
 }
 
@@ -224,6 +253,12 @@ impl CounterSource for Net {
     fn counters(&self) -> Vec<(&'static str, u64)> {
         self.shared.counters.list()
     }
+}
+
+fn packed(address: MacAddress) -> u64 {
+    let mut bytes = [0; 8];
+    bytes[..6].copy_from_slice(&address.0);
+    u64::from_le_bytes(bytes)
 }
 
 /// Both queues of a pair, if the driver has enabled them both.

@@ -8,7 +8,7 @@ use vm_memory::{Bytes, GuestAddress};
 
 use crate::event::Event;
 use crate::memory::GuestMemory;
-use crate::virtio::{Activation, Features, QueueParts, VirtioInterrupt, Virtqueue};
+use crate::virtio::{Activation, Features, Origin, QueueParts, VirtioInterrupt, Virtqueue};
 
 /// Bytes of guest memory that each queue has for its rings and buffers.
 const SPAN: u64 = 4 << 20;
@@ -292,5 +292,6 @@ pub fn activation(drivers: &[Driver], features: Features) -> Activation {
         features,
         queues: drivers.iter().map(|driver| driver.virtqueue(features)).collect(),
         interrupt: Arc::clone(&drivers[0].interrupts) as _,
+        origin: Origin::Driver,
     }
 }

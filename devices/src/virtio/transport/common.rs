@@ -34,9 +34,9 @@ const END: u64 = 0x3c;
 
 /// What is selected. Relaxed: they order nothing; vCPUs that share them have to agree.
 pub(super) struct Selectors {
-    device_feature: AtomicU32,
-    driver_feature: AtomicU32,
-    queue: AtomicU16,
+    pub(super) device_feature: AtomicU32,
+    pub(super) driver_feature: AtomicU32,
+    pub(super) queue: AtomicU16,
 }
 
 impl Default for Selectors {

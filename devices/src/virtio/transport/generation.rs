@@ -22,6 +22,17 @@ impl Generation {
         Self(AtomicU64::new(0))
     }
 
+    /// The number, for saving.
+    pub(super) fn number(&self) -> u8 {
+        let [number, ..] = self.0.load(Ordering::Acquire).to_le_bytes();
+        number
+    }
+
+    /// The number that the driver has seen last, of a configuration that may be another by now.
+    pub(super) fn restore(&self, number: u8) {
+        self.0.store(next(number.into(), 0), Ordering::Release);
+    }
+
     /// The device says that its configuration has changed.
     pub(super) fn advance(&self) {
         self.change(|old| Some(next(old, old)));

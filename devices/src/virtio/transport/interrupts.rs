@@ -2,7 +2,9 @@
 //! 4.1.4.5 and 4.1.5.1.2).
 
 use super::generation::Generation;
+use super::saved::SavedInterrupts;
 use crate::pci::Msix;
+use crate::saved::Unfit;
 use crate::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 use crate::virtio::interrupt::VirtioInterrupt;
 
@@ -70,6 +72,39 @@ impl Interrupts {
     /// A vector that is not there reads back as none (4.1.5.1.2.1).
     fn usable(&self, vector: u16) -> u16 {
         if vector < self.msix.vectors() { vector } else { NO_VECTOR }
+    }
+
+    /// What the guest can tell of them, while nobody touches them; the vectors' table is the transport's to save.
+    pub(super) fn save(&self) -> SavedInterrupts {
+        let vectors = (0..self.queues.len()).map(|queue| self.queue_vector(queue));
+        SavedInterrupts {
+            isr: self.isr.load(Ordering::Acquire),
+            config_vector: self.config_vector(),
+            queue_vectors: vectors.collect(),
+            config_generation: self.generation.number(),
+        }
+    }
+
+    /// Whether they could be these.
+    pub(super) fn check(&self, saved: &SavedInterrupts) -> Result<(), Unfit> {
+        Unfit::unless_within("the ISR register", saved.isr, ISR_QUEUE | ISR_CONFIG)?;
+        let (vectors, queues) = (saved.queue_vectors.len(), self.queues.len());
+        Unfit::unless_same("the number of queues with a vector", &vectors, &queues)?;
+        let mut all = saved.queue_vectors.iter().chain([&saved.config_vector]);
+        match all.find(|vector| self.usable(**vector) != **vector) {
+            Some(vector) => Err(Unfit::impossible("a vector", vector)),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes them these, which were checked.
+    pub(super) fn restore(&self, saved: &SavedInterrupts) {
+        self.set_config_vector(saved.config_vector);
+        for (queue, vector) in saved.queue_vectors.iter().enumerate() {
+            self.set_queue_vector(queue, *vector);
+        }
+        self.generation.restore(saved.config_generation);
+        self.isr.store(saved.isr, Ordering::Release);
     }
 
     fn raise(&self, cause: u8, vector: u16) {

@@ -21,6 +21,7 @@ mod common;
 mod generation;
 mod interrupts;
 mod layout;
+mod saved;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -40,6 +41,7 @@ use crate::pci::{BarDoorbell, BarIndex, ConfigError, ConfigSpace, Msix, PciFunct
 use common::Selectors;
 use interrupts::Interrupts;
 use layout::{BAR, NOTIFY_MULTIPLIER, Region};
+pub use saved::SavedVirtioPci;
 use window::Window;
 
 /// A virtio device cannot be made.

@@ -12,9 +12,11 @@
 //! - What is held is bounded: connections (`table`), bytes of each (`connection`), answers to packets that belong to
 //!   none (`worker`). Beyond that the guest's packets stay in its ring, the host's bytes and clients in their sockets.
 //! - A pause leaves connections as they are. A reset of the device ends them all; the listening socket stays.
+//! - A restored guest is told, by an event, that all its connections are gone (`events`): the sockets stayed behind.
 
 mod connection;
 mod credit;
+mod events;
 mod greeting;
 mod guest;
 mod host;
@@ -29,9 +31,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::saved::{SavedDevice, SavedVsock};
 use super::{Activation, ActivationError, DeviceType, VirtioDevice, Worker};
 use crate::console::{ConsoleError, Listener};
 use crate::counters::CounterSource;
+use crate::saved::Unfit;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use worker::VsockWorker;
 
@@ -39,7 +43,7 @@ use worker::VsockWorker;
 const RECEIVE_QUEUE: u16 = 0;
 /// `tx`: from the guest.
 const TRANSMIT_QUEUE: u16 = 1;
-/// `event`: nothing is told through it.
+/// `event`: that connections are gone, after a restore.
 const EVENT_QUEUE: u16 = 2;
 
 /// VIRTIO_VSOCK_F_STREAM (5.10.3).
@@ -156,6 +160,15 @@ impl VirtioDevice for Vsock {
     ) -> Result<Vec<Box<dyn Worker>>, ActivationError> {
         Ok(vec![Box::new(self.worker(&mut activation)?)])
     }
+
+    fn save(&self) -> SavedDevice {
+        SavedDevice::Vsock(SavedVsock { guest_cid: self.guest_cid })
+    }
+
+    fn check(&self, saved: &SavedDevice) -> Result<(), Unfit> {
+        let SavedDevice::Vsock(saved) = saved else { return Err(saved.of_another()) };
+        Unfit::unless_same("the guest's context id", &saved.guest_cid, &self.guest_cid)
+    }
 }
 
 impl Vsock {
@@ -164,7 +177,8 @@ impl Vsock {
             |index| activation.take_queue(index).ok_or(ActivationError::MissingQueue(index));
         let queues = (take(RECEIVE_QUEUE)?, take(TRANSMIT_QUEUE)?, take(EVENT_QUEUE).ok());
         let listener = Arc::clone(&self.listener);
-        Ok(VsockWorker::new(queues, self.guest_cid.into(), listener, Arc::clone(&self.counts)))
+        let (cid, counts) = (self.guest_cid.into(), Arc::clone(&self.counts));
+        Ok(VsockWorker::new(queues, cid, listener, counts).telling(activation.origin))
     }
 }
 

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::events::Owed;
 use super::host::{Clients, LISTENER};
 use super::packet::{HEADER_LEN, Header, MAX_PAYLOAD};
 use super::table::Table;
@@ -23,8 +24,10 @@ pub(super) const BATCH: usize = 32;
 pub(super) struct VsockWorker {
     receive: Virtqueue,
     transmit: Virtqueue,
-    event: Option<Virtqueue>,
-    chain: Chain,
+    pub(super) event: Option<Virtqueue>,
+    /// What is to be told through it.
+    pub(super) owed: Owed,
+    pub(super) chain: Chain,
     pub(super) guest_cid: u64,
     pub(super) listener: Arc<Listener>,
     /// Whether the listening socket is listened to.
@@ -52,6 +55,7 @@ impl VsockWorker {
             receive,
             transmit,
             event,
+            owed: Owed::Nothing,
             chain: Chain::new(),
             guest_cid,
             listener,
@@ -177,6 +181,7 @@ impl Worker for VsockWorker {
         if self.clients == Clients::Failed {
             self.clients = Clients::Unheard;
         }
+        self.tell()?;
         match wakeup {
             Wakeup::Ready(LISTENER) => self.accept(listening)?,
             Wakeup::Ready(Token(token)) => self.ready(token - 1),
@@ -196,6 +201,7 @@ impl Worker for VsockWorker {
     /// What connections hold stays; nothing of the rings is in flight between two calls.
     fn drain(&mut self) -> Result<(), WorkerError> {
         self.receive.flush()?;
+        self.event.as_mut().map_or(Ok(()), Virtqueue::flush)?;
         Ok(self.transmit.flush()?)
     }
 }

@@ -61,17 +61,17 @@ fn it_stands_still_in_a_pause_and_has_what_was_left() {
     at(&mut count, &watchdog, begun, 0);
     at(&mut count, &watchdog, begun, STAGE + 1);
     // 400 ms into the second stage; the pause lasts for a hundred stages.
-    count.stand_still(time(STAGE + 400_001));
-    count.stand_still(time(50 * STAGE));
-    count.go_on(time(101 * STAGE));
+    let left = count.stand_still(time(STAGE + 400_001));
+    assert_eq!(count.stand_still(time(50 * STAGE)), None, "it stands still already");
+    count.go_on(left, time(101 * STAGE));
     let looked = at(&mut count, &watchdog, begun, 101 * STAGE);
     assert_eq!(looked.idle.map(|idle| idle.as_micros()), Some(u128::from(STAGE - 400_000)));
     let end = 101 * STAGE + STAGE - 400_000;
     assert!(!at(&mut count, &watchdog, begun, end - 10).expired);
     assert!(at(&mut count, &watchdog, begun, end + 10).expired);
     // What does not count stands still, too.
-    count.stand_still(time(end + 20));
-    count.go_on(time(end + 30));
+    assert_eq!(count.stand_still(time(end + 20)), None);
+    count.go_on(None, time(end + 30));
     assert_eq!(at(&mut count, &watchdog, begun, end + 40).idle, None);
 }
 

@@ -1,15 +1,17 @@
 //! What a guest does by itself, and what follows from it in each phase of the VM.
 //!
-//! | event | vCPUs run | asked to stop, or not begun yet | stand still | end, or are none |
-//! |---|---|---|---|---|
-//! | power-off | end | keep | keep | void |
-//! | reset, watchdog | restart | keep | keep | void |
-//! | a vCPU cannot go on | end | keep | end | void |
-//! | panic, crash kernel, ejection | note | note | note | void |
+//! | event | vCPUs run | asked to stop, or not begun yet | stand still | leave, or are in doubt | end, or are none |
+//! |---|---|---|---|---|---|
+//! | power-off | end | keep | keep | keep | void |
+//! | reset, watchdog | restart | keep | keep | keep | void |
+//! | a vCPU cannot go on | end | keep | end | keep | void |
+//! | panic, crash kernel, ejection | note | note | note | note | void |
 //!
 //! *Keep*: the event stays asked (a bit in [`PowerRequests`](crate::vm::PowerRequests), a message in the inbox) and is looked at again when the
 //! phase has changed. A VM that stands still goes on first: for its guest time stands still, its wishes included. So no phase makes
 //! an event an error, and none loses one but with the VM that it came from.
+//!
+//! What is kept while a VM leaves is a part of its state: it is carried out at the other end, or here if the VM stays.
 //!
 //! A VM that is being resumed, resized or given devices is in one of these phases all the while, and so is one whose vCPUs
 //! somebody else holds (a throttle, a copy of its memory that is being sent): the event ends the words that they hold, which counts as
@@ -86,7 +88,10 @@ impl Phase {
                 Consequence::Void
             }
             (_, Event::Panicked | Event::CrashLoaded | Event::Ejected) => Consequence::Note,
-            (Self::Booting | Self::Pausing, _)
+            (
+                Self::Booting | Self::Pausing | Self::Restoring | Self::Leaving | Self::Doubtful,
+                _,
+            )
             | (Self::Paused, Event::PowerOff | Event::Reset | Event::WatchdogExpired) => {
                 Consequence::Keep
             }

@@ -9,6 +9,17 @@
 //!                    └──Boot──▶ Booting
 //! ```
 //!
+//! A VM that comes out of a snapshot or from another VMM, and one that goes to another:
+//!
+//! ```text
+//!  NotCreated ──Restore──▶ Restoring ──Done──▶ Paused           Running, Paused ──Leave──▶ Leaving ──Done──▶ Stopping
+//!      ▲                       │                                      Paused ◀──Failed───────┘ └──Doubt──▶ Doubtful
+//!      └────────Failed─────────┘                                      Paused ◀──Keep── Doubtful ──Stop──▶ Stopping
+//! ```
+//!
+//! `Leaving` is the last part of a migration: the state was saved, so the guest must do nothing more here unless the migration fails. A VM
+//! that stays goes on by way of `Paused`, and from there at once unless its user holds it. In `Doubtful` only the other end may know whose it is.
+//!
 //! Only the control thread moves it, by compare-and-swap; everybody may read it at any time.
 //!
 //! What a guest does by itself moves it, too, and may come in any phase: [`GuestEvent`] says what, and
@@ -50,6 +61,12 @@ pub enum Phase {
     Stopping,
     /// It has run, and has no vCPU any longer.
     Shutdown,
+    /// It is being built and filled with what was saved.
+    Restoring,
+    /// It stands still, and its state is on its way to another VMM.
+    Leaving,
+    /// It stands still, intact, and may be another VMM's: the operator has to say.
+    Doubtful,
 }
 
 /// Something that moves the phase.
@@ -67,6 +84,14 @@ pub enum Move {
     Stop,
     /// The configuration goes.
     Delete,
+    /// A VM comes that was saved.
+    Restore,
+    /// Its state goes to another VMM.
+    Leave,
+    /// The operator says that it is here.
+    Keep,
+    /// Nobody here knows whether the other VMM has it.
+    Doubt,
     /// What was begun is done.
     Done,
     /// What was begun failed, and has been taken back.
@@ -75,7 +100,7 @@ pub enum Move {
 
 impl Phase {
     /// Each of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::NotCreated,
         Self::Created,
         Self::Booting,
@@ -84,6 +109,9 @@ impl Phase {
         Self::Paused,
         Self::Stopping,
         Self::Shutdown,
+        Self::Restoring,
+        Self::Leaving,
+        Self::Doubtful,
     ];
 
     /// What `step` makes of it, or `None` if it makes nothing of it. Pure and total.
@@ -96,10 +124,18 @@ impl Phase {
             | (Self::Pausing, Move::Failed)
             | (Self::Paused, Move::Resume) => Some(Self::Running),
             (Self::Running, Move::Pause) => Some(Self::Pausing),
-            (Self::Pausing, Move::Done) => Some(Self::Paused),
-            (Self::Running | Self::Paused, Move::Stop) => Some(Self::Stopping),
+            (Self::Pausing | Self::Restoring, Move::Done)
+            | (Self::Leaving, Move::Failed)
+            | (Self::Doubtful, Move::Keep) => Some(Self::Paused),
+            (Self::Running | Self::Paused | Self::Doubtful, Move::Stop)
+            | (Self::Leaving, Move::Done) => Some(Self::Stopping),
             (Self::Stopping, Move::Done) => Some(Self::Shutdown),
-            (Self::Created | Self::Shutdown, Move::Delete) => Some(Self::NotCreated),
+            (Self::Created | Self::Shutdown, Move::Delete) | (Self::Restoring, Move::Failed) => {
+                Some(Self::NotCreated)
+            }
+            (Self::NotCreated, Move::Restore) => Some(Self::Restoring),
+            (Self::Running | Self::Paused, Move::Leave) => Some(Self::Leaving),
+            (Self::Leaving, Move::Doubt) => Some(Self::Doubtful),
             _ => None,
         }
     }
@@ -108,9 +144,9 @@ impl Phase {
     pub(super) const fn state(self) -> Option<VmState> {
         match self {
             Self::NotCreated => None,
-            Self::Created | Self::Booting => Some(VmState::Created),
+            Self::Created | Self::Booting | Self::Restoring => Some(VmState::Created),
             Self::Running | Self::Pausing => Some(VmState::Running),
-            Self::Paused => Some(VmState::Paused),
+            Self::Paused | Self::Leaving | Self::Doubtful => Some(VmState::Paused),
             Self::Stopping | Self::Shutdown => Some(VmState::Shutdown),
         }
     }
@@ -135,15 +171,20 @@ impl AtomicPhase {
 }
 
 fn refusal(phase: Phase, step: Move) -> ControlError {
+    if phase == Phase::Doubtful {
+        return ControlError::InDoubt;
+    }
     let Some(state) = phase.state() else { return ControlError::NotCreated };
     let (action, needed) = match step {
-        Move::Create => return ControlError::AlreadyCreated,
+        Move::Create | Move::Restore => return ControlError::AlreadyCreated,
         Move::Boot => ("boot", "Created or Shutdown"),
         Move::Pause => ("pause", "Running"),
         Move::Resume => ("resume", "Paused"),
         Move::Stop => ("shut down", "Running or Paused"),
         Move::Delete => ("delete", "Created or Shutdown"),
-        Move::Done | Move::Failed => ("end a step of", "in one"),
+        Move::Leave => ("migrate", "Running or Paused"),
+        Move::Keep => ("resolve the migration of", "in doubt"),
+        Move::Doubt | Move::Done | Move::Failed => ("end a step of", "in one"),
     };
     ControlError::WrongPhase { action, state, needed }
 }

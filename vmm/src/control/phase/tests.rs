@@ -2,13 +2,20 @@
 
 use super::*;
 
-const MOVES: [Move; 8] = [
+/// Those that a request makes.
+const BEGINNINGS: usize = 9;
+
+const MOVES: [Move; 12] = [
     Move::Create,
     Move::Boot,
     Move::Pause,
     Move::Resume,
     Move::Stop,
     Move::Delete,
+    Move::Restore,
+    Move::Leave,
+    Move::Keep,
+    Move::Doubt,
     Move::Done,
     Move::Failed,
 ];
@@ -16,9 +23,12 @@ const MOVES: [Move; 8] = [
 #[test]
 fn what_is_begun_can_end_and_what_is_not_cannot() {
     for phase in Phase::ALL {
-        let passing = matches!(phase, Phase::Booting | Phase::Pausing | Phase::Stopping);
+        let passing = matches!(
+            phase,
+            Phase::Booting | Phase::Pausing | Phase::Stopping | Phase::Restoring | Phase::Leaving
+        );
         assert_eq!(phase.next(Move::Done).is_some(), passing, "{phase:?}");
-        let begun_by_a_request = MOVES[..6].iter().any(|m| phase.next(*m).is_some());
+        let begun_by_a_request = MOVES[..BEGINNINGS].iter().any(|m| phase.next(*m).is_some());
         assert_eq!(begun_by_a_request, !passing, "{phase:?}");
     }
 }
@@ -59,7 +69,7 @@ fn follow(from: Phase, moves: &[Move]) -> Option<Phase> {
 
 /// Phases in which the VM has vCPUs that a guest's event can come from.
 fn has_guest(phase: Phase) -> bool {
-    matches!(phase, Phase::Booting | Phase::Running | Phase::Pausing | Phase::Paused)
+    !matches!(phase, Phase::NotCreated | Phase::Created | Phase::Stopping | Phase::Shutdown)
 }
 
 #[test]
@@ -96,8 +106,14 @@ fn what_is_kept_is_carried_out_as_soon_as_the_vm_runs_and_void_when_it_is_gone()
             let carried_out = Phase::Running.after(event);
             assert!(!carried_out.moves().is_empty(), "{event:?} is kept for nothing");
             // And the VM can get there: nobody but the VM's user keeps it from running.
-            let ways =
-                [&[Move::Done][..], &[Move::Failed], &[Move::Resume], &[Move::Done, Move::Resume]];
+            let ways = [
+                &[Move::Done][..],
+                &[Move::Failed],
+                &[Move::Resume],
+                &[Move::Done, Move::Resume],
+                &[Move::Failed, Move::Resume],
+                &[Move::Keep, Move::Resume],
+            ];
             let runs = |way: &&[Move]| follow(phase, way) == Some(Phase::Running);
             assert!(ways.iter().any(runs), "{phase:?} {event:?}");
         }
@@ -108,5 +124,38 @@ fn what_is_kept_is_carried_out_as_soon_as_the_vm_runs_and_void_when_it_is_gone()
 fn a_guest_that_runs_is_never_kept_waiting() {
     for event in GuestEvent::ALL {
         assert_ne!(Phase::Running.after(event), Consequence::Keep, "{event:?}");
+    }
+}
+
+#[test]
+fn a_vm_leaves_from_where_it_stands_and_goes_on_there_or_nowhere() {
+    for phase in Phase::ALL {
+        let leaves = phase.next(Move::Leave) == Some(Phase::Leaving);
+        assert_eq!(leaves, matches!(phase, Phase::Running | Phase::Paused), "{phase:?}");
+    }
+    // Nothing but the end of the migration moves one that leaves.
+    let moves = MOVES.into_iter().filter_map(|step| Some((step, Phase::Leaving.next(step)?)));
+    let expected = [
+        (Move::Doubt, Phase::Doubtful),
+        (Move::Done, Phase::Stopping),
+        (Move::Failed, Phase::Paused),
+    ];
+    assert_eq!(moves.collect::<Vec<_>>(), expected);
+    // In doubt nothing but the operator's word does, and refusals say so.
+    let moves = MOVES.into_iter().filter_map(|step| Some((step, Phase::Doubtful.next(step)?)));
+    let expected = [(Move::Stop, Phase::Stopping), (Move::Keep, Phase::Paused)];
+    assert_eq!(moves.collect::<Vec<_>>(), expected);
+    let doubtful = AtomicPhase::new(Phase::Doubtful);
+    assert!(matches!(doubtful.advance(Move::Resume), Err(ControlError::InDoubt)));
+}
+
+#[test]
+fn a_vm_that_is_restored_stands_still_first_or_was_never_there() {
+    assert_eq!(follow(Phase::NotCreated, &[Move::Restore, Move::Done]), Some(Phase::Paused));
+    let failed = follow(Phase::NotCreated, &[Move::Restore, Move::Failed]);
+    assert_eq!(failed, Some(Phase::NotCreated));
+    for phase in Phase::ALL {
+        let begins = phase.next(Move::Restore).is_some();
+        assert_eq!(begins, phase == Phase::NotCreated, "{phase:?}");
     }
 }

@@ -20,6 +20,14 @@ use crate::memory::GuestRam;
 use crate::vm::Machine;
 use crate::vm::machine::Counted;
 
+/// Those that have something to be saved. (The keyboard controller, the power registers and the panic port have nothing: what they are
+/// told they pass on at once.)
+pub(in crate::vm) struct Legacy {
+    pub(in crate::vm) rtc: Arc<Rtc>,
+    pub(in crate::vm) debug: Arc<DebugPort>,
+    pub(in crate::vm) serial: Option<Arc<Serial>>,
+}
+
 /// Which of them a VM has is its configuration's to say.
 #[derive(Clone, Copy)]
 pub(super) struct Options {
@@ -27,27 +35,30 @@ pub(super) struct Options {
     pub(super) pvpanic: bool,
 }
 
-/// Publishes every device on the port bus; those that the ACPI tables have to tell of.
+/// Publishes every device on the port bus. Gives those that the ACPI tables have to tell of, and those that have a state.
 pub(super) fn attach(
     vm: &VmFd,
     machine: &Machine,
     consoles: &Consoles,
     options: Options,
-) -> Result<Vec<LegacyDevice>, BuildError> {
+) -> Result<(Vec<LegacyDevice>, Legacy), BuildError> {
     let power: Arc<dyn PowerSink> = Arc::clone(&machine.power) as _;
     let mut counted: Vec<Counted> = Vec::new();
     let mut present = vec![LegacyDevice::Rtc];
 
     let rtc = Arc::new(Rtc::new(memory_sizes(&machine.ram)));
-    publish(machine, "the CMOS clock", Rtc::PORTS, rtc)?;
+    publish(machine, "the CMOS clock", Rtc::PORTS, Arc::clone(&rtc))?;
     let i8042 = Arc::new(I8042::new(Arc::clone(&power)));
     publish(machine, "the keyboard controller", I8042::PORTS, i8042)?;
     publish(machine, "the power registers", AcpiPm::PORTS, Arc::new(AcpiPm::new(power)))?;
     let debug = Arc::new(DebugPort::default());
-    publish(machine, "the debug port", DebugPort::PORTS, debug)?;
+    publish(machine, "the debug port", DebugPort::PORTS, Arc::clone(&debug))?;
+    let mut legacy = Legacy { rtc, debug, serial: None };
 
     if let Some(host) = &consoles.serial {
-        counted.push(("com1".to_owned(), attach_serial(vm, machine, host)?));
+        let serial = attach_serial(vm, machine, host)?;
+        counted.push(("com1".to_owned(), Arc::clone(&serial) as _));
+        legacy.serial = Some(serial);
         present.push(LegacyDevice::Com1);
     }
     if options.pvpanic {
@@ -57,7 +68,7 @@ pub(super) fn attach(
         present.push(LegacyDevice::PvPanic);
     }
     machine.devices.store(Arc::new(counted));
-    Ok(present)
+    Ok((present, legacy))
 }
 
 const SERIAL: &str = "the serial port";

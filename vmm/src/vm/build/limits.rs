@@ -1,4 +1,4 @@
-//! Room for a VM's file descriptors: each vCPU is one.
+//! Room for a VM's file descriptors: each vCPU has two, its thread's and its handle's.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -10,7 +10,7 @@ const OTHERS: u64 = 256;
 ///
 /// Gives how many files there may be at least, of those that are needed.
 pub fn make_room_for_files(vcpus: u32) -> u64 {
-    let needed = u64::from(vcpus) + OTHERS;
+    let needed = 2 * u64::from(vcpus) + OTHERS;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let Some(current) = current.filter(|current| *current < needed) else { return needed };
     let raised = maximum.map_or(needed, |maximum| needed.min(maximum));

@@ -12,7 +12,7 @@ use vcpu_state::sync::atomic::{AtomicU32, Ordering};
 
 use super::BuildError;
 use crate::boot::{self, ApicMode, Entry};
-use crate::cpuid::Template;
+use crate::cpuid::{MsiDestination, Template};
 use crate::vcpu::{Identity, Startup, Vcpu, VcpuThread};
 use crate::vm::Vm;
 use crate::vm::kvm::KvmError;
@@ -27,12 +27,45 @@ pub(in crate::vm) struct Plan {
     pub(super) msrs: Arc<Msrs>,
     /// vCPUs of the start; others may come.
     pub(super) boot_vcpus: u32,
+    /// Bits of a physical address.
+    pub(super) address_bits: u8,
+    /// How many bits of an APIC id an MSI carries.
+    pub(super) msi: MsiDestination,
 }
 
 impl Plan {
     /// vCPUs of the start.
     pub(in crate::vm) fn boot_vcpus(&self) -> u32 {
         self.boot_vcpus
+    }
+
+    /// What CPUID tells.
+    pub(in crate::vm) fn template(&self) -> &Template {
+        &self.template
+    }
+
+    /// vCPUs are told this from now on.
+    pub(in crate::vm) fn tell(&mut self, template: Template) {
+        self.template = template;
+    }
+
+    /// Tells a vCPU anew which processor it is, before it runs for the first time.
+    ///
+    /// # Errors
+    /// KVM does not take it.
+    pub(in crate::vm) fn tell_identity(&self, fd: &VcpuFd, index: u32) -> Result<(), BuildError> {
+        let cpuid = self.template.for_vcpu(index)?;
+        Ok(fd.set_cpuid2(&cpuid).map_err(KvmError::of("KVM_SET_CPUID2"))?)
+    }
+
+    /// Bits of a physical address.
+    pub(in crate::vm) fn address_bits(&self) -> u8 {
+        self.address_bits
+    }
+
+    /// How many bits of an APIC id an MSI carries.
+    pub(in crate::vm) fn msi(&self) -> MsiDestination {
+        self.msi
     }
 
     /// Makes one vCPU, without a thread.
@@ -43,7 +76,7 @@ impl Plan {
         let id = self.template.topology().apic_id(index)?;
         let fd = kvm.create_vcpu(u64::from(id.0)).map_err(KvmError::of("KVM_CREATE_VCPU"))?;
         let identity = set_up(self, &fd, index)?;
-        Ok(Vcpu::new(fd, identity))
+        Ok(Vcpu::new(kvm, fd, identity)?)
     }
 }
 
@@ -114,15 +147,15 @@ impl Works<'_> {
     }
 }
 
-/// Sets the vCPU up; gives what is left for its own thread to do.
-fn set_up(plan: &Plan, fd: &VcpuFd, index: u32) -> Result<Option<Identity>, BuildError> {
+/// Sets the vCPU up, as far as its own thread does not have to do it.
+fn set_up(plan: &Plan, fd: &VcpuFd, index: u32) -> Result<Identity, BuildError> {
     let Plan { template, entry, msrs, .. } = plan;
-    let mut identity = Identity::new(template.for_vcpu(index)?, Arc::clone(msrs));
+    let identity = Identity::new(template.for_vcpu(index)?, Arc::clone(msrs));
     let apic_mode = ApicMode::needed_by(template.topology());
     let Some(entry) = entry else {
         // A restore finds that done, which may take long, and sets all the rest.
         identity.tell_once(fd)?;
-        return Ok(None);
+        return Ok(identity);
     };
     if index == 0 {
         // The first one shows at once whether KVM takes it.
@@ -135,10 +168,8 @@ fn set_up(plan: &Plan, fd: &VcpuFd, index: u32) -> Result<Option<Identity>, Buil
         let mut sregs = fd.get_sregs().map_err(KvmError::of("KVM_GET_SREGS"))?;
         apic_mode.apply(&mut sregs);
         fd.set_sregs(&sregs).map_err(KvmError::of("KVM_SET_SREGS"))?;
-    } else {
-        return Ok(Some(identity));
     }
-    Ok(None)
+    Ok(identity)
 }
 
 fn set_up_first(entry: &Entry, fd: &VcpuFd, apic_mode: ApicMode) -> Result<(), BuildError> {

@@ -18,8 +18,9 @@ use devices::CounterSource;
 use devices::pci::{InsertError, NotRemovable, PciFunction, Slot};
 use devices::virtio::{Activator, ActivatorEnd, VirtioPci, VirtioPciError};
 use devices::watchdog::Watchdog;
+use serde::{Deserialize, Serialize};
 use vcpu_state::sync::Arc;
-use vcpu_state::{Deadline, Group};
+use vcpu_state::{Deadline, Group, Ticket};
 
 use super::PciRoot;
 use crate::control::Inbox;
@@ -52,18 +53,48 @@ pub enum UnplugError {
     Bus(#[from] NotRemovable),
 }
 
-/// Whether a guest has been asked to let go of a card.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
+/// Whether the operator wants a card to go.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::vm) enum State {
+    /// It is to stay.
     Plugged,
+    /// The guest has been asked to let go of it.
     Leaving,
 }
 
-struct Card {
+/// A device with its function and its place on the bus.
+pub(in crate::vm) struct Card {
     slot: Slot,
     state: State,
     host: Arc<HostDevice>,
     function: Arc<VirtioPci>,
+}
+
+impl Card {
+    /// The device's id.
+    pub(in crate::vm) fn id(&self) -> &str {
+        self.host.id()
+    }
+
+    /// Where it is, or was until the guest ejected it.
+    pub(in crate::vm) fn slot(&self) -> Slot {
+        self.slot
+    }
+
+    /// Whether the operator wants it to go.
+    pub(in crate::vm) fn state(&self) -> State {
+        self.state
+    }
+
+    /// The function.
+    pub(in crate::vm) fn function(&self) -> &Arc<VirtioPci> {
+        &self.function
+    }
+
+    /// Notes where it has come back after a restore.
+    pub(in crate::vm) fn place(&mut self, slot: Slot, state: State) {
+        (self.slot, self.state) = (slot, state);
+    }
 }
 
 /// A card that has left the bus, and the thread that takes it apart.
@@ -185,11 +216,26 @@ impl Cards {
         Some(unasked)
     }
 
+    /// Every card that has not been taken apart.
+    pub(in crate::vm) fn iter(&self) -> impl Iterator<Item = &Card> {
+        self.plugged.iter()
+    }
+
+    /// The same, for a restore.
+    pub(in crate::vm) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Card> {
+        self.plugged.iter_mut()
+    }
+
     /// The ids of devices that are leaving: they cannot be used again yet.
     pub(in crate::vm) fn leaving(&self) -> impl Iterator<Item = &str> {
         let asked = self.plugged.iter().filter(|card| card.state == State::Leaving);
         let finishing = self.finishing.iter().filter(|one| !one.thread.is_finished());
         asked.map(|card| card.host.id()).chain(finishing.map(|one| one.id.as_str()))
+    }
+
+    /// Asks for what is owed to be done, of every device: each ticket is done when its device owes nothing that it owed before.
+    pub(in crate::vm) fn work(&self) -> impl Iterator<Item = Ticket> {
+        self.plugged.iter().map(|card| card.function.registers().work())
     }
 
     /// Id and slot of every device that the guest has.

@@ -5,7 +5,7 @@ mod platform;
 mod root;
 mod routes;
 
-pub(super) use cards::Cards;
+pub(super) use cards::{Card, Cards, State as CardState};
 pub use cards::{PlugError, UnplugError};
 pub use platform::KvmPlatform;
 pub(super) use root::PciRoot;

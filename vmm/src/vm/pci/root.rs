@@ -30,6 +30,7 @@ pub(in crate::vm) struct PciRoot {
     segment: Arc<PciSegment>,
     hotplug: Arc<PciHotplug>,
     ged: Arc<Ged>,
+    ports: Arc<ConfigPorts>,
     gone: Arc<Gone>,
     platform: Arc<KvmPlatform>,
     attendant: Option<JoinHandle<()>>,
@@ -74,6 +75,7 @@ impl PciRoot {
         let hotplug = Arc::new(PciHotplug::new(Arc::clone(&segment) as _));
         let line = IrqLine::new(vm, "the general event device", layout::GED_GSI)?;
         let ged = Arc::new(Ged::new(Box::new(line)));
+        let ports = Arc::new(ConfigPorts::new(Arc::clone(&segment)));
 
         let failed = |device| move |error: BusError| refused(device, &error);
         let mmio = |start: u64, len| {
@@ -86,7 +88,7 @@ impl PciRoot {
             .map_err(failed("PCI configuration space"))?;
         machine
             .pio
-            .publish(ConfigPorts::PORTS, Arc::new(ConfigPorts::new(Arc::clone(&segment))))
+            .publish(ConfigPorts::PORTS, Arc::clone(&ports) as _)
             .map_err(failed("PCI configuration ports"))?;
         machine
             .mmio
@@ -101,7 +103,7 @@ impl PciRoot {
             .stack_size(STACK)
             .spawn(move || attendant.run())
             .map_err(|error| refused("PCI", &error))?;
-        Ok(Self { segment, hotplug, ged, gone, platform, attendant: Some(thread) })
+        Ok(Self { segment, hotplug, ged, ports, gone, platform, attendant: Some(thread) })
     }
 
     /// The hypervisor, for functions.
@@ -112,6 +114,26 @@ impl PciRoot {
     /// What functions ask the attendant with.
     pub(in crate::vm) fn work(&self) -> &Arc<WorkItem> {
         self.segment.work()
+    }
+
+    /// The bus itself.
+    pub(in crate::vm) fn segment(&self) -> &PciSegment {
+        &self.segment
+    }
+
+    /// The registers through which the guest learns of functions that come and go.
+    pub(in crate::vm) fn hotplug(&self) -> &PciHotplug {
+        &self.hotplug
+    }
+
+    /// The registers of events.
+    pub(in crate::vm) fn ged(&self) -> &Ged {
+        &self.ged
+    }
+
+    /// The address and data ports.
+    pub(in crate::vm) fn ports(&self) -> &ConfigPorts {
+        &self.ports
     }
 
     /// Puts a function in; a guest that looks finds it.

@@ -23,6 +23,8 @@ impl Vm {
     /// KVM does not tell, or a unit cannot be encoded; the VM is as it was.
     pub(crate) fn save(&self, still: &Still) -> Result<Vec<u8>, StateError> {
         let mut units = StateWriter::new();
+        // Before KVM is asked: an interrupt that is delivered now is part of what it says.
+        devices::settle(self)?;
         kvm::save(self, still, &mut units)?;
         devices::save(self, still, &mut units)?;
         Ok(units.finish())
@@ -35,8 +37,22 @@ impl Vm {
     /// The state is not that of such a VM, or KVM refuses it. The VM is of no use then.
     pub(crate) fn restore(&mut self, state: &[u8]) -> Result<(), StateError> {
         let mut units = StateReader::parse(state)?;
-        kvm::restore(self, &mut units)?;
-        devices::restore(self, &mut units)?;
+        let Some(held) = self.held.take() else { return Err(StateError::Running) };
+        let restored = self.restore_all(&held, &mut units);
+        // Also after a failure: what is half another is not let go.
+        self.held = Some(held);
+        restored?;
         Ok(units.finish()?)
+    }
+
+    fn restore_all(
+        &mut self,
+        still: &Still,
+        units: &mut StateReader<'_>,
+    ) -> Result<(), StateError> {
+        let waiting = kvm::restore(self, still, units)?;
+        devices::restore(self, units)?;
+        waiting.wait(self);
+        Ok(())
     }
 }

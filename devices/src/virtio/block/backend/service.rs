@@ -37,7 +37,15 @@ pub(in crate::virtio::block) trait Image: Send {
 
 enum Job {
     Operation { token: u16, operation: Operation, transfer: Box<Transfer>, ended: Arc<Ended> },
-    Resize { len: u64, answer: Arc<Answer> },
+    Change { change: Change, answer: Arc<Answer> },
+}
+
+/// What is done to an image as a whole.
+enum Change {
+    Resize(u64),
+    Sync,
+    /// Another one takes its place, when it has been synced and closed.
+    Swap(Box<dyn Image>),
 }
 
 /// Where a worker's completions go.
@@ -98,8 +106,28 @@ impl Service {
     /// # Errors
     /// The image cannot have that size.
     pub fn resize(&self, len: u64) -> io::Result<()> {
+        self.change(Change::Resize(len))
+    }
+
+    /// Makes all that has been written last.
+    ///
+    /// # Errors
+    /// The storage refuses.
+    pub fn sync(&self) -> io::Result<()> {
+        self.change(Change::Sync)
+    }
+
+    /// Closes the image, after what has been submitted before, and goes on with another.
+    ///
+    /// # Errors
+    /// What was written cannot be made to last; the image stays then.
+    pub fn swap(&self, image: Box<dyn Image>) -> io::Result<()> {
+        self.change(Change::Swap(image))
+    }
+
+    fn change(&self, change: Change) -> io::Result<()> {
         let answer = Arc::new(Answer { result: ArrayQueue::new(1), event: Event::new()? });
-        self.inbox.jobs.push(Job::Resize { len, answer: Arc::clone(&answer) });
+        self.inbox.jobs.push(Job::Change { change, answer: Arc::clone(&answer) });
         self.inbox.event.notify();
         loop {
             if let Some(result) = answer.result.pop() {
@@ -188,7 +216,7 @@ fn sleep(event: &Event) -> io::Result<()> {
 fn run(inbox: &Inbox, mut image: Box<dyn Image>) {
     loop {
         while let Some(job) = inbox.jobs.pop() {
-            work_off(job, image.as_mut());
+            work_off(job, &mut image);
         }
         // Acquire: see the other end.
         if inbox.stopping.load(Ordering::Acquire) && inbox.jobs.is_empty() {
@@ -202,10 +230,10 @@ fn run(inbox: &Inbox, mut image: Box<dyn Image>) {
     let _ = catch_unwind(AssertUnwindSafe(move || drop(image)));
 }
 
-fn work_off(job: Job, image: &mut dyn Image) {
+fn work_off(job: Job, image: &mut Box<dyn Image>) {
     match job {
         Job::Operation { token, operation, mut transfer, ended } => {
-            let result = guarded(|| carry_out(&operation, &mut transfer, image));
+            let result = guarded(|| carry_out(&operation, &mut transfer, image.as_mut()));
             let result = result.map_err(|error| {
                 tracing::debug!(%error, ?operation, "a disk image refuses an operation");
                 errno(&error)
@@ -214,8 +242,13 @@ fn work_off(job: Job, image: &mut dyn Image) {
             let _ = ended.completions.push(Completion { token, result, transfer });
             ended.event.notify();
         }
-        Job::Resize { len, answer } => {
-            let _ = answer.result.push(guarded(|| image.resize(len)));
+        Job::Change { change, answer } => {
+            let result = guarded(|| match change {
+                Change::Resize(len) => image.resize(len),
+                Change::Sync => image.sync(),
+                Change::Swap(next) => image.sync().map(|()| *image = next),
+            });
+            let _ = answer.result.push(result);
             answer.event.notify();
         }
     }

@@ -8,6 +8,7 @@
 //! it is opened like that.
 
 mod check;
+mod claim;
 mod header;
 mod lock;
 mod qcow2;
@@ -19,13 +20,16 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, StatxFlags, fstat, fstatfs, ioctl_blksszget, open, statx,
 };
 use rustix::io::Errno;
 
+use self::claim::Unclaimed;
+pub(super) use self::claim::{Claim, Claimed};
 use self::lock::Lock;
-use super::backend::{Backend, Blocking, Service, Uring};
+use super::backend::{self, Backend, Blocking, Service, Uring};
 use super::error::BlockError;
 use super::options::{Access, BlockOptions, Caching, Engine, ImageType};
 use super::reach::{Reach, Via};
@@ -46,10 +50,10 @@ pub(super) enum Image {
     /// The bytes of the disk.
     Raw(Arc<RawImage>, Guard),
     /// Read and written by a thread of its own.
-    Qcow2(Arc<Service>),
+    Qcow2(Arc<Service>, Claimed),
 }
 
-/// The file of a raw image, locked.
+/// The file of a raw image.
 pub(super) struct RawImage {
     /// Goes through the page cache.
     cached: File,
@@ -59,8 +63,8 @@ pub(super) struct RawImage {
     reach: Reach,
     kind: FileType,
     place: Place,
-    /// Released with the last user of the image.
-    _lock: Lock,
+    /// Released with the last user of the image, if not before.
+    lock: ArcSwapOption<Lock>,
 }
 
 /// Where the bytes of a file are.
@@ -88,18 +92,18 @@ pub(super) struct Opened {
     pub len: u64,
 }
 
-/// Opens and locks an image.
+/// Opens an image, and locks it unless that is for later.
 ///
 /// # Errors
 /// See [`BlockError`].
-pub(super) fn open_image(options: &BlockOptions) -> Result<Opened, BlockError> {
+pub(super) fn open_image(options: &BlockOptions, claim: Claim) -> Result<Opened, BlockError> {
     let path = &options.path;
     let fail = |source| BlockError::Open { path: path.clone(), source };
     let file = open_file(path, options.access)?;
-    let lock = Lock::take(&file, options.access).map_err(|source| match source.kind() {
-        io::ErrorKind::WouldBlock => BlockError::Locked { path: path.clone() },
-        _ => BlockError::Lock { path: path.clone(), source },
-    })?;
+    let lock = match claim {
+        Claim::Now => Some(take_lock(&file, options)?),
+        Claim::Later => None,
+    };
     let kind =
         FileType::from_raw_mode(fstat(&file).map_err(io::Error::from).map_err(fail)?.st_mode);
     let len = (&file).seek(SeekFrom::End(0)).map_err(fail)?;
@@ -114,12 +118,27 @@ pub(super) fn open_image(options: &BlockOptions) -> Result<Opened, BlockError> {
             Ok(Opened { image: Image::Raw(Arc::new(raw), guard), len })
         }
         ImageType::Qcow2 => {
-            let opened = qcow2::open(file, lock, options)?;
-            let service = Service::start(&options.id, Box::new(opened.image))
+            let claimed = Claimed::new(lock.is_some());
+            let (image, len): (Box<dyn backend::Image>, _) = match lock {
+                Some(lock) => {
+                    let opened = qcow2::open(file, lock, options)?;
+                    (Box::new(opened.image), opened.len)
+                }
+                None => (Box::new(Unclaimed), qcow2::disk_len(&file, options)?),
+            };
+            let service = Service::start(&options.id, image)
                 .map_err(|source| BlockError::Thread { path: path.clone(), source })?;
-            Ok(Opened { image: Image::Qcow2(Arc::new(service)), len: opened.len })
+            Ok(Opened { image: Image::Qcow2(Arc::new(service), claimed), len })
         }
     }
+}
+
+fn take_lock(file: &File, options: &BlockOptions) -> Result<Lock, BlockError> {
+    let path = || options.path.clone();
+    Lock::take(file, options.access).map_err(|source| match source.kind() {
+        io::ErrorKind::WouldBlock => BlockError::Locked { path: path() },
+        _ => BlockError::Lock { path: path(), source },
+    })
 }
 
 /// Opens a file or block device, and nothing else.
@@ -154,7 +173,7 @@ fn has_magic(file: &File) -> io::Result<bool> {
 impl RawImage {
     fn new(
         cached: File,
-        lock: Lock,
+        lock: Option<Lock>,
         kind: FileType,
         options: &BlockOptions,
     ) -> Result<Self, BlockError> {
@@ -170,8 +189,8 @@ impl RawImage {
                 (Some(direct), reach)
             }
         };
-        let place = Place::of(&cached);
-        Ok(Self { cached, direct, reach, kind, place, _lock: lock })
+        let (place, lock) = (Place::of(&cached), ArcSwapOption::from_pointee(lock));
+        Ok(Self { cached, direct, reach, kind, place, lock })
     }
 
     /// The file for operations of this kind.
@@ -225,7 +244,7 @@ impl Image {
     pub fn reach(&self) -> Reach {
         match self {
             Self::Raw(raw, _) => raw.reach,
-            Self::Qcow2(_) => Reach::Private,
+            Self::Qcow2(..) => Reach::Private,
         }
     }
 
@@ -233,7 +252,7 @@ impl Image {
     pub fn guard(&self) -> Guard {
         match self {
             Self::Raw(_, guard) => *guard,
-            Self::Qcow2(_) => Guard::None,
+            Self::Qcow2(..) => Guard::None,
         }
     }
 
@@ -243,7 +262,7 @@ impl Image {
     /// The host has no descriptor left.
     pub fn backend(&self, engine: Engine, depth: u16) -> io::Result<Box<dyn Backend>> {
         let raw = match self {
-            Self::Qcow2(service) => return Ok(Box::new(service.client(depth)?)),
+            Self::Qcow2(service, _) => return Ok(Box::new(service.client(depth)?)),
             Self::Raw(raw, _) => raw,
         };
         let rings = match engine {
@@ -269,7 +288,7 @@ impl Image {
     pub fn resize(&self, len: u64) -> io::Result<()> {
         match self {
             Self::Raw(raw, _) => raw.resize(len),
-            Self::Qcow2(service) => service.resize(len),
+            Self::Qcow2(service, _) => service.resize(len),
         }
     }
 }

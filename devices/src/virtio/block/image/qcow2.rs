@@ -73,6 +73,12 @@ pub(super) fn open(file: File, lock: Lock, options: &BlockOptions) -> Result<Ope
     Ok(Opened { image: Qcow2Image { format, _locks: locks }, len: header.size })
 }
 
+/// How long the disk is in an image that another VMM has; it changes by a resize only.
+pub(super) fn disk_len(file: &File, options: &BlockOptions) -> Result<u64, BlockError> {
+    let checked = checked(file).map_err(|problem| unusable(&options.path, problem));
+    checked.map(|(_, header)| header.size)
+}
+
 /// How long the file is, and its header.
 fn checked(mut file: &File) -> Result<(u64, Header), String> {
     let len = file.seek(SeekFrom::End(0)).map_err(|error| error.to_string())?;

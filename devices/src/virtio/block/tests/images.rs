@@ -3,7 +3,7 @@
 use std::os::fd::AsRawFd;
 
 use super::*;
-use crate::virtio::block::image::open_image;
+use crate::virtio::block::image::{Claim, open_image};
 use crate::virtio::block::{Access, BlockError, ImageType};
 
 fn with(path: &Path, access: Access) -> Result<BlockDevice, BlockError> {
@@ -125,7 +125,7 @@ fn an_image_in_memory_is_read_and_written_by_the_worker_itself() {
     let memory = rustix::fs::memfd_create("disk", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
     rustix::fs::ftruncate(&memory, 4096).unwrap();
     let path = format!("/proc/self/fd/{}", memory.as_raw_fd());
-    let image = open_image(&BlockOptions::new("disk0", path)).unwrap().image;
+    let image = open_image(&BlockOptions::new("disk0", path), Claim::Now).unwrap().image;
     // A backend has no descriptor if every operation ends while it is being submitted.
     let is_blocking = |engine| image.backend(engine, 8).unwrap().fd().is_none();
     let no_rings = crate::virtio::block::backend::is_available().is_err();

@@ -1,5 +1,6 @@
 //! Disks between a driver of the tests and files in a temporary directory.
 
+mod claim;
 mod images;
 mod limits;
 mod model;
@@ -60,9 +61,12 @@ impl Rig {
     }
 
     fn negotiated(options: BlockOptions, features: u64) -> Self {
-        let features = Features(features);
         let queue_size = options.queue_size;
-        let device = BlockDevice::open(options).unwrap();
+        Self::of(BlockDevice::open(options).unwrap(), features, queue_size)
+    }
+
+    fn of(device: BlockDevice, features: u64, queue_size: u16) -> Self {
+        let features = Features(features);
         let mut drivers = Driver::queues(1, queue_size);
         let mut workers = device.activate(activation(&drivers, features)).unwrap();
         let runner = Runner::start(workers.remove(0)).unwrap();

@@ -1,0 +1,289 @@
+//! What is asked for when a VM as a whole is saved, restored, sent or received.
+//!
+//! Where something is, is a URL: `file://` and an absolute path for a snapshot, `unix:` and a path or `tcp:host:port` for the
+//! other end of a migration.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::ConfigError;
+use super::validate::invalid;
+
+/// The most connections of a migration.
+pub const MAX_CONNECTIONS: u16 = migration::wire::MAX_CONNECTIONS;
+
+/// The body of `vm.snapshot`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotConfig {
+    /// The directory that is to be made.
+    pub destination_url: String,
+    /// Whether memory is copied while the guest runs.
+    #[serde(default)]
+    pub live: bool,
+    /// The snapshot to which the difference is saved; none for all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<String>,
+}
+
+/// How the memory of a snapshot gets into a VM.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MemoryRestoreMode {
+    /// It is copied and checked before the VM runs.
+    #[default]
+    #[serde(alias = "copy")]
+    Copy,
+    /// The snapshot's file is mapped privately, and pages are read when they are touched.
+    #[serde(alias = "ondemand", alias = "on-demand")]
+    OnDemand,
+}
+
+/// The body of `vm.restore`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreConfig {
+    /// The snapshot's directory.
+    pub source_url: String,
+    /// Whether the VM runs afterwards; else it is paused.
+    #[serde(default)]
+    pub resume: bool,
+    /// How its memory is filled.
+    #[serde(default)]
+    pub memory_restore_mode: MemoryRestoreMode,
+}
+
+/// What becomes of a migration whose guest writes memory faster than the downtime has room for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TimeoutStrategy {
+    /// At the time-out the VM stays.
+    #[default]
+    #[serde(alias = "cancel")]
+    Cancel,
+    /// At the time-out the VM is handed over however long it stands still.
+    #[serde(alias = "ignore")]
+    Ignore,
+    /// The guest is throttled until it converges; at the time-out as `Cancel`.
+    #[serde(alias = "throttle")]
+    Throttle,
+}
+
+/// How pages go over the link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PageCompression {
+    /// As they are.
+    #[default]
+    #[serde(alias = "none")]
+    None,
+    /// LZ4: little work.
+    #[serde(alias = "lz4")]
+    Lz4,
+    /// Zstandard: fewer bytes.
+    #[serde(alias = "zstd")]
+    Zstd,
+}
+
+/// The body of `vm.send-migration`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SendMigrationConfig {
+    /// Where somebody waits for the VM.
+    pub destination_url: String,
+    /// How long the guest may stand still, in milliseconds.
+    #[serde(default = "SendMigrationConfig::usual_downtime_ms")]
+    pub downtime_ms: u64,
+    /// How long to go on copying, in seconds, before the strategy decides.
+    #[serde(default = "SendMigrationConfig::usual_timeout_s")]
+    pub timeout_s: u64,
+    /// What happens then.
+    #[serde(default)]
+    pub timeout_strategy: TimeoutStrategy,
+    /// How many connections carry pages, 1 to [`MAX_CONNECTIONS`].
+    #[serde(default = "SendMigrationConfig::usual_connections")]
+    pub connections: u16,
+    /// How pages are sent.
+    #[serde(default)]
+    pub compression: PageCompression,
+}
+
+impl SendMigrationConfig {
+    /// To a destination, the rest as usual.
+    #[must_use]
+    pub fn to(destination_url: &str) -> Self {
+        Self {
+            destination_url: destination_url.to_owned(),
+            downtime_ms: Self::usual_downtime_ms(),
+            timeout_s: Self::usual_timeout_s(),
+            timeout_strategy: TimeoutStrategy::default(),
+            connections: Self::usual_connections(),
+            compression: PageCompression::default(),
+        }
+    }
+
+    const fn usual_downtime_ms() -> u64 {
+        300
+    }
+
+    const fn usual_timeout_s() -> u64 {
+        3600
+    }
+
+    const fn usual_connections() -> u16 {
+        1
+    }
+
+    /// Such a migration can be tried.
+    pub fn validate(&self) -> Result<LinkUrl, ConfigError> {
+        let refuse = |problem: String| Err(invalid("send-migration", &problem));
+        if self.downtime_ms == 0 {
+            return refuse("downtime_ms 0: no VM is handed over in no time".to_owned());
+        }
+        if self.timeout_s == 0 {
+            return refuse("timeout_s 0: a migration needs time".to_owned());
+        }
+        if !(1..=MAX_CONNECTIONS).contains(&self.connections) {
+            let given = self.connections;
+            return refuse(format!("connections {given}: there can be 1 to {MAX_CONNECTIONS}"));
+        }
+        link_url("destination_url", &self.destination_url)
+    }
+}
+
+/// The body of `vm.receive-migration`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiveMigrationConfig {
+    /// Where to wait for the VM.
+    pub receiver_url: String,
+}
+
+/// What becomes of a VM that may be at the destination of a migration, or here: the operator knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Resolution {
+    /// It is here, as it was before.
+    #[serde(alias = "keep")]
+    Keep,
+    /// It is there: it ends here.
+    #[serde(alias = "drop")]
+    Drop,
+}
+
+/// The body of `vm.migration-resolve`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResolveConfig {
+    /// Whose the VM is.
+    pub resolution: Resolution,
+}
+
+/// The other end of a migration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkUrl {
+    /// A Unix socket.
+    Unix(PathBuf),
+    /// A host and a port.
+    Tcp(String),
+}
+
+impl FromStr for LinkUrl {
+    type Err = String;
+
+    fn from_str(url: &str) -> Result<Self, String> {
+        let wrong = |why: &str| format!("{url:?} {why}; give unix:/path or tcp:host:port");
+        if let Some(path) = url.strip_prefix("unix:") {
+            let path = path.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(path);
+            if !path.starts_with('/') {
+                return Err(wrong("has no absolute path"));
+            }
+            return Ok(Self::Unix(PathBuf::from(path)));
+        }
+        let Some(address) = url.strip_prefix("tcp:") else {
+            return Err(wrong("is no address for a migration"));
+        };
+        let address = address.strip_prefix("//").unwrap_or(address);
+        match address.rsplit_once(':') {
+            Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
+                Ok(Self::Tcp(address.to_owned()))
+            }
+            _ => Err(wrong("has no host and port")),
+        }
+    }
+}
+
+impl fmt::Display for LinkUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Tcp(address) => write!(f, "tcp:{address}"),
+        }
+    }
+}
+
+/// The URL of the other end in the field `field`.
+pub fn link_url(field: &'static str, url: &str) -> Result<LinkUrl, ConfigError> {
+    url.parse().map_err(|problem: String| invalid(field, &problem))
+}
+
+/// The directory that the field `field` names.
+pub fn file_url(field: &'static str, url: &str) -> Result<PathBuf, ConfigError> {
+    let path = url.strip_prefix("file://").map(Path::new);
+    path.filter(|path| path.is_absolute()).map(Path::to_owned).ok_or_else(|| {
+        let problem = format!("{url:?} is no directory here; give file:// and an absolute path");
+        invalid(field, &problem)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_says_where_the_other_end_is() {
+        for (url, expected) in [
+            ("unix:/run/x", LinkUrl::Unix("/run/x".into())),
+            ("unix:///run/x", LinkUrl::Unix("/run/x".into())),
+            ("tcp:host:1", LinkUrl::Tcp("host:1".to_owned())),
+            ("tcp://[::1]:65535", LinkUrl::Tcp("[::1]:65535".to_owned())),
+        ] {
+            assert_eq!(url.parse(), Ok(expected), "{url}");
+        }
+        for url in
+            ["", "unix:", "unix:x", "unix://x", "tcp:host", "tcp::1", "tcp:h:65536", "http://x"]
+        {
+            let problem = url.parse::<LinkUrl>().unwrap_err();
+            assert!(problem.contains("give unix:/path or tcp:host:port"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_is_in_an_absolute_directory() {
+        assert_eq!(file_url("source_url", "file:///a/b").unwrap(), Path::new("/a/b"));
+        for url in ["/a/b", "file://a/b", "file:/a", "http:///a", ""] {
+            let error = file_url("source_url", url).unwrap_err().to_string();
+            assert!(error.contains("source_url") && error.contains("file://"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_is_as_usual_and_nonsense_is_told() {
+        let json = br#"{"destination_url": "unix:/x"}"#;
+        let usual = SendMigrationConfig::from_json(json).unwrap();
+        assert_eq!(usual, SendMigrationConfig::to("unix:/x"));
+        usual.validate().unwrap();
+        let wrong = [
+            (SendMigrationConfig { downtime_ms: 0, ..usual.clone() }, "downtime_ms"),
+            (SendMigrationConfig { timeout_s: 0, ..usual.clone() }, "timeout_s"),
+            (SendMigrationConfig { connections: 0, ..usual.clone() }, "connections 0"),
+            (SendMigrationConfig { connections: 65, ..usual.clone() }, "1 to 64"),
+            (SendMigrationConfig::to("/x"), "destination_url"),
+        ];
+        for (config, named) in wrong {
+            let error = config.validate().unwrap_err().to_string();
+            assert!(error.contains(named), "{error}");
+        }
+        for field in ["local\": true", "tls_dir\": \"/x\"", "memory_mode\": \"postcopy\""] {
+            let json = format!("{{\"destination_url\": \"unix:/x\", \"{field}}}");
+            let error = SendMigrationConfig::from_json(json.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(field.split('"').next().unwrap()), "{error}");
+        }
+        let idle = br#"{"destination_url": "unix:/x", "local": false}"#;
+        assert_eq!(SendMigrationConfig::from_json(idle).unwrap(), usual);
+    }
+}

@@ -1,0 +1,404 @@
+//! The owner's part in transfers: which may begin, what they may ask, and what becomes of requests and guest events meanwhile.
+//!
+//! | while | requests about devices, sizes and vCPUs, other transfers | pause, resume, NMI, … | shutdown, delete, reboot | the guest's reset or power-off |
+//! |---|---|---|---|---|
+//! | memory is copied | refused | carried out | end the transfer | carried out; ends the transfer |
+//! | the VM leaves | refused | wait | end the transfer if that is possible, and wait | kept: the other end's, or this one's if the VM stays |
+//! | in doubt | refused | refused | end the VM here | kept |
+//! | a VM comes | refused | refused | shutdown and delete end it, and wait | none |
+//!
+//! What waits is asked again when it is known whose the VM is. `vmm.shutdown` waits for nothing.
+//!
+//! Invariants: at most one transfer at a time; a VM whose state has left does nothing here before the other end is known not to have it; a VM that was
+//! built for another's state is never let go unless that was restored into it.
+
+use migration::wire::Phase as WirePhase;
+use vcpu_state::sync::Arc;
+
+use super::line::{Ask, Begun, Built, Outcome, Saved, Told};
+use super::message::{Message, Request};
+use super::owner::Owner;
+use super::phase::{Move, Phase};
+use super::{ControlError, Ended, VmEnd};
+use crate::config::{ConsoleMode, Resolution, VmConfig};
+use crate::host_devices::Claim;
+use crate::migration::{Disks, Transfer, TransferKind};
+use crate::vm::{Start, Still, Vm};
+
+/// What the owner knows of transfers.
+#[derive(Default)]
+pub(super) struct Transfers {
+    /// The one under way.
+    now: Option<Arc<Transfer>>,
+    /// What is asked again when it is known whose the VM is.
+    waiting: Vec<Message>,
+    /// What holds a VM that is in doubt.
+    doubt: Option<Doubt>,
+}
+
+struct Doubt {
+    #[expect(dead_code, reason = "its drop is what it is for")]
+    still: Arc<Still>,
+    transfer: Arc<Transfer>,
+}
+
+impl Owner {
+    /// Answers a worker; says so if the VMM has to end.
+    pub(super) fn serve_transfer(
+        &mut self,
+        ask: Ask,
+    ) -> (Result<Told, ControlError>, Option<Ended>) {
+        let told = match ask {
+            Ask::Begin(transfer) => self.begin(transfer).map(|begun| Told::Begun(Box::new(begun))),
+            Ask::Leave(vm) => self.leave(vm).map(Told::Phase),
+            Ask::Save { vm, still } => self.save(vm, &still).map(Told::Saved),
+            Ask::Stays(vm) => self.stay(vm).map(|()| Told::Done),
+            Ask::Gone(transfer) => return self.gone(&transfer),
+            Ask::Ended(transfer, outcome) => self.transfer_ended(&transfer, outcome),
+            Ask::Resolve(resolution) => return self.resolve(resolution),
+            Ask::Expect(transfer) => self.expect(transfer).map(|()| Told::Done),
+            Ask::Build(config, start) => self.build_expected(*config, start).map(Told::Built),
+            Ask::Restore(state) => self.restore_expected(&state).map(|()| Told::Done),
+            Ask::Start(transfer, phase) => {
+                self.start_expected(&transfer, phase).map(|()| Told::Done)
+            }
+            Ask::Discard(transfer) => self.discard_expected(&transfer),
+        };
+        (told, None)
+    }
+
+    /// Whether this request has to be refused, or to wait, because of a transfer.
+    pub(super) fn sift(&mut self, request: &Request) -> Result<Sifted, ControlError> {
+        if let Some(transfer) = &self.transfers.now
+            && matches!(request, Request::Devices(_) | Request::AddVcpu(_) | Request::RemoveVcpu(_))
+        {
+            return Err(busy(transfer));
+        }
+        let ends = matches!(request, Request::Shutdown | Request::Delete | Request::Reboot);
+        match (self.published.phase(), request) {
+            (Phase::Leaving, _) => {
+                if ends {
+                    self.end_transfer("the VM is to end");
+                }
+                Ok(Sifted::Waits)
+            }
+            // It would run here, and perhaps there.
+            (Phase::Doubtful, Request::Reboot) => Err(ControlError::InDoubt),
+            (Phase::Restoring, Request::Shutdown | Request::Delete) => {
+                self.end_transfer("the VM is not wanted any more");
+                Ok(Sifted::Waits)
+            }
+            _ => Ok(Sifted::Passes),
+        }
+    }
+
+    /// Is asked again when it is known whose the VM is.
+    pub(super) fn put_off(&mut self, message: Message) {
+        self.transfers.waiting.push(message);
+    }
+
+    fn bring_up_again(&mut self) {
+        for message in std::mem::take(&mut self.transfers.waiting) {
+            self.inbox.put(message);
+        }
+    }
+
+    /// Ends the transfer that is under way, if it can be; its worker says when it has.
+    pub(super) fn end_transfer(&self, why: &str) {
+        if let Some(transfer) = &self.transfers.now {
+            // Too late: what is asked for then finds the VM here, or gone.
+            let _ = transfer.end(why);
+        }
+    }
+
+    fn claim_turn(&self) -> Result<(), ControlError> {
+        self.transfers.now.as_ref().map_or(Ok(()), |transfer| Err(busy(transfer)))
+    }
+
+    fn begin(&mut self, transfer: Arc<Transfer>) -> Result<Begun, ControlError> {
+        self.claim_turn()?;
+        let action = match transfer.kind() {
+            TransferKind::Send => "migrate",
+            _ => "take a snapshot of",
+        };
+        self.live(action)?;
+        let leaving: Vec<_> = self.vm.iter().flat_map(Vm::leaving).map(str::to_owned).collect();
+        if !leaving.is_empty() {
+            return Err(ControlError::Busy(format!(
+                "cannot {action} a VM while its guest has not let go of {}",
+                leaving.join(", ")
+            )));
+        }
+        let begun = self.handles()?;
+        self.published.transfer.store(Some(Arc::clone(&transfer)));
+        self.transfers.now = Some(transfer);
+        Ok(begun)
+    }
+
+    fn handles(&self) -> Result<Begun, ControlError> {
+        let vm = self.vm.as_ref().ok_or(ControlError::NotCreated)?;
+        Ok(Begun {
+            vm: self.serial,
+            stillness: vm.stillness().clone(),
+            memory: vm.live_memory(),
+            vcpus: Arc::clone(vm.group()),
+            disks: Disks::of(self.host.iter()),
+            config: self.config_as_json()?,
+        })
+    }
+
+    fn config_as_json(&self) -> Result<Vec<u8>, ControlError> {
+        let config = self.published.config.load_full().ok_or(ControlError::NotCreated)?;
+        serde_json::to_vec(&*config).map_err(|error| ControlError::Failed(error.to_string()))
+    }
+
+    /// The VM with this serial number, which has not ended since its transfer began.
+    fn the_vm(&mut self, vm: u64) -> Result<&mut Vm, ControlError> {
+        let is_it = vm == self.serial;
+        let ended = || ControlError::Failed("the VM has ended meanwhile".to_owned());
+        self.vm.as_mut().filter(|_| is_it).ok_or_else(ended)
+    }
+
+    fn leave(&mut self, vm: u64) -> Result<WirePhase, ControlError> {
+        let is_held = self.the_vm(vm)?.is_held();
+        self.published.phase.advance(Move::Leave)?;
+        Ok(if is_held { WirePhase::Paused } else { WirePhase::Running })
+    }
+
+    fn save(&mut self, vm: u64, still: &Arc<Still>) -> Result<Saved, ControlError> {
+        self.the_vm(vm)?;
+        // What the guest has let go of before it stopped is gone before the state is.
+        self.collect_ejected();
+        let vm = self.the_vm(vm)?;
+        vm.retire_ejected();
+        let state = vm.save(still).map_err(|error| ControlError::Failed(error.to_string()))?;
+        Ok(Saved { config: self.config_as_json()?, state })
+    }
+
+    fn gone(&mut self, transfer: &Arc<Transfer>) -> (Result<Told, ControlError>, Option<Ended>) {
+        let place = transfer.place().to_owned();
+        if let Err(error) = self.published.phase.advance(Move::Done) {
+            return (Err(error), None);
+        }
+        tracing::info!("the VM is at {place} now");
+        (Ok(Told::Done), self.remove_moved(place))
+    }
+
+    /// The VM, which stands still, is another VMM's; the phase is one in which it ends.
+    fn remove_moved(&mut self, place: String) -> Option<Ended> {
+        self.transfers.now = None;
+        for message in std::mem::take(&mut self.transfers.waiting) {
+            if let Message::Request(_, answer) = message {
+                // The asker may have gone away.
+                let _ = answer.send(Err(ControlError::Moved(place.clone())));
+            }
+        }
+        self.stop();
+        // Legal: it was ending.
+        let _ = self.published.phase.advance(Move::Done);
+        self.host.clear();
+        // It cannot be booted again here by mistake: there is nothing left of it.
+        let _ = self.delete();
+        let ended = Ended::Moved(place);
+        match self.options.vm_end {
+            VmEnd::VmmEnds => Some(ended),
+            VmEnd::VmmStays => {
+                self.tell(&ended);
+                None
+            }
+        }
+    }
+
+    fn transfer_ended(
+        &mut self,
+        transfer: &Arc<Transfer>,
+        outcome: Outcome,
+    ) -> Result<Told, ControlError> {
+        if !self.transfers.now.as_ref().is_some_and(|now| Arc::ptr_eq(now, transfer)) {
+            // The VM is gone, and it with it.
+            return Ok(Told::Done);
+        }
+        self.transfers.now = None;
+        let is_leaving = self.published.phase() == Phase::Leaving;
+        match outcome {
+            Outcome::InDoubt { still, error } if is_leaving => {
+                self.published.phase.advance(Move::Doubt)?;
+                tracing::error!("{error}");
+                self.published.last_error.store(Some(Arc::new(error)));
+                self.transfers.doubt = Some(Doubt { still, transfer: Arc::clone(transfer) });
+            }
+            Outcome::InDoubt { .. } | Outcome::Stays => {
+                return self.stay(self.serial).map(|()| Told::Done);
+            }
+        }
+        self.bring_up_again();
+        Ok(Told::Done)
+    }
+
+    /// A VM that was leaving stays.
+    fn stay(&mut self, vm: u64) -> Result<(), ControlError> {
+        if self.published.phase() == Phase::Leaving && vm == self.serial {
+            self.published.phase.advance(Move::Failed)?;
+            self.go_on_unless_held()?;
+        }
+        self.bring_up_again();
+        // What the guest has asked for meanwhile.
+        self.inbox.wake();
+        Ok(())
+    }
+
+    /// The VM is here, and runs unless its user holds it.
+    fn go_on_unless_held(&mut self) -> Result<(), ControlError> {
+        if !self.vm.as_ref().is_some_and(Vm::is_held) {
+            self.published.phase.advance(Move::Resume)?;
+        }
+        Ok(())
+    }
+
+    fn resolve(&mut self, resolution: Resolution) -> (Result<Told, ControlError>, Option<Ended>) {
+        let Some(doubt) = self.transfers.doubt.take() else {
+            return (Err(ControlError::NotInDoubt), None);
+        };
+        match resolution {
+            Resolution::Keep => (self.keep(doubt), None),
+            Resolution::Drop => {
+                let place = doubt.transfer.place().to_owned();
+                // Legal: it is in doubt.
+                let stopped = self.published.phase.advance(Move::Stop);
+                doubt.transfer.settle_as_moved();
+                let ended = stopped.is_ok().then(|| self.remove_moved(place)).flatten();
+                // Behind the end of the words that it holds.
+                drop(doubt);
+                (Ok(Told::Done), ended)
+            }
+        }
+    }
+
+    fn keep(&mut self, doubt: Doubt) -> Result<Told, ControlError> {
+        if let Err(error) = Disks::of(self.host.iter()).claim() {
+            self.transfers.doubt = Some(doubt);
+            return Err(ControlError::Failed(format!(
+                "{error}; if the other VMM has the VM, resolve with drop"
+            )));
+        }
+        doubt.transfer.settle_as_kept();
+        self.published.last_error.store(None);
+        self.published.phase.advance(Move::Keep)?;
+        drop(doubt);
+        self.go_on_unless_held()?;
+        self.bring_up_again();
+        self.inbox.wake();
+        Ok(Told::Done)
+    }
+
+    fn expect(&mut self, transfer: Arc<Transfer>) -> Result<(), ControlError> {
+        self.claim_turn()?;
+        self.published.phase.advance(Move::Restore)?;
+        self.published.transfer.store(Some(Arc::clone(&transfer)));
+        self.transfers.now = Some(transfer);
+        Ok(())
+    }
+
+    fn build_expected(&mut self, config: VmConfig, start: Start) -> Result<Built, ControlError> {
+        self.expects()?;
+        // A VM that ran in a terminal may come to a VMM without one.
+        let mut config = config;
+        for console in [&mut config.serial, &mut config.console] {
+            if console.mode == ConsoleMode::Tty && self.options.open_terminal.is_none() {
+                console.mode = ConsoleMode::Null;
+            }
+        }
+        self.published.config.store(Some(Arc::new(config.clone())));
+        let vm = self.build(&config, start, Claim::Later)?;
+        let built = Built { ram: vm.machine().ram.clone(), disks: Disks::of(self.host.iter()) };
+        self.vm = Some(vm);
+        Ok(built)
+    }
+
+    fn expects(&self) -> Result<(), ControlError> {
+        if self.published.phase() == Phase::Restoring {
+            Ok(())
+        } else {
+            Err(ControlError::Stopping)
+        }
+    }
+
+    fn restore_expected(&mut self, state: &[u8]) -> Result<(), ControlError> {
+        self.expects()?;
+        let vm = self.vm.as_mut().ok_or(ControlError::NotCreated)?;
+        vm.restore(state).map_err(|error| ControlError::Failed(error.to_string()))
+    }
+
+    fn start_expected(
+        &mut self,
+        transfer: &Arc<Transfer>,
+        phase: WirePhase,
+    ) -> Result<(), ControlError> {
+        let vm = self.vm.take().ok_or(ControlError::NotCreated)?;
+        self.published.phase.advance(Move::Done)?;
+        self.published.last_error.store(None);
+        if let Some(on_first_boot) = self.options.on_first_boot.take() {
+            on_first_boot();
+        }
+        self.publish(vm);
+        self.published.boot.set(
+            self.options
+                .started
+                .take()
+                .map_or_else(|| transfer.elapsed(), |started| started.elapsed()),
+        );
+        self.transfers.now = None;
+        if phase == WirePhase::Running {
+            // Woken at once: nobody is told first.
+            drop(self.resume()?);
+        }
+        self.bring_up_again();
+        self.inbox.wake();
+        Ok(())
+    }
+
+    fn discard_expected(&mut self, transfer: &Arc<Transfer>) -> Result<Told, ControlError> {
+        if !self.transfers.now.as_ref().is_some_and(|now| Arc::ptr_eq(now, transfer)) {
+            return Ok(Told::Done);
+        }
+        self.transfers.now = None;
+        self.stop();
+        self.host.clear();
+        self.published.consoles.store(None);
+        self.published.config.store(None);
+        self.published.phase.advance(Move::Failed)?;
+        self.bring_up_again();
+        Ok(Told::Done)
+    }
+
+    /// The VMM ends: whatever is under way does, too.
+    pub(super) fn drop_transfers(&mut self) {
+        self.end_transfer("the VMM is shutting down");
+        self.transfers = Transfers::default();
+    }
+
+    /// The VM has ended here.
+    pub(super) fn end_transfer_of_vm(&mut self, why: &str) {
+        self.end_transfer(why);
+        self.transfers.doubt = None;
+    }
+}
+
+/// What becomes of a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sifted {
+    /// It is carried out.
+    Passes,
+    /// It waits until it is known whose the VM is.
+    Waits,
+}
+
+fn busy(transfer: &Transfer) -> ControlError {
+    let what = match transfer.kind() {
+        TransferKind::Snapshot => "a snapshot of the VM is being taken",
+        TransferKind::Restore => "a VM is being restored",
+        TransferKind::Send => "the VM is being migrated",
+        TransferKind::Receive => "a VM is being received",
+    };
+    ControlError::Busy(format!("{what}: wait for its end, or end it with vm.migration-cancel"))
+}

@@ -1,0 +1,53 @@
+//! Restoring a VM from a snapshot.
+//!
+//! ```text
+//!   expect ─▶ build, held ─▶ memory ─▶ state ─▶ the disks' locks ─▶ paused ─▶ running, if that was asked for
+//!      └─ any error: nothing is left, and the VMM has no VM, as before
+//! ```
+
+use migration::snapshot::{HostStorage, Snapshot};
+use migration::wire::Phase;
+use vcpu_state::sync::Arc;
+
+use super::Transfer;
+use super::destination::{Arrival, RestoreError};
+use super::progress::TransferKind;
+use super::snapshot::settle;
+use crate::config::{MemoryRestoreMode, RestoreConfig, file_url};
+use crate::control::{ControlError, Line};
+use crate::vm::Start;
+
+/// Restores a VM.
+pub(crate) fn restore(line: &Line, config: &RestoreConfig) -> Result<(), ControlError> {
+    let directory = file_url("source_url", &config.source_url)?;
+    let storage = HostStorage;
+    let snapshot = Snapshot::open(&storage, &directory)?;
+    let transfer = Transfer::new(TransferKind::Restore, directory.display().to_string());
+    let transfer = Arc::new(transfer.map_err(|error| ControlError::Failed(error.to_string()))?);
+    let mut arrival = Arrival::expect(line, &transfer)?;
+    let restored = fill(&mut arrival, &snapshot, config).map_err(|error| match error {
+        RestoreError::Control(error) => error,
+        error => ControlError::Failed(format!("{}: {error}", directory.display())),
+    });
+    drop(arrival);
+    settle(&transfer, restored)
+}
+
+fn fill(
+    arrival: &mut Arrival,
+    snapshot: &Snapshot<'_, HostStorage>,
+    config: &RestoreConfig,
+) -> Result<(), RestoreError> {
+    let (vm, state) = (snapshot.config(), snapshot.state());
+    let vm = vm.map_err(ControlError::from)?;
+    let state = state.map_err(ControlError::from)?;
+    if config.memory_restore_mode == MemoryRestoreMode::OnDemand {
+        let why = "memory_restore_mode OnDemand is not supported yet; use Copy";
+        return Err(ControlError::InvalidConfig(why.to_owned()).into());
+    }
+    let memory = arrival.build_from(&vm, Start::Restore { ram: None })?;
+    snapshot.restore_memory(memory).map_err(ControlError::from)?;
+    arrival.restore_state(&state)?;
+    arrival.claim_disks()?;
+    Ok(arrival.let_go(if config.resume { Phase::Running } else { Phase::Paused })?)
+}

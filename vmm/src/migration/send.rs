@@ -1,0 +1,103 @@
+//! Sending a VM to another VMM.
+
+use std::time::Duration;
+
+use migration::engine::{self, MigrationError, Options, Sent, Strategy};
+use migration::memory::SourceMemory;
+use migration::wire::Compression;
+use vcpu_state::sync::Arc;
+
+use super::link::{Link, LinkError};
+use super::progress::{TransferInfo, TransferKind};
+use super::snapshot::settle;
+use super::source::Departure;
+use super::transfer::Result as Settled;
+use super::{PATIENCE, Transfer};
+use crate::config::{LinkUrl, PageCompression, SendMigrationConfig, TimeoutStrategy};
+use crate::control::{ControlError, Line, Outcome};
+
+/// Sends the VM.
+pub(crate) fn send(
+    line: &Line,
+    config: &SendMigrationConfig,
+) -> Result<TransferInfo, ControlError> {
+    let url = config.validate()?;
+    let transfer = Transfer::new(TransferKind::Send, url.to_string());
+    let transfer = Arc::new(transfer.map_err(|error| ControlError::Failed(error.to_string()))?);
+    let (guard, begun) = super::begin(line, &transfer)?;
+    let failed = |error: &dyn std::fmt::Display| ControlError::Failed(error.to_string());
+    let ready = Departure::new(line, &transfer, begun).map_err(|error| failed(&error)).and_then(
+        |departure| {
+            use migration::engine::SourceVm;
+            transfer.set_memory(departure.memory().layout().bytes());
+            let links = connect(&transfer, &url, config).map_err(|error| failed(&error))?;
+            Ok((departure, links))
+        },
+    );
+    let (mut departure, links) = match ready {
+        Ok(ready) => ready,
+        Err(error) => {
+            drop(guard);
+            return settle(&transfer, Err(error));
+        }
+    };
+    let options = options(config);
+    match engine::send(&mut departure, links, &options, &transfer.handle) {
+        Sent::Completed(report) => {
+            transfer.settle(Settled::Completed(Some(Box::new(report))));
+            Ok(transfer.info())
+        }
+        Sent::Restored(error) => {
+            drop(departure);
+            drop(guard);
+            let error = ControlError::Failed(format!("the VM was not migrated: {error}"));
+            settle(&transfer, Err(error))
+        }
+        Sent::InDoubt { still, error } => {
+            let error = in_doubt(&url, &error);
+            transfer.settle(Settled::InDoubt(error.clone()));
+            drop(departure);
+            if let Some(still) = still.into_still() {
+                guard.end(Outcome::InDoubt { still, error: error.clone() });
+            }
+            Err(ControlError::Failed(error))
+        }
+    }
+}
+
+fn in_doubt(url: &LinkUrl, error: &MigrationError) -> String {
+    format!(
+        "the VM may be at {url}, or not: {error}. It stands still here. See whether it runs there, then resolve the \
+         migration with keep (it does not) or drop (it does)"
+    )
+}
+
+fn connect(
+    transfer: &Transfer,
+    url: &LinkUrl,
+    config: &SendMigrationConfig,
+) -> Result<Vec<Link>, LinkError> {
+    // An end that comes while this waits for a host is seen by the engine first thing.
+    (0..config.connections)
+        .take_while(|_| transfer.why_ended().is_none())
+        .map(|_| Link::connect(url))
+        .collect()
+}
+
+fn options(config: &SendMigrationConfig) -> Options {
+    Options {
+        downtime: Duration::from_millis(config.downtime_ms),
+        timeout: Duration::from_secs(config.timeout_s),
+        strategy: match config.timeout_strategy {
+            TimeoutStrategy::Cancel => Strategy::Cancel,
+            TimeoutStrategy::Ignore => Strategy::Ignore,
+            TimeoutStrategy::Throttle => Strategy::Throttle,
+        },
+        compression: match config.compression {
+            PageCompression::None => Compression::None,
+            PageCompression::Lz4 => Compression::Lz4,
+            PageCompression::Zstd => Compression::Zstd,
+        },
+        patience: PATIENCE,
+    }
+}

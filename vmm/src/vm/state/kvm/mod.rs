@@ -1,0 +1,213 @@
+//! KVM's part: vCPUs, interrupt controllers, interval timer, clock; and which vCPUs there are.
+//!
+//! | unit | what |
+//! |---|---|
+//! | `machine` | which vCPUs there are and have threads; power-off, reset, crash that nobody has taken; what the address space rests on |
+//! | `cpuid` | what CPUID tells |
+//! | `clock` | kvmclock, the real time at that moment, the frequency of the time-stamp counters |
+//! | `pit` | the interval timer, where KVM has one |
+//! | `irqchips` | two 8259 and the I/O APIC |
+//! | `vcpu/N` | a vCPU |
+//!
+//! ```text
+//!   save:     machine ─▶ clock ─▶ PIT ─▶ 8259, I/O APIC ─▶ vCPUs, the first, then all others on every processor
+//!   restore:  machine, CPUID ─▶ vCPUs that are missing ─▶ clock ─▶ vCPUs, the same way ─▶ 8259, I/O APIC ─▶ PIT ─▶ threads ─▶ requests
+//! ```
+//!
+//! The host's timers go on while the VM stands still: an interrupt that one of them raises during a save is on its way from the PIT to a local APIC. Saved
+//! along that way, it is seen at least once. A restore goes against it, so that nothing is delivered into what is yet to be overwritten.
+//!
+//! Invariants: the registers of a vCPU are read and written only with a [`Still`] in the hand; a vCPU's thread is given
+//! what it has to wait for before it is let go, and after the devices, whose work that is, have been restored.
+
+mod clock;
+mod cpuid;
+mod fpu;
+mod irqchips;
+mod lapic;
+mod machine;
+mod mirror;
+mod msrs;
+mod parallel;
+mod pit;
+mod presence;
+mod refusal;
+mod registers;
+#[cfg(test)]
+mod tests;
+mod tsc;
+mod vcpu;
+
+use kvm_ioctls::VcpuFd;
+use migration::format::{StateReader, StateWriter};
+use vcpu_state::sync::Arc;
+use vcpu_state::{OneShot, Ticket, Word};
+
+use super::StateError;
+use crate::vcpu::VcpuHandle;
+use crate::vm::{Still, Vm};
+use clock::{Clock, Elapsed};
+use cpuid::Cpuid;
+use irqchips::IrqChips;
+use machine::Machine;
+use msrs::MsrIndices;
+use parallel::in_parallel;
+use pit::Pit;
+use refusal::Refusal;
+use vcpu::{Forms, Owed, VcpuUnit};
+
+/// vCPUs that have to wait, before they enter the guest, for what they had left for the devices to do.
+#[must_use = "the vCPUs enter the guest without it"]
+#[derive(Debug, Default)]
+pub(super) struct Waiting(Vec<u32>);
+
+/// A vCPU that is saved or restored.
+struct One<'a> {
+    vcpu: u32,
+    handle: &'a VcpuHandle,
+}
+
+impl One<'_> {
+    fn name(&self) -> String {
+        format!("vcpu/{}", self.vcpu)
+    }
+
+    fn fd(&self, still: &Still) -> Result<&VcpuFd, StateError> {
+        self.handle.still(still).map_err(|error| Refusal::Kvm(error).of(self.name()))
+    }
+}
+
+pub(super) fn save(vm: &Vm, still: &Still, units: &mut StateWriter) -> Result<(), StateError> {
+    let machine = Machine::of(vm).map_err(|refused| refused.of("machine"))?;
+    let vcpus: Vec<_> = of_all(vm, &machine)?;
+    let Some(first) = vcpus.first() else { return Ok(()) };
+    let first_fd = first.fd(still)?;
+    units.put(&machine)?;
+    units.put(&Cpuid::of(vm.cpus.plan().template()))?;
+    units.put(&Clock::get(&vm.kvm, first_fd)?)?;
+    if Pit::is_there(&vm.kvm) {
+        units.put(&Pit::get(&vm.kvm)?)?;
+    }
+    units.put(&IrqChips::get(&vm.kvm)?)?;
+    let forms = Forms::of(&vm.kvm);
+    let indices = MsrIndices::of(first_fd)?;
+    let saved = in_parallel(&vcpus, |one| {
+        let owed = owed_by(vm, one);
+        VcpuUnit::get(one.fd(still)?, forms, &indices, owed)
+            .map_err(|error| Refusal::Kvm(error).of(one.name()))
+    })?;
+    for (one, unit) in vcpus.iter().zip(&saved) {
+        units.put_instance(&one.vcpu.to_string(), unit)?;
+    }
+    Ok(())
+}
+
+/// What its word and its handle say.
+fn owed_by(vm: &Vm, one: &One<'_>) -> Owed {
+    let word = vm.group.word(one.vcpu as usize);
+    let is = |flag| word.is_some_and(|word| word.any(flag) && !word.any(Word::DEAD));
+    Owed { nmi: is(Word::NMI), work: is(Word::ACTIVATION_PENDING) || one.handle.owes() }
+}
+
+/// The vCPUs that there are to be, all of which there are.
+fn of_all<'a>(vm: &'a Vm, machine: &Machine) -> Result<Vec<One<'a>>, StateError> {
+    let one = |vcpu| match vm.threads.handle(vcpu) {
+        Some(handle) => Ok(One { vcpu, handle }),
+        None => Err(Refusal::Unfit("there is no such vCPU".to_owned()).of(format!("vcpu/{vcpu}"))),
+    };
+    machine.vcpus().map(one).collect()
+}
+
+pub(super) fn restore(
+    vm: &mut Vm,
+    still: &Still,
+    units: &mut StateReader<'_>,
+) -> Result<Waiting, StateError> {
+    let machine: Machine = units.take()?;
+    machine.check(vm).map_err(|refused| refused.of("machine"))?;
+    let cpuid: Cpuid = units.take()?;
+    let told =
+        cpuid.instead_of(vm.cpus.plan().template()).map_err(|refused| refused.of("cpuid"))?;
+    let is_told_anew = told.is_some();
+    if let Some(template) = told {
+        vm.cpus.tell(template);
+    }
+    presence::make(vm, &machine)?;
+    let clock: Clock = units.take()?;
+    let elapsed = clock.elapsed();
+    clock.set(&vm.kvm, elapsed).map_err(|error| Refusal::Kvm(error).of("clock"))?;
+    let mut saved = Vec::new();
+    for vcpu in machine.vcpus() {
+        saved.push(units.take_instance::<VcpuUnit>(&vcpu.to_string())?);
+    }
+    let vcpus: Vec<_> = of_all(vm, &machine)?.into_iter().zip(&saved).collect();
+    set_vcpus(vm, still, &vcpus, &Hand { clock: &clock, elapsed, is_told_anew })?;
+    let waiting = vcpus.iter().filter(|(_, unit)| unit.owed.work).map(|(one, _)| one.vcpu);
+    let waiting = Waiting(waiting.collect());
+    units.take::<IrqChips>()?.set(&vm.kvm).map_err(|error| Refusal::Kvm(error).of("irqchips"))?;
+    if Pit::is_there(&vm.kvm) {
+        units.take::<Pit>()?.set(&vm.kvm).map_err(|error| Refusal::Kvm(error).of("pit"))?;
+    }
+    presence::seat(vm, &machine)?;
+    for (vcpu, unit) in machine.vcpus().zip(&saved) {
+        if unit.owed.nmi {
+            // A vCPU without a thread takes none, and had none.
+            let _ = vm.group.ask(vcpu as usize, OneShot::Nmi);
+        }
+    }
+    vm.cpus.set_returning(machine.returning);
+    vm.machine.power.note_all(machine.noted);
+    Ok(waiting)
+}
+
+/// What all vCPUs are written with.
+struct Hand<'a> {
+    clock: &'a Clock,
+    elapsed: Elapsed,
+    is_told_anew: bool,
+}
+
+fn set_vcpus(
+    vm: &Vm,
+    still: &Still,
+    vcpus: &[(One<'_>, &VcpuUnit)],
+    hand: &Hand<'_>,
+) -> Result<(), StateError> {
+    let Some((first, unit)) = vcpus.first() else { return Ok(()) };
+    let fd = first.fd(still)?;
+    let khz = fd.get_tsc_khz().unwrap_or(0);
+    let prepare = |one: &One<'_>, fd: &VcpuFd| {
+        if hand.is_told_anew {
+            vm.cpus.plan().tell_identity(fd, one.vcpu)?;
+        }
+        hand.clock.set_frequency(fd, khz)
+    };
+    prepare(first, fd)
+        .and_then(|()| unit.lead(fd, hand.elapsed))
+        .map_err(|refused| refused.of(first.name()))?;
+    let forms = Forms::of(&vm.kvm);
+    in_parallel(vcpus, |(one, unit)| {
+        let fd = one.fd(still)?;
+        let is_first = one.vcpu == first.vcpu;
+        let prepared = if is_first { Ok(()) } else { prepare(one, fd) };
+        prepared
+            .and_then(|()| unit.set(fd, forms, hand.elapsed))
+            .map_err(|refused| refused.of(one.name()))
+    })
+    .map(drop)
+}
+
+impl Waiting {
+    /// Has the vCPUs wait: for everything that any register write can have left to do, because which of it it was the vCPU
+    /// does not know. Work that is done already answers at once.
+    pub(super) fn wait(self, vm: &Vm) {
+        for vcpu in self.0 {
+            let Some(handle) = vm.threads.handle(vcpu).map(Arc::clone) else { continue };
+            let tickets = vm.cards.work().chain([vm.root.work().request()]);
+            let tickets: Vec<Ticket> = tickets.chain(vm.machine.power.ticket()).collect();
+            for ticket in tickets {
+                handle.owe(ticket);
+            }
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Saving and restoring on the machine's KVM.
+
+mod bed;
+mod guests;
+mod hostile;
+mod presence;
+mod timers;
+
+use bed::{Bed, is_there_kvm};
