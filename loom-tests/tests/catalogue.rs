@@ -4,7 +4,7 @@
 
 use loom_tests::races;
 
-const CATALOGUE: [&str; 45] = [
+const CATALOGUE: [&str; 49] = [
     // A. Signalling and acknowledging
     "serial-pause",
     "resume-pause-aba",
@@ -52,7 +52,11 @@ const CATALOGUE: [&str; 45] = [
     "lost-queue-kick",
     "pause-io",
     "reset-not-acked",
+    "post-snapshot-dirty",
+    "paused-migration",
+    "late-fail-paused",
     "reboot-in-migration",
+    "disk-lock-handback",
     "clock-soft-lockup",
 ];
 
