@@ -135,8 +135,10 @@ fn watch(
             }
         }
         // The VMM may be gone, which the other connection finds out about.
-        if let Ok(info) = client.get::<TransferInfo>("vm.migration-progress") {
-            view.show(&info);
+        match client.get::<TransferInfo>("vm.migration-progress") {
+            // One that has ended is an older one, or its end is on its way.
+            Ok(info) if !info.state.is_final() => view.show(&info),
+            _ => {}
         }
     };
     view.clear();
