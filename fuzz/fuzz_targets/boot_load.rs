@@ -51,13 +51,13 @@ impl Bed {
 fn check_writes(ram: &GuestRam, allowed: &[std::ops::Range<u64>]) {
     let mut at = 0;
     loop {
-        let data = match seek(ram.memfd(), SeekFrom::Data(at)) {
+        let data = match seek(ram.memfd().expect("a memfd"), SeekFrom::Data(at)) {
             Ok(data) => data,
             // No data from there on.
             Err(Errno::NXIO) => return,
             Err(errno) => panic!("{errno}"),
         };
-        let hole = seek(ram.memfd(), SeekFrom::Hole(data)).expect("a hole follows");
+        let hole = seek(ram.memfd().expect("a memfd"), SeekFrom::Hole(data)).expect("a hole follows");
         for page in (data..hole).step_by(4096) {
             let inside =
                 |range: &std::ops::Range<u64>| page + 4096 > range.start && page < range.end;

@@ -56,7 +56,7 @@ fn ask(guest: &mut DriverVm, slot: u64, kind: u64, first: u64, blocks: u64) -> [
 fn taken(guest: &DriverVm) -> u64 {
     let machine = guest.vm.machine();
     // Blocks of 512 bytes.
-    u64::try_from(rustix::fs::fstat(machine.ram.memfd()).unwrap().st_blocks).unwrap() * 512
+    u64::try_from(rustix::fs::fstat(machine.ram.memfd().unwrap()).unwrap().st_blocks).unwrap() * 512
 }
 
 fn info(guest: &DriverVm) -> (MemoryHotplugInfo, u64) {

@@ -80,6 +80,13 @@ impl<'s, S: Storage> Snapshot<'s, S> {
         self.bases.is_empty().then(|| self.last.path.join(MEMORY))
     }
 
+    /// The file with all pages of the full snapshot that this one builds on, or is. Mapped privately, and with
+    /// [`restore_changes`](Self::restore_changes) over it, it is the memory.
+    #[must_use]
+    pub fn full_memory_file(&self) -> PathBuf {
+        self.bases.first().unwrap_or(&self.last).path.join(MEMORY)
+    }
+
     fn checked(&self, name: &str, expected: Checked) -> Result<Vec<u8>, SnapshotError> {
         let path = self.last.path.join(name);
         let file = self.open_file(&path, expected.bytes)?;
@@ -105,11 +112,27 @@ impl<'s, S: Storage> Snapshot<'s, S> {
     /// The memory has another layout, cannot be written, or the snapshot is damaged; the VM is half filled then, and
     /// can only be thrown away.
     pub fn restore_memory(&self, memory: &impl DestinationMemory) -> Result<(), SnapshotError> {
+        self.restore_links(self.links(), memory)
+    }
+
+    /// Makes of the full snapshot's memory this one's: what changed since. Nothing, if it is full itself.
+    ///
+    /// # Errors
+    /// As [`restore_memory`](Self::restore_memory).
+    pub fn restore_changes(&self, memory: &impl DestinationMemory) -> Result<(), SnapshotError> {
+        self.restore_links(self.links().skip(1), memory)
+    }
+
+    fn restore_links<'l>(
+        &self,
+        links: impl Iterator<Item = &'l Link>,
+        memory: &impl DestinationMemory,
+    ) -> Result<(), SnapshotError> {
         if memory.layout() != self.layout() {
             return Err(SnapshotError::OtherLayout { path: self.last.path.clone() });
         }
         let mut buffer = Vec::new();
-        for link in self.links() {
+        for link in links {
             let path = link.path.join(MEMORY);
             let file = self.open_file(&path, self.layout().bytes())?;
             for extent in &link.manifest.extents {

@@ -83,5 +83,11 @@ pub fn restore<S: Storage>(storage: &S, path: &Path) -> Result<(Vec<u64>, u64), 
     assert_eq!(snapshot.config()?, CONFIG);
     let memory = ModelMemory::new(&layout());
     snapshot.restore_memory(&memory)?;
+    // The other way: what changed, over the full one's.
+    let full = snapshot.full_memory_file();
+    let over = ModelMemory::new(&layout());
+    Snapshot::open(storage, full.parent().expect("a directory"))?.restore_memory(&over)?;
+    snapshot.restore_changes(&over)?;
+    assert_eq!(over.words(), memory.words());
     Ok((memory.words(), counter(&snapshot.state()?)))
 }

@@ -1,9 +1,9 @@
-//! The one place that gives the host advice about mapped guest RAM.
+//! The one place that gives the host advice about mapped guest RAM, and puts zeros in its place.
 
 use std::io;
 use std::marker::PhantomData;
 
-use rustix::mm::Advice;
+use rustix::mm::{Advice, MapFlags, ProtFlags};
 use vm_memory::GuestMemoryBackend;
 
 use super::GuestMemory;
@@ -28,6 +28,25 @@ impl<'m> Span<'m> {
                 memory: PhantomData,
             })
             .collect()
+    }
+
+    /// A part of a region; `None` if it is not.
+    pub(super) fn part(memory: &'m GuestMemory, (address, len): (usize, usize)) -> Option<Self> {
+        let end = address.checked_add(len)?;
+        let within = |span: &Self| span.address <= address && end <= span.address + span.len;
+        Self::of(memory).iter().any(within).then_some(Self { address, len, memory: PhantomData })
+    }
+
+    /// Puts zeros in its place that no file has: what was there is gone.
+    pub(super) fn replace_by_zeros(self) -> io::Result<()> {
+        let address = std::ptr::with_exposed_provenance_mut(self.address);
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        let flags = MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE;
+        // SAFETY: the span lies in a region of the memory that it borrows, which was mapped by this process for nothing but guest RAM, and is
+        // mapped in the same way afterwards, until the region is unmapped as a whole. To guest RAM there are no references; who reads or
+        // writes it meanwhile finds what was there, or zeros.
+        let mapped = unsafe { rustix::mm::mmap_anonymous(address, self.len, protection, flags) };
+        mapped.map(drop).map_err(io::Error::from)
     }
 
     /// Cuts the span into pieces of at most `piece` bytes (a multiple of the page size).

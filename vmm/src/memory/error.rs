@@ -94,6 +94,23 @@ pub enum MemoryError {
         /// What the host said.
         source: io::Error,
     },
+    /// It was to come from a snapshot's file on demand, which does not go together with an option.
+    #[error(
+        "memory_restore_mode=ondemand does not go together with {option}=on: pages that come from a file as they are touched are this \
+         process's own; restore with memory_restore_mode=copy"
+    )]
+    NotOnDemand {
+        /// The option.
+        option: &'static str,
+    },
+    /// The file that it was to come from is not as long as the memory.
+    #[error("a file of {found} bytes does not hold {expected} bytes of guest RAM")]
+    FileLength {
+        /// Its length.
+        found: u64,
+        /// The length of the memory.
+        expected: u64,
+    },
     /// A system call failed.
     #[error("cannot {what} {size} bytes of guest RAM: {source}")]
     Host {

@@ -16,16 +16,24 @@
 //! the host is `hotplug_size`, which the operator has promised it anyway, and they go back when the block is plugged, when all is unplugged
 //! and when the machine restarts. (To take it out of KVM's sight would need a slot of its own for each block, and leave devices' DMA.)
 //!
+//! A VM that is restored on demand has its RAM over a snapshot's file instead of a memfd, mapped privately: what nobody has written yet is in the
+//! file, the rest is this process's own, and what was given back is anonymous memory.
+//!
 //! Invariants:
 //! - regions are sorted by guest physical address, don't overlap, and cover `size` bytes in all, and `hotplug_size` more;
-//! - the memfd is as long as the RAM and sealed: nobody who holds it can shrink it under the
+//! - a memfd is as long as the RAM and sealed: nobody who holds it can shrink it under the
 //!   mapping, so an access through the mapping can't raise SIGBUS because of a truncation;
 //! - a fresh [`GuestRam`] reads as zeros, and so does one after [`GuestRam::discard`].
 mod advise;
 mod error;
 mod hugepages;
 pub mod layout;
+mod make;
 mod migration;
+#[cfg(test)]
+mod over_tests;
+mod overlay;
+mod pagemap;
 mod pages;
 mod prefault;
 mod ram;

@@ -6,19 +6,31 @@ use devices::memory::wrote;
 use rustix::fs::{FallocateFlags, fallocate};
 use vm_memory::GuestAddress;
 
-use super::ram::{Faulting, host};
-use super::{GuestRam, MemoryError, RamRegion};
+use super::ram::{Backing, Faulting};
+use super::{GuestRam, MemoryError, RamRegion, overlay};
 
 /// The memfd keeps its size; the pages go.
 const PUNCH: FallocateFlags = FallocateFlags::PUNCH_HOLE.union(FallocateFlags::KEEP_SIZE);
 
 /// A part of one region, in bytes.
 struct Part {
-    /// Where it is in the memfd.
+    /// Where it is in the file.
     offset: u64,
     /// Where it is mapped.
     address: u64,
     len: u64,
+}
+
+impl Part {
+    /// Its address and length.
+    fn span(&self) -> (usize, usize) {
+        (all(self.address), all(self.len))
+    }
+}
+
+/// A usize fits in 64 bits on every host that this crate builds for.
+fn all(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 impl GuestRam {
@@ -27,9 +39,10 @@ impl GuestRam {
     /// may or may not survive.
     pub fn discard(&self) -> Result<(), MemoryError> {
         let size = self.size() + self.hot_region().map_or(0, |(_, size)| size);
-        fallocate(self.memfd(), PUNCH, 0, size).map_err(|errno| host("discard", size, errno))?;
-        self.regions().for_each(|region| self.note(region.host_address, region.size));
-        Ok(())
+        let regions: Vec<_> = self.regions().collect();
+        let discarded =
+            regions.iter().try_for_each(|region| self.discard_range(region.gpa, region.size));
+        discarded.map_err(|source| MemoryError::Host { what: "discard", size, source })
     }
 
     /// Gives whole pages back to the host; they read as zeros from now on. The range may run over regions that
@@ -39,7 +52,10 @@ impl GuestRam {
     /// A part of it is no RAM; what comes before that part is given back. Or the host refuses.
     pub fn discard_range(&self, gpa: GuestAddress, len: u64) -> io::Result<()> {
         self.each(gpa, len, |part| {
-            fallocate(self.memfd(), PUNCH, part.offset, part.len)?;
+            match self.backing() {
+                Backing::Memfd(file) => fallocate(file, PUNCH, part.offset, part.len)?,
+                Backing::Snapshot(_) => overlay::zeros(self.memory(), part.span())?,
+            }
             self.note(part.address, part.len);
             Ok(())
         })
@@ -54,19 +70,21 @@ impl GuestRam {
         self.discard_range(gpa, len)?;
         match self.faulting() {
             Faulting::OnTouch => Ok(()),
-            Faulting::Ahead => self.each(gpa, len, |part| {
-                Ok(fallocate(self.memfd(), FallocateFlags::empty(), part.offset, part.len)?)
+            Faulting::Ahead => self.each(gpa, len, |part| match self.backing() {
+                Backing::Memfd(file) => {
+                    Ok(fallocate(file, FallocateFlags::empty(), part.offset, part.len)?)
+                }
+                Backing::Snapshot(_) => overlay::fault_in(self.memory(), part.span()),
             }),
         }
     }
 
     /// Pages have become zeros, which a log of what was written has to know.
     fn note(&self, address: u64, len: u64) {
-        let all = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
         wrote(self.memory(), all(address), all(len));
     }
 
-    /// The parts of the memfd that a range of guest RAM is.
+    /// The parts of the file that a range of guest RAM is.
     fn each(
         &self,
         gpa: GuestAddress,
@@ -84,7 +102,7 @@ impl GuestRam {
             let offset = start - region.gpa.0;
             let part = left.min(region.size - offset);
             act(Part {
-                offset: region.memfd_offset + offset,
+                offset: region.file_offset + offset,
                 address: region.host_address + offset,
                 len: part,
             })?;

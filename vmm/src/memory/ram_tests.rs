@@ -20,9 +20,9 @@ fn regions_lie_around_the_hole_and_follow_each_other_in_the_memfd() {
     let regions: Vec<_> = ram.regions().collect();
 
     assert_eq!(regions.len(), 2);
-    assert_eq!((regions[0].gpa.0, regions[0].size, regions[0].memfd_offset), (0, 3 << 30, 0));
+    assert_eq!((regions[0].gpa.0, regions[0].size, regions[0].file_offset), (0, 3 << 30, 0));
     assert_eq!(
-        (regions[1].gpa.0, regions[1].size, regions[1].memfd_offset),
+        (regions[1].gpa.0, regions[1].size, regions[1].file_offset),
         (4 << 30, 1 << 30, 3 << 30)
     );
     assert!(regions.iter().all(|region| region.host_address.is_multiple_of(4096)));
@@ -36,7 +36,7 @@ fn what_is_written_is_in_the_memfd_and_gone_after_discard() {
     let address = GuestAddress(0x1234);
     ram.memory().write_obj(0xDEAD_BEEF_u32, address).unwrap();
 
-    let file = File::from(ram.memfd().try_clone_to_owned().unwrap());
+    let file = File::from(ram.memfd().unwrap().try_clone_to_owned().unwrap());
     let mut bytes = [0; 4];
     file.read_exact_at(&mut bytes, 0x1234).unwrap();
     assert_eq!(u32::from_ne_bytes(bytes), 0xDEAD_BEEF);
@@ -48,7 +48,7 @@ fn what_is_written_is_in_the_memfd_and_gone_after_discard() {
 #[test]
 fn the_memfd_cannot_be_truncated_under_the_mapping() {
     let ram = GuestRam::new(&config(2 << 20), BITS).unwrap();
-    assert_eq!(rustix::fs::ftruncate(ram.memfd(), 4096), Err(Errno::PERM));
+    assert_eq!(rustix::fs::ftruncate(ram.memfd().unwrap(), 4096), Err(Errno::PERM));
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn only_shared_ram_gives_its_memfd_away() {
 #[test]
 fn prefault_brings_every_page_in() {
     let ram = GuestRam::new(&MemoryConfig { prefault: true, ..config(8 << 20) }, BITS).unwrap();
-    let stat = rustix::fs::fstat(ram.memfd()).unwrap();
+    let stat = rustix::fs::fstat(ram.memfd().unwrap()).unwrap();
     // st_blocks counts 512 bytes each: a memfd has blocks for the pages that were faulted in.
     assert_eq!(stat.st_blocks * 512, 8 << 20);
 }
@@ -70,7 +70,7 @@ fn prefault_brings_every_page_in() {
 #[test]
 fn without_prefault_no_page_is_taken() {
     let ram = GuestRam::new(&config(512 << 20), BITS).unwrap();
-    assert_eq!(rustix::fs::fstat(ram.memfd()).unwrap().st_blocks, 0);
+    assert_eq!(rustix::fs::fstat(ram.memfd().unwrap()).unwrap().st_blocks, 0);
 }
 
 #[test]
@@ -143,16 +143,16 @@ fn what_may_be_plugged_is_the_last_region_and_costs_nothing() {
     let ram = GuestRam::new(&hot(64 << 20, 8 << 30), BITS).unwrap();
     let region = ram.regions().last().unwrap();
     assert_eq!((region.gpa, region.size), (GuestAddress(4 << 30), 8 << 30));
-    assert_eq!(region.memfd_offset, 64 << 20);
+    assert_eq!(region.file_offset, 64 << 20);
     assert_eq!(ram.hot_region(), Some((GuestAddress(4 << 30), 8 << 30)));
     assert_eq!((ram.size(), ram.end()), (64 << 20, 12 << 30));
-    assert_eq!(rustix::fs::fstat(ram.memfd()).unwrap().st_blocks, 0);
+    assert_eq!(rustix::fs::fstat(ram.memfd().unwrap()).unwrap().st_blocks, 0);
     assert_eq!(GuestRam::new(&config(64 << 20), BITS).unwrap().hot_region(), None);
 }
 
 #[test]
 fn hot_pages_come_when_touched_or_with_prefault_when_plugged_and_go_back() {
-    let taken = |ram: &GuestRam| rustix::fs::fstat(ram.memfd()).unwrap().st_blocks * 512;
+    let taken = |ram: &GuestRam| rustix::fs::fstat(ram.memfd().unwrap()).unwrap().st_blocks * 512;
     let block = GuestAddress((4 << 30) + (2 << 20));
     for prefault in [false, true] {
         let config = MemoryConfig { prefault, ..hot(16 << 20, 128 << 20) };

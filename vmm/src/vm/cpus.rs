@@ -133,11 +133,6 @@ impl Cpus {
         self.returning = vcpus.into_iter().collect();
     }
 
-    /// The same, for a restore.
-    pub(super) fn let_return(&mut self, vcpus: impl IntoIterator<Item = u32>) {
-        self.returning = vcpus.into_iter().collect();
-    }
-
     /// Whether the guest could have this vCPU, and has not.
     pub(super) fn is_unplugged(&self, vcpu: u32) -> bool {
         vcpu < self.max_vcpus && !self.has(vcpu)

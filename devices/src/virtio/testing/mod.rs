@@ -4,6 +4,7 @@ mod device;
 mod driver;
 mod platform;
 mod runner;
+mod watch;
 
 pub use device::{Activating, Seen, TestDevice, Working};
 pub use driver::{Buffers, Driver, Interrupts, Sent, activation};

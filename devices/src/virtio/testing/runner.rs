@@ -1,7 +1,8 @@
-//! Runs a worker on the test's thread, as its own thread would.
+//! Runs a worker on the test's thread, as its own thread would, and in this crate's tests sees to it that what the worker writes is logged.
 
 use std::io;
 
+use super::watch::Watch;
 use crate::event::Event;
 use crate::virtio::{Listening, Progress, Sources, Wakeup, Worker, WorkerError};
 
@@ -10,6 +11,8 @@ pub struct Runner {
     worker: Box<dyn Worker>,
     sources: Sources,
     again: bool,
+    /// Looks at the memory, unless that of another worker does. After the worker: its drop waits for what is in flight.
+    watch: Option<Watch>,
     /// What the poll listens to for kicks; nobody kicks.
     _kick: Event,
 }
@@ -26,13 +29,17 @@ impl Runner {
         let host = |what| move |source: io::Error| WorkerError::Host { what, source };
         let kick = Event::new().map_err(host("make an eventfd"))?;
         let mut sources = Sources::new(&kick).map_err(host("make an epoll instance"))?;
-        for queue in worker.queues() {
+        // Too slow for fuzzers.
+        let queues = worker.queues();
+        let watched = queues.first().filter(|_| cfg!(test));
+        let watch = watched.and_then(|queue| Watch::begin(queue.memory()));
+        for queue in queues {
             let added = sources.add_doorbell(queue.doorbell(), queue.index());
             added.map_err(host("listen to a doorbell"))?;
             queue.doorbell().notify();
         }
         worker.start(&mut Listening { sources: &mut sources })?;
-        Ok(Self { worker, sources, again: false, _kick: kick })
+        Ok(Self { worker, sources, again: false, watch, _kick: kick })
     }
 
     /// Lets it work until it has nothing more to do now.
@@ -65,7 +72,9 @@ impl Runner {
     /// # Errors
     /// The worker cannot go on.
     pub fn drain(&mut self) -> Result<(), WorkerError> {
-        self.worker.drain()
+        self.worker.drain()?;
+        self.watch.iter_mut().for_each(Watch::look);
+        Ok(())
     }
 
     fn once(&mut self, sleepily: bool) -> Result<bool, WorkerError> {

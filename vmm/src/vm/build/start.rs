@@ -7,6 +7,10 @@
 //!
 //! Invariant: nothing writes guest memory while a VM is built for a restore, so that it may hold the other's contents already.
 
+use std::fs::File;
+
+use vcpu_state::sync::Arc;
+
 use super::payload::{cmdline, payload};
 use super::{BuildError, MemoryConfig, VmConfig};
 use crate::boot::{self, Entry};
@@ -22,6 +26,11 @@ pub enum Start {
         /// Memory that holds the other's, made for this configuration. Without it, the VM gets memory of zeros, to be filled.
         ram: Option<GuestRam>,
     },
+    /// The same with memory over a file that holds the other's, from which pages come when they are touched ([`GuestRam::over`]).
+    RestoreOver {
+        /// The file.
+        file: Arc<File>,
+    },
 }
 
 impl Start {
@@ -33,6 +42,7 @@ impl Start {
     ) -> Result<GuestRam, MemoryError> {
         match self {
             Self::Restore { ram: Some(ram) } => Ok(ram.clone()),
+            Self::RestoreOver { file } => GuestRam::over(config, address_bits, Arc::clone(file)),
             Self::Boot | Self::Restore { ram: None } => GuestRam::new(config, address_bits),
         }
     }
@@ -45,7 +55,7 @@ impl Start {
     ) -> Result<Option<Entry>, BuildError> {
         match self {
             Self::Boot => Ok(Some(boot::load(ram, &payload(config, &cmdline(config)))?.entry)),
-            Self::Restore { .. } => Ok(None),
+            Self::Restore { .. } | Self::RestoreOver { .. } => Ok(None),
         }
     }
 }

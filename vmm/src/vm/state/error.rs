@@ -16,9 +16,6 @@ pub enum StateError {
     /// KVM.
     #[error(transparent)]
     Kvm(#[from] KvmError),
-    /// The thread that carries registers of the bus to KVM does not answer.
-    #[error("the PCI bus does not come to rest")]
-    Unsettled,
     /// KVM does not take a unit, or does not tell what is in it.
     #[error("unit {unit}: {error}")]
     Refused {
@@ -28,6 +25,9 @@ pub enum StateError {
         #[source]
         error: KvmError,
     },
+    /// The thread that carries registers of the bus to KVM does not answer.
+    #[error("the PCI bus does not come to rest")]
+    Unsettled,
     /// A part of the state does not fit this VM.
     #[error("unit {unit}: {reason}")]
     Unfit {

@@ -45,11 +45,7 @@ impl Unit for GedUnit {
 }
 
 #[derive(Serialize, Deserialize)]
-struct CpuHotplugUnit {
-    registers: SavedCpuHotplug,
-    /// vCPUs that come back when the guest has ejected them.
-    returning: Vec<u32>,
-}
+struct CpuHotplugUnit(SavedCpuHotplug);
 
 impl Unit for CpuHotplugUnit {
     const KIND: &'static str = "cpu-hotplug";
@@ -74,10 +70,7 @@ impl Fixed {
             units.put(&SerialUnit(serial.save()))?;
         }
         units.put(&GedUnit(vm.root.ged().save()))?;
-        Ok(units.put(&CpuHotplugUnit {
-            registers: vm.cpu_hotplug().save(),
-            returning: vm.cpus.returning().collect(),
-        })?)
+        Ok(units.put(&CpuHotplugUnit(vm.cpu_hotplug().save()))?)
     }
 
     pub(super) fn take(vm: &Vm, units: &mut StateReader<'_>) -> Result<Self, StateError> {
@@ -98,7 +91,7 @@ impl Fixed {
             port.check(&unit.0).map_err(of(SerialUnit::KIND))?;
         }
         vm.root.ged().check(ged.0).map_err(of(GedUnit::KIND))?;
-        vm.cpu_hotplug().check(&cpu_hotplug.registers).map_err(of(CpuHotplugUnit::KIND))
+        vm.cpu_hotplug().check(&cpu_hotplug.0).map_err(of(CpuHotplugUnit::KIND))
     }
 
     pub(super) fn restore(self, vm: &mut Vm) -> Result<(), StateError> {
@@ -108,9 +101,7 @@ impl Fixed {
         if let Some((port, unit)) = vm.legacy.serial.as_ref().zip(serial.as_ref()) {
             port.restore(&unit.0).map_err(of(SerialUnit::KIND))?;
         }
-        let CpuHotplugUnit { registers, returning } = cpu_hotplug;
-        vm.cpus.let_return(returning);
-        vm.cpu_hotplug().restore(&registers).map_err(of(CpuHotplugUnit::KIND))?;
+        vm.cpu_hotplug().restore(&cpu_hotplug.0).map_err(of(CpuHotplugUnit::KIND))?;
         vm.root.ged().restore(ged.0).map_err(of(GedUnit::KIND))
     }
 }
