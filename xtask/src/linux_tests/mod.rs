@@ -16,6 +16,7 @@ mod hotplug;
 mod http;
 mod images;
 mod memory;
+mod moves;
 mod network;
 mod pci;
 mod power;
@@ -46,7 +47,7 @@ pub struct Bed {
 type Test = fn(&Bed) -> Result<String>;
 
 /// Every test with its name, the simplest first.
-const TESTS: [(&str, Test); 21] = [
+const TESTS: [(&str, Test); 22] = [
     ("bzimage_1_vcpu", |bed| boot::bzimage(bed, 1)),
     ("bzimage_2_vcpus", |bed| boot::bzimage(bed, 2)),
     ("bzimage_4_vcpus", |bed| boot::bzimage(bed, 4)),
@@ -68,6 +69,7 @@ const TESTS: [(&str, Test); 21] = [
     ("power_button_is_noticed", power::button),
     ("a_panic_is_told", power::panic),
     ("watchdog_resets_a_silent_guest", watchdog::resets_a_silent_guest),
+    ("a_vm_moves_while_it_boots_and_writes", moves::while_it_boots_and_writes),
 ];
 
 /// How many tests there are.
