@@ -23,6 +23,8 @@ pub(super) enum Section {
     Vm,
     Cpus,
     Memory,
+    MemoryZone,
+    Numa,
     Payload,
     Serial,
     Console,
@@ -44,8 +46,8 @@ impl Section {
     pub fn supported(self) -> &'static [&'static str] {
         match self {
             Self::Vm => &[
-                "cpus", "memory", "payload", "disks", "net", "rng", "vsock", "balloon", "serial",
-                "console", "pvpanic", "watchdog",
+                "cpus", "memory", "numa", "payload", "disks", "net", "rng", "vsock", "balloon",
+                "serial", "console", "pvpanic", "watchdog",
             ],
             Self::Cpus => &["boot_vcpus", "max_vcpus", "topology", "affinity"],
             Self::Memory => &[
@@ -58,7 +60,19 @@ impl Section {
                 "hotplug_method",
                 "hotplug_size",
                 "hotplugged_size",
+                "zones",
             ],
+            Self::MemoryZone => &[
+                "id",
+                "size",
+                "shared",
+                "hugepages",
+                "hugepage_size",
+                "prefault",
+                "hotplug_size",
+                "hotplugged_size",
+            ],
+            Self::Numa => &["guest_numa_id", "cpus", "distances", "memory_zones"],
             Self::Payload => &["kernel", "initramfs", "cmdline"],
             Self::Serial => &["mode", "file", "socket"],
             Self::Console => &["mode", "file", "socket", "id"],
@@ -106,6 +120,8 @@ impl Section {
             Self::Vm => (VM, NONE),
             Self::Cpus => (CPUS, NONE),
             Self::Memory => (MEMORY, NONE),
+            Self::MemoryZone => (MEMORY_ZONE, NONE),
+            Self::Numa => (NUMA, NONE),
             Self::Payload => (PAYLOAD, NONE),
             Self::Serial => (SERIAL, PCI),
             Self::Disk => (DISK, PCI),
@@ -130,7 +146,6 @@ const VM: &[(&str, Idle)] = &[
     ("devices", Idle::Empty),
     ("user_devices", Idle::Empty),
     ("vdpa", Idle::Empty),
-    ("numa", Idle::Empty),
     ("iommu", Idle::Empty),
     ("rtc", Idle::Empty),
     ("pci_segments", Idle::Empty),
@@ -152,8 +167,21 @@ const CPUS: &[(&str, Idle)] = &[
     ("core_scheduling", Idle::Only(&["\"Vm\"", "\"Off\""])),
 ];
 
-const MEMORY: &[(&str, Idle)] =
-    &[("mergeable", Idle::Empty), ("reserve", Idle::Empty), ("zones", Idle::Empty)];
+const MEMORY: &[(&str, Idle)] = &[("mergeable", Idle::Empty), ("reserve", Idle::Empty)];
+
+const MEMORY_ZONE: &[(&str, Idle)] = &[
+    ("file", Idle::Empty),
+    ("mergeable", Idle::Empty),
+    ("reserve", Idle::Empty),
+    // Node 0 is one that can be asked for, too.
+    ("host_numa_node", Idle::Only(&[])),
+];
+
+const NUMA: &[(&str, Idle)] = &[
+    // There is one segment, which is no node's in particular.
+    ("pci_segments", Idle::Only(&["[]", "[0]"])),
+    ("device_id", Idle::Empty),
+];
 
 const PAYLOAD: &[(&str, Idle)] =
     &[("firmware", Idle::Empty), ("igvm", Idle::Empty), ("host_data", Idle::Empty)];

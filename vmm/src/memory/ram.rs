@@ -69,6 +69,7 @@ impl GuestRam {
     /// What `shared` decides is whether the memfd may leave this process
     /// ([`shareable_memfd`](Self::shareable_memfd)).
     pub fn new(config: &MemoryConfig, address_bits: u8) -> Result<Self, MemoryError> {
+        let config = &config.whole();
         let page = check(config, address_bits)?;
         let (size, hot) = (config.size, config.hotplug());
         let memfd = Arc::new(File::from(make_memfd(size + hot, page)?));

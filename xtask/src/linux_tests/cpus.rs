@@ -3,6 +3,7 @@
 //! ```text
 //! 1 ── 4 ── 2 ── 4: each time the guest's files, lscpu, its kernel's log and vm.info say the same
 //! ```
+//! Every second vCPU is in another NUMA node, and has to be there whenever it comes.
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -33,7 +34,13 @@ pub fn come_and_go(bed: &Bed) -> Result<String> {
         "--cpus",
         &cpus,
         "--memory",
-        "size=256M",
+        "size=0",
+        "--memory-zone",
+        "id=even,size=128M",
+        "id=odd,size=128M",
+        "--numa",
+        "guest_numa_id=0,cpus=[0,2],memory_zones=[even]",
+        "guest_numa_id=1,cpus=[1,3],memory_zones=[odd]",
         "--serial",
         "tty",
     ];
@@ -135,6 +142,13 @@ fn agree(vm: &mut Vm, vcpus: u32, came: u32, gone: u32) -> Result<()> {
         let found = value(&said, key)?;
         ensure!(found == wanted, "the guest says {key}{found}, not {wanted}: {said:?}");
     }
+    // A vCPU's APIC id is its index here.
+    let said = vm.run("cpu_nodes")?;
+    let expected = (0..vcpus).map(|vcpu| format!("apic {vcpu} node {}", vcpu % 2));
+    let (mut found, mut expected) = (said.clone(), expected.collect::<Vec<_>>());
+    found.sort();
+    expected.sort();
+    ensure!(found == expected, "the guest says {found:?}, not {expected:?}");
     Ok(())
 }
 
