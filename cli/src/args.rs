@@ -160,8 +160,8 @@ pub struct Run {
     /// hotplug_size=SIZE,hotplugged_size=SIZE
     #[arg(long, value_name = "OPTIONS", num_args = 1..)]
     pub memory_zone: Vec<String>,
-    /// The guest's NUMA nodes: `guest_numa_id=N,cpus=[VCPUS],distances=[NODE@DISTANCE,…],memory_zones=[IDS]`; without
-    /// --memory-zone, the memory's zone is mem0
+    /// The guest's NUMA nodes: `guest_numa_id=N,cpus=[VCPUS],distances=[NODE@DISTANCE,…],memory_zones=[IDS],
+    /// pci_segments=[0]`; without --memory-zone, the memory's zone is mem0
     #[arg(long, value_name = "OPTIONS", num_args = 1..)]
     pub numa: Vec<String>,
     /// Disks: path=PATH,readonly=,direct=,num_queues=N,queue_size=N,image_type=raw|qcow2,serial=TEXT,id=ID,

@@ -68,6 +68,7 @@ enum Input<'a> {
         cpus: Vec<u32>,
         distances: Vec<(u32, u8)>,
         memory_zones: Vec<&'a str>,
+        pci_segments: Vec<u16>,
     },
 }
 
@@ -303,7 +304,7 @@ fuzz_target!(|input: Input<'_>| {
             };
             assert_eq!(config.to_string().parse(), Ok(config));
         }
-        Input::PrintNuma { guest_numa_id, cpus, distances, memory_zones } => {
+        Input::PrintNuma { guest_numa_id, cpus, distances, memory_zones, pci_segments } => {
             let distances = distances.into_iter();
             let config = NumaConfig {
                 guest_numa_id,
@@ -312,6 +313,7 @@ fuzz_target!(|input: Input<'_>| {
                     .map(|(destination, distance)| NumaDistance { destination, distance })
                     .collect(),
                 memory_zones: memory_zones.into_iter().map(some).collect(),
+                pci_segments,
             };
             assert_eq!(config.to_string().parse(), Ok(config));
         }

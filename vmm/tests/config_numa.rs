@@ -1,4 +1,6 @@
 //! Memory zones and NUMA nodes: their two notations, and what makes no VM.
+#![expect(clippy::expect_used, reason = "helpers of tests say what they expected")]
+
 use proptest::prelude::*;
 use vmm::config::{
     HotplugMethod, MemoryConfig, MemoryZoneConfig, NumaConfig, NumaDistance, ResizeConfig, VmConfig,
@@ -34,7 +36,7 @@ fn both_notations_mean_the_same() {
             {"id": "a", "size": 268435456, "file": null, "host_numa_node": null, "mergeable": false},
             {"id": "b", "size": 268435456, "shared": false, "hugepages": false, "prefault": false}]},
         "numa": [
-            {"guest_numa_id": 0, "cpus": [0, 1], "memory_zones": ["a"], "pci_segments": [0],
+            {"guest_numa_id": 0, "cpus": [0, 1], "memory_zones": ["a"], "pci_segments": [],
              "distances": [{"destination": 1, "distance": 20}]},
             {"guest_numa_id": 1, "cpus": [2, 3], "memory_zones": ["b"], "pci_segments": null,
              "distances": [{"destination": 0, "distance": 20}]}]
@@ -178,6 +180,10 @@ fn nodes_that_make_no_vm() {
             "zone \"b\" is in node 1 and in node 1",
         ),
         ([A, "guest_numa_id=1,cpus=[2-3]"], "numa: memory zone \"b\" is in no node"),
+        (
+            [A, "guest_numa_id=1,cpus=[2-3],memory_zones=[b],pci_segments=[1]"],
+            "PCI segment 1 of node 1: there is only 0",
+        ),
         ([NEAR, B], "numa[1]: the distance from node 1 to node 0 is missing; give all or none"),
         (
             [NEAR, "guest_numa_id=1,cpus=[2-3],memory_zones=[b],distances=[0@9]"],
@@ -244,11 +250,12 @@ prop_compose! {
         cpus in prop::collection::vec(0_u32..1024, 0..6),
         distances in prop::collection::vec(any::<(u32, u8)>(), 0..4),
         memory_zones in prop::collection::vec("[\\PC]{1,10}", 0..4),
+        pci_segments in prop::collection::vec(any::<u16>(), 0..3),
     ) -> NumaConfig {
         let distances = distances.into_iter();
         let distances =
             distances.map(|(destination, distance)| NumaDistance { destination, distance }).collect();
-        NumaConfig { guest_numa_id, cpus, distances, memory_zones }
+        NumaConfig { guest_numa_id, cpus, distances, memory_zones, pci_segments }
     }
 }
 

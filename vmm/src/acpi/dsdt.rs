@@ -28,7 +28,7 @@ pub(super) fn build(platform: &Platform<'_>) -> Result<Vec<u8>, TopologyError> {
     for device in platform.devices {
         legacy(&mut system_bus, *device);
     }
-    pci::build(&mut system_bus, platform.pci);
+    pci::build(&mut system_bus, platform.pci, platform.nodes.of_pci());
     ged::build(&mut system_bus);
     power_button::build(&mut system_bus);
     let mut aml = Scope::raw(Path::new("\\_SB_"), system_bus);

@@ -3,7 +3,7 @@
 //! ```text
 //!   --numa ─▶ Nodes ─┬─▶ SRAT: each processor's domain, each range of memory's
 //!                    ├─▶ SLIT: the distances, if some are given
-//!                    └─▶ DSDT: `_PXM` of each processor, which a processor that comes later goes by
+//!                    └─▶ DSDT: `_PXM` of each processor, which one that comes later goes by, and of the PCI bus
 //! ```
 //!
 //! A VM without nodes has everything in domain 0, and no `_PXM`.
@@ -23,7 +23,7 @@ pub struct Domain(pub u32);
 /// Which domain everything is in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Nodes {
-    nodes: Vec<NumaConfig>,
+    numa: Vec<NumaConfig>,
     /// The memory zones in the order of guest RAM: bytes, domain. Empty without nodes.
     memory: Vec<(u64, Domain)>,
     hot: Domain,
@@ -39,7 +39,7 @@ impl Nodes {
         };
         let zones = memory.zone_sizes().into_iter().filter(|_| !numa.is_empty());
         Self {
-            nodes: numa.clone(),
+            numa: numa.clone(),
             memory: zones.map(|(id, size)| (size, domain_of(id))).collect(),
             hot: memory.hot_zone_id().map_or(Domain(0), domain_of),
         }
@@ -47,7 +47,7 @@ impl Nodes {
 
     /// Whether the guest is told of nodes at all.
     pub fn exist(&self) -> bool {
-        !self.nodes.is_empty()
+        !self.numa.is_empty()
     }
 
     /// The domain of memory that may be plugged.
@@ -58,7 +58,14 @@ impl Nodes {
     /// A processor's domain.
     pub(super) fn of_vcpu(&self, vcpu: u32) -> Domain {
         let has = |node: &&NumaConfig| node.cpus.contains(&vcpu);
-        Domain(self.nodes.iter().find(has).map_or(0, |node| node.guest_numa_id))
+        Domain(self.numa.iter().find(has).map_or(0, |node| node.guest_numa_id))
+    }
+
+    /// The domain of the PCI bus.
+    pub(super) fn of_pci(&self) -> Option<Domain> {
+        let has = |node: &&NumaConfig| !node.pci_segments.is_empty();
+        let given = self.numa.iter().find(has).map(|node| node.guest_numa_id);
+        given.or_else(|| self.numa.iter().map(|node| node.guest_numa_id).min()).map(Domain)
     }
 
     /// The memory zones in the order of guest RAM: bytes, domain. Empty without nodes.
@@ -68,13 +75,13 @@ impl Nodes {
 
     /// The table of distances, if some are given.
     pub(super) fn distances(&self) -> Option<Vec<u8>> {
-        if self.nodes.iter().all(|node| node.distances.is_empty()) {
+        if self.numa.iter().all(|node| node.distances.is_empty()) {
             return None;
         }
         let mut table = Sdt::new(*b"SLIT", FIXED, 1, OEM_ID, OEM_TABLE_ID, OEM_REVISION);
-        table.write_u64(36, self.nodes.len() as u64);
+        table.write_u64(36, self.numa.len() as u64);
         // A row for each domain. With distances they are numbered from 0 without a gap.
-        let mut nodes: Vec<_> = self.nodes.iter().collect();
+        let mut nodes: Vec<_> = self.numa.iter().collect();
         nodes.sort_by_key(|node| node.guest_numa_id);
         let distance = |from: &NumaConfig, to: &NumaConfig| {
             let to = to.guest_numa_id;

@@ -79,7 +79,8 @@ fn every_possible_processor_has_its_domain() {
 
     let dsdt = bytes(*b"DSDT");
     let has = |what: &[u8]| dsdt.windows(what.len()).filter(|window| *window == what).count();
-    assert_eq!([has(b"_PXM\0"), has(b"_PXM\x01"), has(b"_PXM\x0A\x02")], [2, 3, 1]);
+    // The PCI bus is in the first.
+    assert_eq!([has(b"_PXM\0"), has(b"_PXM\x01"), has(b"_PXM\x0A\x02")], [3, 3, 1]);
 }
 
 #[test]
@@ -109,6 +110,15 @@ fn without_distances_there_is_no_table_of_them() {
     let nodes = Nodes::of(&config);
     assert!(nodes.exist() && nodes.distances().is_none());
     assert!(!Nodes::default().exist() && Nodes::default().distances().is_none());
+}
+
+#[test]
+fn the_pci_bus_is_in_the_node_that_asks_for_it() {
+    let mut config = config();
+    assert_eq!(Nodes::of(&config).of_pci(), Some(Domain(0)));
+    config.numa[0].pci_segments = vec![0];
+    assert_eq!(Nodes::of(&config).of_pci(), Some(Domain(2)));
+    assert_eq!(Nodes::default().of_pci(), None);
 }
 
 /// The memory's only zone has a name, so one node needs no zones.

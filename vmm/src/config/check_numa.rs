@@ -96,6 +96,7 @@ impl VmConfig {
         let mut nodes = BTreeSet::new();
         let mut node_of_cpu = BTreeMap::new();
         let mut node_of_zone = BTreeMap::new();
+        let mut node_of_pci = None;
         for (index, node) in self.numa.iter().enumerate() {
             let id = node.guest_numa_id;
             let refuse = |problem: String| Err(invalid(&format!("numa[{index}]"), &problem));
@@ -115,6 +116,14 @@ impl VmConfig {
                 }
                 if let Some(other) = node_of_cpu.insert(*cpu, id) {
                     return refuse(format!("vCPU {cpu} is in node {other} and in node {id}"));
+                }
+            }
+            for segment in &node.pci_segments {
+                if *segment != 0 {
+                    return refuse(format!("PCI segment {segment} of node {id}: there is only 0"));
+                }
+                if let Some(other) = node_of_pci.replace(id) {
+                    return refuse(format!("PCI segment 0 is in node {other} and in node {id}"));
                 }
             }
             for zone in &node.memory_zones {

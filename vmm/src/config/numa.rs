@@ -1,4 +1,4 @@
-//! The guest's NUMA nodes: `--numa guest_numa_id=0,cpus=[0-3,8],distances=[1@20],memory_zones=[mem0]`.
+//! The guest's NUMA nodes: `--numa guest_numa_id=0,cpus=[0-3,8],distances=[1@20],memory_zones=[mem0],pci_segments=[0]`.
 use std::fmt;
 use std::str::FromStr;
 
@@ -24,6 +24,9 @@ pub struct NumaConfig {
     /// Ids of the zones that are its memory.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub memory_zones: Vec<String>,
+    /// PCI segments that are near it. There is one, 0; without it here, that is the node's with the lowest number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pci_segments: Vec<u16>,
 }
 
 /// How far one node is from another.
@@ -44,7 +47,10 @@ impl fmt::Display for NumaDistance {
 
 const GRAMMAR: Grammar = Grammar {
     option: "--numa",
-    allowed: Allowed { keys: &["guest_numa_id", "cpus", "distances", "memory_zones"], flags: &[] },
+    allowed: Allowed {
+        keys: &["guest_numa_id", "cpus", "distances", "memory_zones", "pci_segments"],
+        flags: &[],
+    },
     section: Section::Numa,
 };
 
@@ -73,6 +79,11 @@ impl FromStr for NumaConfig {
             memory_zones: options
                 .structured("memory_zones", "a list of zones' ids, such as [mem0,mem1]", |text| {
                     Some(elements(text)?.into_iter().map(unquote).collect())
+                })?
+                .unwrap_or_default(),
+            pci_segments: options
+                .structured("pci_segments", "a list of PCI segments, such as [0]", |text| {
+                    elements(text)?.into_iter().map(parse_integer).collect()
                 })?
                 .unwrap_or_default(),
         })
@@ -116,7 +127,13 @@ impl fmt::Display for NumaConfig {
         let cpus = self.cpus.iter().map(u32::to_string).collect();
         let distances = self.distances.iter().map(NumaDistance::to_string).collect();
         let zones = self.memory_zones.iter().map(|zone| quote(zone)).collect();
-        for (key, list) in [("cpus", cpus), ("distances", distances), ("memory_zones", zones)] {
+        let segments = self.pci_segments.iter().map(u16::to_string).collect();
+        for (key, list) in [
+            ("cpus", cpus),
+            ("distances", distances),
+            ("memory_zones", zones),
+            ("pci_segments", segments),
+        ] {
             let list: Vec<String> = list;
             if !list.is_empty() {
                 printed.add(key, &format!("[{}]", list.join(",")));
@@ -160,7 +177,8 @@ mod tests {
             ("guest_numa_id=0,cpus=0:1", "expected a list of vCPUs"),
             ("guest_numa_id=0,distances=[1@256]", "distances up to 255"),
             ("guest_numa_id=0,distances=[1]", "expected a list of node@distance"),
-            ("guest_numa_id=0,pci_segments=[1]", "pci_segments=\"[1]\" asks for something"),
+            ("guest_numa_id=0,pci_segments=[x]", "expected a list of PCI segments"),
+            ("guest_numa_id=0,device_id=gpu", "device_id=\"gpu\" asks for something"),
             ("guest_numa_id=0,memory=[a]", "unknown key \"memory\""),
         ] {
             let error = text.parse::<NumaConfig>().expect_err(text).to_string();

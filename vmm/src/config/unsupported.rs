@@ -72,7 +72,7 @@ impl Section {
                 "hotplug_size",
                 "hotplugged_size",
             ],
-            Self::Numa => &["guest_numa_id", "cpus", "distances", "memory_zones"],
+            Self::Numa => &["guest_numa_id", "cpus", "distances", "memory_zones", "pci_segments"],
             Self::Payload => &["kernel", "initramfs", "cmdline"],
             Self::Serial => &["mode", "file", "socket"],
             Self::Console => &["mode", "file", "socket", "id"],
@@ -177,11 +177,7 @@ const MEMORY_ZONE: &[(&str, Idle)] = &[
     ("host_numa_node", Idle::Only(&[])),
 ];
 
-const NUMA: &[(&str, Idle)] = &[
-    // There is one segment, which is no node's in particular.
-    ("pci_segments", Idle::Only(&["[]", "[0]"])),
-    ("device_id", Idle::Empty),
-];
+const NUMA: &[(&str, Idle)] = &[("device_id", Idle::Empty)];
 
 const PAYLOAD: &[(&str, Idle)] =
     &[("firmware", Idle::Empty), ("igvm", Idle::Empty), ("host_data", Idle::Empty)];

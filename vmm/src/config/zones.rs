@@ -65,6 +65,7 @@ impl MemoryConfig {
     }
 
     /// The same memory without zones: what they come to together. That they can be one is a matter of validation.
+    #[must_use]
     pub fn whole(&self) -> Self {
         let Some(first) = self.zones.first() else { return self.clone() };
         let hot = self.hot_zone();

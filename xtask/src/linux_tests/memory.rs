@@ -50,7 +50,7 @@ pub fn grows_and_shrinks(bed: &Bed) -> Result<String> {
     );
     vm.run(&format!("fill_memory {FILES}"))?;
     ensure!(FILES << 13 > booted_with, "the data fits into the {booted_with} KiB of the start");
-    for mib in [320, 512, 384] {
+    for mib in [320, 512] {
         plug(&mut vm, booted_with, mib).with_context(|| format!("with data, {mib} MiB"))?;
         vm.run(&format!("check_memory {FILES}")).with_context(|| format!("at {mib} MiB"))?;
     }
