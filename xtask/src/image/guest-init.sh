@@ -280,19 +280,16 @@ fill_memory() { # FILES
     while [ "$n" -lt "$1" ]; do
         n=$((n + 1))
         memory_file "$n" >"/tmp/memory/$n" || return
+        memory_file "$n" | md5sum | sed "s,-,/tmp/memory/$n," >>/tmp/memory.sums
     done
 }
 
-# Compares them with what they were made of.
+# Compares them with what they were made of. By sums: to compare bytes takes this guest several times as long.
 check_memory() { # FILES
-    n=0
-    while [ "$n" -lt "$1" ]; do
-        n=$((n + 1))
-        memory_file "$n" | cmp - "/tmp/memory/$n" || return
-    done
+    [ "$(wc -l </tmp/memory.sums)" = "$1" ] && md5sum -c /tmp/memory.sums >/dev/null
 }
 
-free_memory() { umount /tmp/memory && rm /tmp/seed; }
+free_memory() { umount /tmp/memory && rm /tmp/seed /tmp/memory.sums; }
 
 # Waits until a function has left the bus.
 gone() { # BDF

@@ -29,7 +29,7 @@ pub fn start_with(
 ) -> Result<Vm> {
     let (kernel, initramfs) = (bed.guest.bzimage(), bed.guest.initramfs());
     let cmdline =
-        format!("console=ttyS0 quiet sp.run=commands sp.drivers {more} {}", autopsy::CMDLINE);
+        format!("console=ttyS0 quiet sp.run=commands sp.drivers {} {more}", autopsy::CMDLINE);
     let mut options = vec![
         "--kernel",
         text(&kernel)?,

@@ -52,7 +52,7 @@ pub const LONG_RUNS: [&str; 2] = ["STILLPOINT_STORMS", "STILLPOINT_BOOT_CYCLES"]
 pub struct Test {
     name: &'static str,
     run: fn(&Bed) -> Result<String>,
-    /// About how long it takes in the nested host, compared with others: by this they are shared out among several.
+    /// About how long it takes in the nested host, in units of 10 s at one time: by this they are shared out among several.
     weight: u32,
 }
 
@@ -62,27 +62,27 @@ const fn test(weight: u32, name: &'static str, run: fn(&Bed) -> Result<String>) 
 
 /// Every test, the simplest first.
 const TESTS: [Test; 21] = [
-    test(4, "bzimage_1_vcpu", |bed| boot::bzimage(bed, 1)),
-    test(5, "bzimage_2_vcpus", |bed| boot::bzimage(bed, 2)),
-    test(8, "bzimage_4_vcpus", |bed| boot::bzimage(bed, 4)),
-    test(5, "vmlinux_through_pvh", boot::pvh),
-    test(5, "vmlinux_through_64_bit_entry", boot::entry_64_bit),
-    test(2, "poweroff_ends_the_vmm", power::poweroff),
-    test(8, "reboot_boots_again", power::reboot),
-    test(3, "lscpu_shows_the_topology", topology::lscpu),
-    test(9, "cpus_come_and_go", cpus::come_and_go),
-    test(6, "pci_enumerates_with_and_without_crs", pci::enumerates),
-    test(9, "disks_keep_their_data", disks::keep_their_data),
-    test(9, "devices_come_and_go", hotplug::come_and_go),
-    test(9, "network_moves_data", network::moves_data),
-    test(5, "balloon_and_entropy", balloon::and_entropy),
-    test(10, "memory_grows_and_shrinks", memory::grows_and_shrinks),
-    test(5, "vsock_moves_data", vsock::moves_data),
-    test(4, "typing_on_hvc0", console::typing),
-    test(6, "reboot_keeps_the_devices", power::reboot_keeps_the_devices),
-    test(2, "power_button_is_noticed", power::button),
-    test(4, "a_panic_is_told", power::panic),
-    test(12, "watchdog_resets_a_silent_guest", watchdog::resets_a_silent_guest),
+    test(7, "bzimage_1_vcpu", |bed| boot::bzimage(bed, 1)),
+    test(8, "bzimage_2_vcpus", |bed| boot::bzimage(bed, 2)),
+    test(13, "bzimage_4_vcpus", |bed| boot::bzimage(bed, 4)),
+    test(8, "vmlinux_through_pvh", boot::pvh),
+    test(11, "vmlinux_through_64_bit_entry", boot::entry_64_bit),
+    test(3, "poweroff_ends_the_vmm", power::poweroff),
+    test(14, "reboot_boots_again", power::reboot),
+    test(4, "lscpu_shows_the_topology", topology::lscpu),
+    test(12, "cpus_come_and_go", cpus::come_and_go),
+    test(8, "pci_enumerates_with_and_without_crs", pci::enumerates),
+    test(10, "disks_keep_their_data", disks::keep_their_data),
+    test(15, "devices_come_and_go", hotplug::come_and_go),
+    test(15, "network_moves_data", network::moves_data),
+    test(9, "balloon_and_entropy", balloon::and_entropy),
+    test(20, "memory_grows_and_shrinks", memory::grows_and_shrinks),
+    test(3, "vsock_moves_data", vsock::moves_data),
+    test(2, "typing_on_hvc0", console::typing),
+    test(16, "reboot_keeps_the_devices", power::reboot_keeps_the_devices),
+    test(3, "power_button_is_noticed", power::button),
+    test(6, "a_panic_is_told", power::panic),
+    test(14, "watchdog_resets_a_silent_guest", watchdog::resets_a_silent_guest),
 ];
 
 /// How many tests there are.
