@@ -47,7 +47,7 @@ pub fn await_commands(vm: &mut Vm) -> Result<()> {
 pub fn begin(bed: &Bed, name: &str, more: &str, network: Network, devices: &[&str]) -> Result<Vm> {
     let (kernel, initramfs) = (bed.guest.bzimage(), bed.guest.initramfs());
     let cmdline =
-        format!("console=ttyS0 quiet sp.run=commands sp.drivers {more} {}", autopsy::CMDLINE);
+        format!("console=ttyS0 quiet sp.run=commands sp.drivers {} {more}", autopsy::CMDLINE);
     let mut options = vec![
         "--kernel",
         text(&kernel)?,
