@@ -30,6 +30,7 @@ const ASKED: u32 = POWER_OFF | RESET | EXPIRED;
 
 /// What the guest has asked for or told, and the owner has not taken: as it is saved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "what is saved has names, not bits")]
 pub(super) struct Noted {
     power_off: bool,
     reset: bool,

@@ -19,7 +19,7 @@ const PLAIN: usize = size_of::<kvm_xsave>();
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Fpu {
     /// KVM_GET_FPU.
-    Legacy(LegacyFpu),
+    Legacy(Box<LegacyFpu>),
     /// KVM_GET_XSAVE, KVM_GET_XSAVE2.
     Xsave(Vec<u8>),
 }
@@ -52,19 +52,13 @@ impl Fpu {
         match form {
             FpuForm::Legacy => {
                 let fpu = fd.get_fpu().map_err(KvmError::of("KVM_GET_FPU"))?;
-                Ok(Self::Legacy(LegacyFpu::of(&fpu)))
+                Ok(Self::Legacy(Box::new(LegacyFpu::of(&fpu))))
             }
             FpuForm::Xsave => {
                 let area = fd.get_xsave().map_err(KvmError::of("KVM_GET_XSAVE"))?;
                 Ok(Self::Xsave(trimmed(&area.region, &[])))
             }
-            FpuForm::Xsave2(size) => {
-                let mut area = Area::of_size(size)?;
-                // SAFETY: the area has the size that KVM has told (see `FpuForm::of`).
-                unsafe { fd.get_xsave2(&mut area.0) }.map_err(KvmError::of("KVM_GET_XSAVE2"))?;
-                let whole = area.0.as_fam_struct_ref();
-                Ok(Self::Xsave(trimmed(&whole.xsave.region, area.0.as_slice())))
-            }
+            FpuForm::Xsave2(size) => get_area(fd, size).map(Self::Xsave),
         }
     }
 
@@ -94,6 +88,14 @@ impl Area {
         let words = size.saturating_sub(PLAIN).div_ceil(size_of::<u32>());
         Xsave::new(words).map(Self).map_err(|_| KvmError::Lacks("an XSAVE area of a usual size"))
     }
+}
+
+fn get_area(fd: &VcpuFd, size: usize) -> Result<Vec<u8>, KvmError> {
+    let mut area = Area::of_size(size)?;
+    // SAFETY: the area has the size that KVM has told (see `FpuForm::of`).
+    unsafe { fd.get_xsave2(&mut area.0) }.map_err(KvmError::of("KVM_GET_XSAVE2"))?;
+    let whole = area.0.as_fam_struct_ref();
+    Ok(trimmed(&whole.xsave.region, area.0.as_slice()))
 }
 
 fn set_area(fd: &VcpuFd, bytes: &[u8], size: usize) -> Result<(), Refusal> {

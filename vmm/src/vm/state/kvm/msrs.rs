@@ -47,7 +47,7 @@ impl MsrIndices {
     pub(super) fn of(fd: &VcpuFd) -> Result<Self, KvmError> {
         let mut wanted = KvmHost::msr_indices()?;
         wanted.extend(MTRR_VARIABLE.chain(MTRR_FIXED).chain([MTRR_DEF_TYPE]));
-        let banks = read(fd, &[MCG_CAP])?.first().map_or(0, |cap| cap.value as u32 & 0xFF);
+        let banks = get_one(fd, MCG_CAP)?.map_or(0, |cap| u32::from(cap.to_le_bytes()[0]));
         wanted.extend((0..banks.min(MOST_BANKS)).flat_map(|bank| {
             let first = MC0_CTL + 4 * bank;
             first..first + 4

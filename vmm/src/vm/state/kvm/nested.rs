@@ -3,7 +3,7 @@
 //! The one thing here that is saved as KVM gives it: its layout is a part of the processor's virtualisation, with a format number in its header
 //! (Documentation/virt/kvm/api.rst, KVM_GET_NESTED_STATE), and only the maker's own kind of host takes it.
 
-use std::ptr;
+use std::{ptr, slice};
 
 use kvm_bindings::kvm_nested_state;
 use kvm_ioctls::{Cap, KvmNestedStateBuffer, VcpuFd, VmFd};
@@ -32,10 +32,7 @@ impl Nested {
         let mut buffer = KvmNestedStateBuffer::empty();
         fd.nested_state(&mut buffer).map_err(KvmError::of("KVM_GET_NESTED_STATE"))?;
         let size = (buffer.size as usize).clamp(HEADER, MOST);
-        let mut bytes = vec![0; size];
-        // SAFETY: the buffer is plain, initialised data of `MOST` bytes, and `size` is no more; the vector has `size` bytes of its own.
-        unsafe { ptr::copy_nonoverlapping((&raw const buffer).cast(), bytes.as_mut_ptr(), size) };
-        Ok(Self(bytes))
+        Ok(Self(bytes_of(&buffer)[..size].to_vec()))
     }
 
     /// Writes it: after the system registers and the lock of the features, before all else.
@@ -44,9 +41,7 @@ impl Nested {
         if !(HEADER..=MOST).contains(&size) {
             return Err(Refusal::Unfit(format!("its nested state has {size} bytes")));
         }
-        let mut buffer = KvmNestedStateBuffer::empty();
-        // SAFETY: the buffer is plain data, valid whatever its bytes are, of `MOST` bytes; the vector has `size`, which is no more.
-        unsafe { ptr::copy_nonoverlapping(self.0.as_ptr(), (&raw mut buffer).cast(), size) };
+        let buffer = buffer_of(&self.0);
         // KVM reads as much as the header says.
         if buffer.size as usize > MOST {
             return Err(Refusal::Unfit(
@@ -55,4 +50,18 @@ impl Nested {
         }
         Ok(fd.set_nested_state(&buffer).map_err(KvmError::of("KVM_SET_NESTED_STATE"))?)
     }
+}
+
+fn bytes_of(buffer: &KvmNestedStateBuffer) -> &[u8] {
+    // SAFETY: plain, initialised data of `MOST` bytes, borrowed as long as the slice is.
+    unsafe { slice::from_raw_parts(ptr::from_ref(buffer).cast(), MOST) }
+}
+
+/// A buffer that begins with these bytes, of which it takes no more than it has room for.
+fn buffer_of(bytes: &[u8]) -> KvmNestedStateBuffer {
+    let mut buffer = KvmNestedStateBuffer::empty();
+    let size = bytes.len().min(MOST);
+    // SAFETY: plain data, valid whatever its bytes are, of `MOST` bytes; `bytes` has `size`, which is no more.
+    unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), (&raw mut buffer).cast(), size) };
+    buffer
 }

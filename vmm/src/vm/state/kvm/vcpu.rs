@@ -124,11 +124,26 @@ impl VcpuUnit {
         })
     }
 
-    /// The same without what goes on with time.
+    /// What is not the same in another, but for what goes on with time.
     #[cfg(test)]
-    pub(super) fn timeless(mut self) -> Self {
-        self.lapic = self.lapic.timeless();
-        Self { tsc: Tsc::take(&mut Vec::new()), ..self }
+    pub(super) fn differences(&self, other: &Self) -> Vec<String> {
+        let msrs = self.msrs.iter().zip(&other.msrs).filter(|(one, two)| one != two);
+        let msrs = msrs.map(|(one, two)| format!("{one:x?} {two:x?}"));
+        let same = [
+            ("mp_state", self.mp_state == other.mp_state),
+            ("events", self.events == other.events),
+            ("regs", self.regs == other.regs),
+            ("sregs", self.sregs == other.sregs),
+            ("xcrs", self.xcrs == other.xcrs),
+            ("fpu", self.fpu == other.fpu),
+            ("debug", self.debug == other.debug),
+            ("nested", self.nested == other.nested),
+            ("number of msrs", self.msrs.len() == other.msrs.len()),
+            ("lapic", self.lapic.clone().timeless() == other.lapic.clone().timeless()),
+            ("owed", self.owed == other.owed),
+        ];
+        let others = same.into_iter().filter(|(_, same)| !same).map(|(name, _)| name.to_owned());
+        others.chain(msrs).collect()
     }
 
     /// Has the VM's time-stamp counters agree with this vCPU's, before any vCPU is written.
