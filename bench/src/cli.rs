@@ -3,6 +3,7 @@
 mod breakdown;
 mod io;
 mod latency;
+mod migration;
 mod pause;
 mod throttle;
 
@@ -34,6 +35,7 @@ enum Command {
     Throttle(throttle::ThrottleArgs),
     Latency(latency::LatencyArgs),
     Io(io::IoArgs),
+    Migration(migration::MigrationArgs),
 }
 
 #[derive(Args)]
@@ -60,6 +62,7 @@ impl Cli {
             Command::Throttle(args) => args.run(),
             Command::Latency(args) => args.run(),
             Command::Io(args) => args.run(),
+            Command::Migration(args) => args.run(),
         }
     }
 }

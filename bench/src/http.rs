@@ -31,6 +31,16 @@ pub fn request(method: &str, endpoint: &str) -> Vec<u8> {
     format!("{method} /api/v1/{endpoint} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes()
 }
 
+/// The same with a JSON body.
+pub fn request_with(method: &str, endpoint: &str, body: &serde_json::Value) -> Vec<u8> {
+    let body = body.to_string();
+    let length = body.len();
+    format!(
+        "{method} /api/v1/{endpoint} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
 impl Client {
     /// Connects.
     pub fn connect(socket: &Path) -> std::io::Result<Self> {

@@ -1,4 +1,4 @@
-//! Measures pause, resume, start and device I/O of Stillpoint.
+//! Measures pause, resume, start, device I/O and migration of Stillpoint.
 //!
 //! ```text
 //!   cli ─▶ measure ─▶ cycles over a Subject ─▶ stats ─▶ report: terminal, JSON, SVG
@@ -21,6 +21,7 @@ mod io;
 mod latency;
 mod mappings;
 mod measure;
+mod migration;
 mod pace;
 mod reference;
 mod report;

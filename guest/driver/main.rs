@@ -7,6 +7,7 @@
 
 mod arena;
 mod block;
+mod clock;
 mod cpus;
 mod io;
 mod memory;
@@ -62,6 +63,7 @@ fn carry_out(line: &Line, vcpu: u64, command: u32) -> u64 {
     const COMPARE: u32 = Command::Compare as u32;
     const PORT_LOOP: u32 = Command::PortLoop as u32;
     const RESET_QUEUE: u32 = Command::ResetQueue as u32;
+    const CLOCK: u32 = Command::Clock as u32;
     let end = match command {
         PROBE => pci::probe(line),
         BLOCK => block::run(line, vcpu),
@@ -76,6 +78,7 @@ fn carry_out(line: &Line, vcpu: u64, command: u32) -> u64 {
         FILL => memory::words(line, true),
         COMPARE => memory::words(line, false),
         RESET_QUEUE => queue_reset::run(line, vcpu),
+        CLOCK => clock::run(line),
         EJECT => {
             pci::eject(line.argument(0) as u32);
             Ok(())

@@ -119,6 +119,9 @@ pub enum Command {
     /// Resets the first queue of a disk with reads in flight and sets it up again, over and over; the device stays active.
     /// Arguments: slot, rounds, seed. Results: outcome, rounds, reads awaited.
     ResetQueue = 17,
+    /// Fills memory behind [`ARENAS`] (not its own arena's use of it), each page with something else; then writes the time over and over, until
+    /// stopped. Arguments: address, bytes. Results while it goes on: -, TSC ticks of the longest break between two writes, the TSC.
+    Clock = 18,
 }
 
 /// What a hammer does besides: a union.

@@ -41,7 +41,7 @@ fn model_of(fd: &VcpuFd) -> u32 {
 fn kvm_is_told_once_what_a_vcpu_is() {
     let (kvm, fd) = vcpu();
     let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).unwrap();
-    let mut identity = Identity::new(cpuid.clone(), msrs(&boot::msrs()));
+    let identity = Identity::new(cpuid.clone(), msrs(&boot::msrs()));
     identity.tell_once(&fd).unwrap();
     assert_eq!(
         model_of(&fd),
@@ -63,7 +63,7 @@ fn a_register_that_kvm_does_not_take_is_named_and_the_vcpu_is_not_done() {
     let (kvm, fd) = vcpu();
     let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).unwrap();
     let wrong = kvm_msr_entry { index: NO_SUCH_MSR, data: 1, ..Default::default() };
-    let mut identity = Identity::new(cpuid, msrs(&[boot::msrs()[0], wrong]));
+    let identity = Identity::new(cpuid, msrs(&[boot::msrs()[0], wrong]));
     for _ in 0..2 {
         let refused = identity.tell_once(&fd).unwrap_err();
         assert!(matches!(refused, KvmError::Msr { index: NO_SUCH_MSR }), "{refused}");

@@ -41,6 +41,20 @@ pub struct VmmProcess {
 impl VmmProcess {
     /// Starts `stillpoint run` with the embedded guest.
     pub fn spawn(stillpoint: &Path, load: Load, tie: Tie) -> Result<Self> {
+        let arguments = [
+            "run",
+            "--serial",
+            "null",
+            "--cpus",
+            &format!("boot={}", load.vcpus),
+            "--cmdline",
+            &load.guest.cmdline(load.vcpus),
+        ];
+        Self::spawn_with(stillpoint, &arguments, tie)
+    }
+
+    /// Starts `stillpoint` with a command and its arguments, and an API socket.
+    pub fn spawn_with(stillpoint: &Path, arguments: &[&str], tie: Tie) -> Result<Self> {
         let dir = TempDir::with_prefix("stillpoint-bench-")
             .context("cannot make a directory for the API socket")?;
         let socket = dir.path().join("api.sock");
@@ -48,8 +62,8 @@ impl VmmProcess {
         let stderr = File::create(&log).context("cannot make a file for the VMM's messages")?;
         let mut command = Command::new(stillpoint);
         command
-            .args(["run", "--serial", "null", "--cpus", &format!("boot={}", load.vcpus)])
-            .args(["--cmdline", &load.guest.cmdline(load.vcpus), "--api-socket"])
+            .args(arguments)
+            .arg("--api-socket")
             .arg(&socket)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

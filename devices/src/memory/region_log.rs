@@ -14,16 +14,18 @@
 
 use std::fmt;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, fence};
 
 use vm_memory::bitmap::{Bitmap, BitmapSlice, NewBitmap, WithBitmapSlice};
 
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of a page: what a bit stands for.
 pub const PAGE: usize = 4096;
 
 /// The log of one region.
 pub struct RegionLog {
+    /// Out of a checker's sight: what makes it right is a barrier of the kernel's, and a look at it is no place to switch threads at.
     is_on: AtomicBool,
     /// Bytes of the region.
     len: usize,

@@ -1,10 +1,5 @@
 //! What other threads see of a migration, and how they end it.
 //!
-//! ```text
-//!   OPEN ──cancel──▶ CANCELLED        one compare-and-swap decides: a commit is sent, or the operator was in time
-//!     └────commit──▶ COMMITTING
-//! ```
-//!
 //! Nothing here waits or locks: progress is a few atomics, each right by itself, that the engine's thread writes.
 
 use std::sync::OnceLock;
@@ -12,17 +7,14 @@ use std::time::Duration;
 
 use vcpu_state::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 
+use super::gate::{Gate, TooLate};
 use super::phase::SourcePhase;
 use crate::wire::Interrupter;
-
-const OPEN: u8 = 0;
-const CANCELLED: u8 = 1;
-const COMMITTING: u8 = 2;
 
 /// A source's migration, for other threads.
 #[derive(Default)]
 pub struct Handle {
-    gate: AtomicU8,
+    gate: Gate,
     interrupters: OnceLock<Vec<Interrupter>>,
     phase: AtomicU8,
     rounds: AtomicU32,
@@ -64,11 +56,6 @@ impl Progress {
     }
 }
 
-/// It is too late: the commit was sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("it is too late to cancel: the VM is being handed over")]
-pub struct TooLate;
-
 impl Handle {
     /// A migration that has not begun.
     #[must_use]
@@ -81,17 +68,11 @@ impl Handle {
     /// # Errors
     /// The VM is being handed over.
     pub fn cancel(&self) -> Result<(), TooLate> {
-        // AcqRel: one order with `commit`.
-        let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
-        match self.gate.compare_exchange(OPEN, CANCELLED, success, failure) {
-            Ok(_) | Err(CANCELLED) => {
-                // Pairs with the fence of `begin`: either this finds the connections, or `begin` finds this.
-                fence(Ordering::SeqCst);
-                self.interrupt();
-                Ok(())
-            }
-            Err(_) => Err(TooLate),
-        }
+        self.gate.cancel()?;
+        // Pairs with the fence of `begin`: either this finds the connections, or `begin` finds this.
+        fence(Ordering::SeqCst);
+        self.interrupt();
+        Ok(())
     }
 
     /// How far it is.
@@ -135,14 +116,11 @@ impl Handle {
 
     /// From here on it cannot be cancelled; whether it was not before.
     pub(super) fn commit(&self) -> bool {
-        // AcqRel: one order with `cancel`.
-        let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
-        self.gate.compare_exchange(OPEN, COMMITTING, success, failure).is_ok()
+        self.gate.commit()
     }
 
     pub(super) fn is_cancelled(&self) -> bool {
-        // Acquire: pairs with `cancel`.
-        self.gate.load(Ordering::Acquire) == CANCELLED
+        self.gate.is_cancelled()
     }
 
     // Relaxed, all of these: each number is right by itself.

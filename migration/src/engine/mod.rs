@@ -26,6 +26,7 @@
 mod copy;
 mod error;
 mod estimate;
+mod gate;
 mod hand_over;
 mod handle;
 mod lanes;
@@ -38,7 +39,8 @@ mod vm;
 use std::time::{Duration, Instant};
 
 pub use error::{MigrationError, VmError};
-pub use handle::{Handle, Progress, TooLate};
+pub use gate::{Gate, TooLate};
+pub use handle::{Handle, Progress};
 pub use receive::receive;
 pub use send::{Sent, send};
 pub use vm::{DestinationVm, SourceVm};
