@@ -16,7 +16,7 @@ const FEWER: [(&str, u32); 6] = [
     ("virtio_block", 50_000),
     ("qcow2_open", 20_000),
     ("snapshot_reader", 50_000),
-    ("saved_devices", 20_000),
+    ("saved_devices", 50_000),
 ];
 /// An input that takes a minute, or makes the target hold a gigabyte, is a finding.
 const LIMITS: [&str; 2] = ["-timeout=60", "-rss_limit_mb=1024"];

@@ -15,7 +15,7 @@ use super::worker::BlockWorker;
 use crate::counters::CounterSource;
 use crate::saved::Unfit;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::virtio::limit::{Limiter, TokenBucket};
+use crate::virtio::limit::Limiter;
 use crate::virtio::saved::{SavedBlock, SavedDevice};
 use crate::virtio::{
     Activation, ActivationError, DeviceType, Features, VirtioDevice, Virtqueue, Worker,
@@ -114,7 +114,7 @@ impl BlockDevice {
     }
 
     fn open_as(options: BlockOptions, claim: Claim) -> Result<Self, BlockError> {
-        check(&options)?;
+        options.check()?;
         let serial = serial(&options)?;
         let mut options = options;
         if options.engine != Engine::Blocking && !io_uring_is_available() {
@@ -253,27 +253,6 @@ impl CounterSource for BlockDevice {
     fn counters(&self) -> Vec<(&'static str, u64)> {
         self.shared.counters.list()
     }
-}
-
-fn check(options: &BlockOptions) -> Result<(), BlockError> {
-    let BlockOptions { num_queues, queue_size, limits, .. } = options;
-    if !(1..=BlockOptions::MAX_QUEUES).contains(num_queues) {
-        return Err(BlockError::QueueCount(*num_queues));
-    }
-    let sizes = 4..=BlockOptions::MAX_QUEUE_SIZE;
-    if !queue_size.is_power_of_two() || !sizes.contains(queue_size) {
-        return Err(BlockError::QueueSize(*queue_size));
-    }
-    let idle = |bucket: &Option<TokenBucket>| {
-        bucket.is_some_and(|bucket| bucket.size == 0 || bucket.refill_time.is_zero())
-    };
-    if idle(&limits.bandwidth) {
-        return Err(BlockError::Limit { what: "bytes" });
-    }
-    if idle(&limits.operations) {
-        return Err(BlockError::Limit { what: "requests" });
-    }
-    Ok(())
 }
 
 /// The serial number, filled up with zeros.

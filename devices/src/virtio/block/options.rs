@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::virtio::limit::Limits;
+use super::error::BlockError;
+use crate::virtio::limit::{Limits, TokenBucket};
 
 /// A disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +55,28 @@ impl BlockOptions {
             serial: None,
             limits: Limits::default(),
         }
+    }
+
+    /// Whether numbers and sizes are such as a disk can have.
+    pub(super) fn check(&self) -> Result<(), BlockError> {
+        let Self { num_queues, queue_size, limits, .. } = self;
+        if !(1..=Self::MAX_QUEUES).contains(num_queues) {
+            return Err(BlockError::QueueCount(*num_queues));
+        }
+        let sizes = 4..=Self::MAX_QUEUE_SIZE;
+        if !queue_size.is_power_of_two() || !sizes.contains(queue_size) {
+            return Err(BlockError::QueueSize(*queue_size));
+        }
+        let idle = |bucket: &Option<TokenBucket>| {
+            bucket.is_some_and(|bucket| bucket.size == 0 || bucket.refill_time.is_zero())
+        };
+        if idle(&limits.bandwidth) {
+            return Err(BlockError::Limit { what: "bytes" });
+        }
+        if idle(&limits.operations) {
+            return Err(BlockError::Limit { what: "requests" });
+        }
+        Ok(())
     }
 }
 

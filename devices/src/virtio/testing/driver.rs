@@ -1,14 +1,15 @@
 //! A driver's half of one queue.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use virtio_queue::{Queue, QueueT};
 use vm_memory::{Bytes, GuestAddress};
 
+use super::interrupts::Interrupts;
 use crate::event::Event;
 use crate::memory::GuestMemory;
-use crate::virtio::{Activation, Features, Origin, QueueParts, VirtioInterrupt, Virtqueue};
+use crate::virtio::{Activation, Features, Origin, QueueParts, Virtqueue};
 
 /// Bytes of guest memory that each queue has for its rings and buffers.
 const SPAN: u64 = 4 << 20;
@@ -17,37 +18,6 @@ const BUFFERS: u64 = 1 << 20;
 
 const NEXT: u16 = 1;
 const WRITE: u16 = 2;
-
-/// Counts interrupts.
-#[derive(Debug, Default)]
-pub struct Interrupts {
-    queues: AtomicU64,
-    config: AtomicU64,
-}
-
-impl Interrupts {
-    /// Interrupts of queues so far.
-    #[must_use]
-    pub fn queues(&self) -> u64 {
-        self.queues.load(Ordering::SeqCst)
-    }
-
-    /// Configuration changes announced so far.
-    #[must_use]
-    pub fn config(&self) -> u64 {
-        self.config.load(Ordering::SeqCst)
-    }
-}
-
-impl VirtioInterrupt for Interrupts {
-    fn queue(&self, _queue: u16) {
-        self.queues.fetch_add(1, Ordering::SeqCst);
-    }
-
-    fn config(&self) {
-        self.config.fetch_add(1, Ordering::SeqCst);
-    }
-}
 
 /// What a request consists of.
 #[derive(Clone, Debug, Default)]

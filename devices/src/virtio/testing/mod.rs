@@ -2,11 +2,13 @@
 
 mod device;
 mod driver;
+mod interrupts;
 mod platform;
 mod runner;
 mod watch;
 
 pub use device::{Activating, Seen, TestDevice, Working};
-pub use driver::{Buffers, Driver, Interrupts, Sent, activation};
+pub use driver::{Buffers, Driver, Sent, activation};
+pub use interrupts::Interrupts;
 pub use platform::TestPlatform;
 pub use runner::Runner;

@@ -18,11 +18,11 @@ use devices::CounterSource;
 use devices::pci::{InsertError, NotRemovable, PciFunction, Slot};
 use devices::virtio::{Activator, ActivatorEnd, VirtioPci, VirtioPciError};
 use devices::watchdog::Watchdog;
-use serde::{Deserialize, Serialize};
 use vcpu_state::sync::Arc;
 use vcpu_state::{Deadline, Group, Ticket};
 
 use super::PciRoot;
+use super::card::{Card, State};
 use crate::control::Inbox;
 use crate::host_devices::HostDevice;
 use crate::memory::GuestRam;
@@ -51,50 +51,6 @@ pub enum UnplugError {
     /// The bus does not let it.
     #[error(transparent)]
     Bus(#[from] NotRemovable),
-}
-
-/// Whether the operator wants a card to go.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::vm) enum State {
-    /// It is to stay.
-    Plugged,
-    /// The guest has been asked to let go of it.
-    Leaving,
-}
-
-/// A device with its function and its place on the bus.
-pub(in crate::vm) struct Card {
-    slot: Slot,
-    state: State,
-    host: Arc<HostDevice>,
-    function: Arc<VirtioPci>,
-}
-
-impl Card {
-    /// The device's id.
-    pub(in crate::vm) fn id(&self) -> &str {
-        self.host.id()
-    }
-
-    /// Where it is, or was until the guest ejected it.
-    pub(in crate::vm) fn slot(&self) -> Slot {
-        self.slot
-    }
-
-    /// Whether the operator wants it to go.
-    pub(in crate::vm) fn state(&self) -> State {
-        self.state
-    }
-
-    /// The function.
-    pub(in crate::vm) fn function(&self) -> &Arc<VirtioPci> {
-        &self.function
-    }
-
-    /// Notes where it has come back after a restore.
-    pub(in crate::vm) fn place(&mut self, slot: Slot, state: State) {
-        (self.slot, self.state) = (slot, state);
-    }
 }
 
 /// A card that has left the bus, and the thread that takes it apart.
