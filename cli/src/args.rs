@@ -199,6 +199,14 @@ pub struct Run {
     /// hotplug_method=virtio-mem,hotplug_size=SIZE,hotplugged_size=SIZE [default: size=512M]
     #[arg(long, value_name = "OPTIONS")]
     pub memory: Option<String>,
+    /// Zones of guest RAM, in order, in place of its size: id=ID,size=SIZE,shared=,hugepages=,hugepage_size=SIZE,prefault=,
+    /// hotplug_size=SIZE,hotplugged_size=SIZE
+    #[arg(long, value_name = "OPTIONS", num_args = 1..)]
+    pub memory_zone: Vec<String>,
+    /// The guest's NUMA nodes: `guest_numa_id=N,cpus=[VCPUS],distances=[NODE@DISTANCE,…],memory_zones=[IDS],
+    /// pci_segments=[0]`; without --memory-zone, the memory's zone is mem0
+    #[arg(long, value_name = "OPTIONS", num_args = 1..)]
+    pub numa: Vec<String>,
     /// Disks: path=PATH,readonly=,direct=,num_queues=N,queue_size=N,image_type=raw|qcow2,serial=TEXT,id=ID,
     /// backing_files=,disable_io_uring=,bw_size=SIZE,bw_one_time_burst=SIZE,bw_refill_time=MS,
     /// ops_size=N,ops_one_time_burst=N,ops_refill_time=MS

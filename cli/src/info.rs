@@ -54,6 +54,8 @@ fn describe(name: &str, socket: &Path, info: &VmInfo) -> String {
     ]
     .into_iter()
     .filter_map(|(key, value)| Some([key.to_owned(), value?]))
+    .chain(config.memory.zones.iter().map(|zone| ["memory zone".to_owned(), zone.to_string()]))
+    .chain(config.numa.iter().map(|node| ["numa node".to_owned(), node.to_string()]))
     .chain(devices(info))
     .chain(info.vcpus.iter().map(|vcpu| [format!("vcpu {}", vcpu.index), state(vcpu)]))
     .collect();

@@ -301,6 +301,15 @@ fn config_of(options: &Run) -> Result<VmConfig, Failure> {
     }
     if let Some(memory) = &options.memory {
         config.memory = memory.parse().map_err(usage)?;
+    } else if !options.memory_zone.is_empty() {
+        // They have sizes of their own.
+        config.memory.size = 0;
+    }
+    for zone in &options.memory_zone {
+        config.memory.zones.push(zone.parse().map_err(usage)?);
+    }
+    for node in &options.numa {
+        config.numa.push(node.parse().map_err(usage)?);
     }
     if let Some(console) = &options.console {
         config.console = ConsoleConfig::parse_console(console).map_err(usage)?;

@@ -110,3 +110,52 @@ fn a_serial_port_in_a_file_and_an_api_socket_of_ones_own() {
     assert!(out.starts_with("Stillpoint embedded guest"), "{out}");
     assert!(!std::path::Path::new(&stale).exists());
 }
+
+/// The embedded guest lets go of no vCPU, which makes it a guest that has not honoured an unplug.
+#[test]
+fn an_unplug_that_the_guest_has_not_honoured_is_shown_and_can_be_cancelled() {
+    let bed = Bed::new();
+    let vm = Background::run(&bed, "web", &["--cpus", "boot=4,max=6"]);
+    let leaving = |info: &str| info.matches("the guest has not let go of it yet").count();
+    bed.ok(&["resize", "web", "--cpus", "2"]);
+    let info = bed.ok(&["info", "web"]);
+    assert_eq!(leaving(&info), 2, "{info}");
+    assert!(info.lines().any(|line| line.starts_with("vcpu 3 ") && leaving(line) == 1), "{info}");
+
+    let (status, line) = bed.fails(&["resize", "web", "--cpus", "3"]);
+    assert_eq!(status, 1);
+    assert!(line.contains("has not let go of vCPU 2, 3 yet; a resize to 4 or more"), "{line}");
+    assert_eq!(leaving(&bed.ok(&["info", "web"])), 2, "nothing has changed");
+
+    bed.ok(&["resize", "web", "--cpus", "4"]);
+    let info = bed.ok(&["info", "web"]);
+    assert_eq!(leaving(&info), 0, "{info}");
+    assert!(info.contains("boot=4,max=6"), "{info}");
+    bed.ok(&["stop"]);
+    drop(vm);
+}
+
+#[test]
+fn zones_and_nodes_are_options() {
+    let bed = Bed::new();
+    let zones = ["--memory-zone", "id=a,size=64M", "id=b,size=32M"];
+    let nodes = ["guest_numa_id=0,cpus=[0],memory_zones=[a]", "guest_numa_id=1,memory_zones=[b]"];
+    let options = [&zones[..], &["--numa"], &nodes].concat();
+    let vm = Background::run(&bed, "web", &options);
+    let info = bed.ok(&["info", "web"]);
+    for (key, value) in [("memory now ", " 96M"), ("memory zone ", " id=b,size=32M")] {
+        let is_it = |line: &str| line.starts_with(key) && line.ends_with(value);
+        assert!(info.lines().any(is_it), "{info} lacks {key}{value}");
+    }
+    assert!(nodes.iter().all(|node| info.contains(node)), "{info}");
+    bed.ok(&["stop"]);
+    drop(vm);
+
+    let (_, line) = bed.fails(&["run", "--numa", "guest_numa_id=0,cpus=[0]"]);
+    assert_eq!(
+        line,
+        "error: numa: memory zone \"mem0\" is in no node; with nodes each zone needs one\n"
+    );
+    let (_, line) = bed.fails(&["run", "--memory", "size=1G", "--memory-zone", "id=a,size=64M"]);
+    assert!(line.contains("memory: size 1GiB beside zones"), "{line}");
+}

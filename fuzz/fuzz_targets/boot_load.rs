@@ -57,7 +57,8 @@ fn check_writes(ram: &GuestRam, allowed: &[std::ops::Range<u64>]) {
             Err(Errno::NXIO) => return,
             Err(errno) => panic!("{errno}"),
         };
-        let hole = seek(ram.memfd().expect("a memfd"), SeekFrom::Hole(data)).expect("a hole follows");
+        let hole =
+            seek(ram.memfd().expect("a memfd"), SeekFrom::Hole(data)).expect("a hole follows");
         for page in (data..hole).step_by(4096) {
             let inside =
                 |range: &std::ops::Range<u64>| page + 4096 > range.start && page < range.end;

@@ -8,8 +8,9 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use vmm::config::{
     BalloonConfig, ConfigError, ConsoleConfig, ConsoleMode, CpuAffinity, CpuTopology, CpusConfig,
-    DiskConfig, HotplugMethod, ImageType, MAX_HOST_CPU, MacAddr, MemoryConfig, NetConfig,
-    RateLimiterConfig, RngConfig, TokenBucket, VsockConfig, parse_size, print_size,
+    DiskConfig, HotplugMethod, ImageType, MAX_HOST_CPU, MAX_VCPUS, MacAddr, MemoryConfig,
+    MemoryZoneConfig, NetConfig, NumaConfig, NumaDistance, RateLimiterConfig, RngConfig,
+    TokenBucket, VsockConfig, parse_size, print_size,
 };
 
 /// Text for one of the options, or a configuration to print.
@@ -54,6 +55,21 @@ enum Input<'a> {
         id: Option<&'a str>,
     },
     PrintSize(u64),
+    MemoryZone(&'a str),
+    Numa(&'a str),
+    PrintMemoryZone {
+        id: &'a str,
+        size: u64,
+        toggles: [bool; 3],
+        sizes: [Option<u64>; 3],
+    },
+    PrintNuma {
+        guest_numa_id: u32,
+        cpus: Vec<u32>,
+        distances: Vec<(u32, u8)>,
+        memory_zones: Vec<&'a str>,
+        pci_segments: Vec<u16>,
+    },
 }
 
 #[derive(Debug, Arbitrary)]
@@ -237,6 +253,7 @@ fuzz_target!(|input: Input<'_>| {
                 hotplug_method: if virtio { HotplugMethod::VirtioMem } else { HotplugMethod::Acpi },
                 hotplug_size: hotplug[0],
                 hotplugged_size: hotplug[1],
+                zones: Vec::new(),
             };
             assert_eq!(config.to_string().parse(), Ok(config));
         }
@@ -269,5 +286,36 @@ fuzz_target!(|input: Input<'_>| {
             assert_eq!(config.to_string().parse(), Ok(config));
         }
         Input::PrintSize(bytes) => assert_eq!(parse_size(&print_size(bytes)), Some(bytes)),
+        Input::MemoryZone(text) => check(str::parse::<MemoryZoneConfig>, text),
+        Input::Numa(text) => check(str::parse::<NumaConfig>, text),
+        Input::PrintMemoryZone { id, size, toggles, sizes } => {
+            let [shared, hugepages, prefault] = toggles;
+            let [hugepage_size, hotplug_size, hotplugged_size] = sizes;
+            let id = some(id);
+            let config = MemoryZoneConfig {
+                id,
+                size,
+                shared,
+                hugepages,
+                hugepage_size,
+                prefault,
+                hotplug_size,
+                hotplugged_size,
+            };
+            assert_eq!(config.to_string().parse(), Ok(config));
+        }
+        Input::PrintNuma { guest_numa_id, cpus, distances, memory_zones, pci_segments } => {
+            let distances = distances.into_iter();
+            let config = NumaConfig {
+                guest_numa_id,
+                cpus: cpus.into_iter().take(64).map(|cpu| cpu % MAX_VCPUS).collect(),
+                distances: distances
+                    .map(|(destination, distance)| NumaDistance { destination, distance })
+                    .collect(),
+                memory_zones: memory_zones.into_iter().map(some).collect(),
+                pci_segments,
+            };
+            assert_eq!(config.to_string().parse(), Ok(config));
+        }
     }
 });

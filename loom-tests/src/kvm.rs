@@ -25,6 +25,9 @@ use std::sync::atomic::{AtomicBool as Cell, Ordering::Relaxed};
 use crate::checker::atomic::{AtomicBool, Ordering};
 use crate::checker::{Condvar, Mutex, lock, wait};
 
+/// What is found where a guest is entered that was not told that it stood still.
+pub const NOT_TOLD: &str = "the guest goes on without having been told that time stood still";
+
 /// What the signal's handler does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Handler {
@@ -68,6 +71,8 @@ struct Vcpu {
     immediate_exit: Cell,
     /// The last exit was I/O, which KVM completes when it is entered again.
     incomplete: Cell,
+    /// Time has passed of which the guest's watchdog knows nothing.
+    stood_still: Cell,
 }
 
 impl Kvm {
@@ -79,6 +84,7 @@ impl Kvm {
             sleeper: Condvar::new(),
             immediate_exit: Cell::new(false),
             incomplete: Cell::new(false),
+            stood_still: Cell::new(false),
         };
         Self { vcpus: (0..vcpus).map(|_| vcpu()).collect(), handler }
     }
@@ -110,6 +116,16 @@ impl Kvm {
         self.vcpus[vcpu].immediate_exit.store(value, Relaxed);
     }
 
+    /// The vCPU stands still for some time. Own thread, or before there is one.
+    pub fn stand_still(&self, vcpu: usize) {
+        self.vcpus[vcpu].stood_still.store(true, Relaxed);
+    }
+
+    /// KVM_KVMCLOCK_CTRL: the guest is told when it is entered next. Any thread.
+    pub fn tell_clock(&self, vcpu: usize) {
+        self.vcpus[vcpu].stood_still.store(false, Relaxed);
+    }
+
     /// KVM_RUN. Own thread.
     pub fn run(&self, index: usize, guest: Guest) -> Exit {
         self.user_mode(index);
@@ -133,11 +149,13 @@ impl Kvm {
         vcpu.signal.store(false, Ordering::Release);
         vcpu.immediate_exit.store(false, Relaxed);
         vcpu.incomplete.store(false, Relaxed);
+        vcpu.stood_still.store(false, Relaxed);
     }
 }
 
 impl Vcpu {
     fn enter(&self, guest: Guest) -> Exit {
+        assert!(!self.stood_still.load(Relaxed), "{NOT_TOLD}");
         let mut queue = lock(&self.queue);
         loop {
             // Relaxed: the sender stores it under the lock of the queue.

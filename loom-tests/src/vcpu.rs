@@ -106,7 +106,10 @@ impl Vcpu {
                 Step::Kill => return report,
                 Step::Pause { epoch } => {
                     self.complete();
-                    self.member.park(epoch);
+                    self.kvm.stand_still(self.member.index());
+                    if self.member.park(epoch) == Parked::Resumed {
+                        self.kvm.tell_clock(self.member.index());
+                    }
                 }
                 Step::Ticket => {
                     let Some(owed) = &ticket else {

@@ -4,7 +4,7 @@
 
 use loom_tests::races;
 
-const CATALOGUE: [&str; 47] = [
+const CATALOGUE: [&str; 49] = [
     // A. Signalling and acknowledging
     "serial-pause",
     "resume-pause-aba",
@@ -43,6 +43,7 @@ const CATALOGUE: [&str; 47] = [
     "dead-worker-unplug",
     "start-barrier-early-return",
     // D. Devices, snapshots, migration
+    "incomplete-mmio",
     "unparked-ctrl-queue",
     "barrier-arity",
     "worker-resume-pause",
@@ -56,6 +57,7 @@ const CATALOGUE: [&str; 47] = [
     "late-fail-paused",
     "reboot-in-migration",
     "disk-lock-handback",
+    "clock-soft-lockup",
 ];
 
 #[test]

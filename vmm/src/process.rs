@@ -8,7 +8,7 @@ use crate::vm::make_room_for_files;
 /// Arranges it for a VM of so many vCPUs. All of it costs only time where it does not work.
 ///
 /// * **A table of files that is large enough.** Once there are threads the kernel lets a grace period pass
-///   whenever the table grows, some ten milliseconds; each vCPU is a file.
+///   whenever the table grows, some ten milliseconds; each vCPU is two files.
 /// * **One arena for the heap.** The C library (glibc) would make one for each of the first threads, eight for
 ///   every processor: three changes of the address space in each start of a vCPU's thread, and pages
 ///   that one thread uses. What they are good for, many threads that allocate at once, does not happen

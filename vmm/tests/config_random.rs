@@ -39,6 +39,7 @@ fn any_memory() -> impl Strategy<Value = MemoryConfig> {
             hotplug_method,
             hotplug_size: sizes[1],
             hotplugged_size: sizes[2],
+            zones: Vec::new(),
         },
     )
 }

@@ -86,11 +86,13 @@ fn vcpus_come_go_by_themselves_or_by_another_and_come_again() {
 #[test]
 fn every_vcpu_hammers_the_registers_while_the_vm_is_paused_and_resized() {
     const CYCLES: u32 = 120;
+    let wanted = std::env::var("STILLPOINT_HOTPLUG_CYCLES").ok();
+    let cycles = wanted.and_then(|text| text.parse().ok()).unwrap_or(CYCLES);
     let mut guest = guest(4, 8);
     for vcpu in 0..4 {
         guest.begin(vcpu, Command::Hammer, &[hammer::SELECT, 8, 7 + vcpu as u64]);
     }
-    for cycle in 0..CYCLES {
+    for cycle in 0..cycles {
         let then: Vec<_> = (0..4).map(|vcpu| guest.progress(vcpu)).collect();
         guest.vm.vmm.pause().unwrap();
         let words: Vec<_> = guest.vm.vmm.group().unwrap().words().collect();

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use devices::watchdog::WatchdogSink;
 use embedded::held::Held;
 use embedded::{HANG, Screen, TestVm, until};
-use ends::plan::{DEEDS, End, Plan, Round};
+use ends::plan::{DEEDS, End, Plan, Round, VCPUS};
 use support::raw::Client;
 use vmm::api::ApiServer;
 use vmm::config::{ConsoleConfig, ConsoleMode, DiskConfig};
@@ -40,7 +40,8 @@ impl Bed {
         for image in &images {
             image.as_file().set_len(1 << 20).unwrap();
         }
-        let mut config = embedded::config(2, "mode=busy quiet");
+        let mut config = embedded::config(VCPUS.0, "mode=busy quiet");
+        config.cpus.max_vcpus = VCPUS.1;
         config.disks = vec![DiskConfig {
             id: Some("disk".to_owned()),
             ..DiskConfig::of_path(images[0].path())

@@ -22,7 +22,15 @@ fn save(vm: &TestVm, path: &Path, base: Option<&Path>) -> Result<(), ControlErro
 }
 
 fn restore(vm: &TestVm, path: &Path, resume: bool) -> Result<(), ControlError> {
-    let memory_restore_mode = MemoryRestoreMode::Copy;
+    restore_by(vm, path, resume, MemoryRestoreMode::Copy)
+}
+
+fn restore_by(
+    vm: &TestVm,
+    path: &Path,
+    resume: bool,
+    memory_restore_mode: MemoryRestoreMode,
+) -> Result<(), ControlError> {
     vm.vmm.restore(RestoreConfig { source_url: url(path), resume, memory_restore_mode })
 }
 
@@ -146,9 +154,19 @@ fn a_difference_is_restored_with_what_it_builds_on() {
     assert_eq!(info.bases.len(), 2);
     assert!(info.data_bytes < info.memory_bytes / 16, "{info:?}");
     assert!(inspect(&full).unwrap().bases.is_empty());
-    let restored = TestVm::none_yet(1);
-    restore(&restored, &third, false).unwrap();
-    assert!(vm.memory() == restored.memory(), "memory");
+    for mode in [MemoryRestoreMode::Copy, MemoryRestoreMode::OnDemand] {
+        let restored = TestVm::none_yet(1);
+        restore_by(&restored, &third, false, mode).unwrap();
+        assert!(vm.memory() == restored.memory(), "memory");
+        drop(restored.vmm.resume().unwrap());
+        restored.await_progress(layout::LINE_HEARTBEAT);
+        // Saved again, sent on: it is a VM like any other.
+        let name = format!("again-{mode:?}");
+        save(&restored, &restored.path(&name), None).unwrap();
+        let again = TestVm::none_yet(1);
+        restore_by(&again, &restored.path(&name), true, mode).unwrap();
+        again.await_progress(layout::LINE_HEARTBEAT);
+    }
 
     // Without its base it is nothing.
     std::fs::remove_dir_all(&full).unwrap();

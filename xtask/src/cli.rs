@@ -193,6 +193,9 @@ struct LinuxTestsArgs {
     /// Only tests whose names contain this, or one of these: TEXT|TEXT
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// Only the I-th of N parts of these, counted from 0: I/N
+    #[arg(long, value_name = "I/N", default_value = "0/1")]
+    part: linux_tests::Part,
 }
 
 impl LinuxTestsArgs {
@@ -202,7 +205,7 @@ impl LinuxTestsArgs {
             guest: Guest::at(&self.guest),
             logs: self.logs,
         };
-        Ok(u8::from(!linux_tests::run(&bed, self.only.as_deref())?))
+        Ok(u8::from(!linux_tests::run(&bed, self.only.as_deref(), self.part)?))
     }
 }
 

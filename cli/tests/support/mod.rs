@@ -90,6 +90,11 @@ impl<'a> Background<'a> {
         Self(bed, name)
     }
 
+    /// One that another command has left there.
+    pub fn of(bed: &'a Bed, name: &'static str) -> Self {
+        Self(bed, name)
+    }
+
     /// Its process, as `ls` tells it.
     pub fn pid(&self) -> rustix::process::Pid {
         let list = self.0.ok(&["ls"]);

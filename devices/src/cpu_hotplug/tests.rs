@@ -290,3 +290,48 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn it_goes_on_where_it_was_saved() {
+    let (first, _) = controller(2, 5);
+    first.insert(2).unwrap();
+    first.insert(3).unwrap();
+    first.ask_removal(1).unwrap();
+    eject(&first, 3);
+    write(&first, SELECT, 2);
+    let (second, told) = controller(1, 5);
+    second.restore(&first.save()).unwrap();
+    assert_eq!(second.save(), first.save());
+    assert_eq!((told.0.load(Ordering::Relaxed), second.take_ejected()), (1, vec![3]));
+    assert_eq!((read(&second, SELECT), second.presence(1)), (2, Presence::Removing));
+    assert_eq!(scan(&second), scan(&first));
+    second.vacate(3).unwrap();
+    let saved = second.save();
+    assert_eq!((saved.presence(2), saved.presence(3)), (Presence::Present, Presence::Absent));
+}
+
+fn word() -> impl Strategy<Value = u32> {
+    let legal = vec![0, 1, 3, 0x101, 0x103, 0x105, 0x107, 0x200];
+    prop_oneof![4 => proptest::sample::select(legal), 1 => 0..0x400_u32]
+}
+
+proptest! {
+    #[test]
+    fn slots_that_no_steps_lead_to_are_refused(
+        words in proptest::collection::vec(word(), 3),
+        selected in prop_oneof![0..5_u32, Just(NONE)],
+    ) {
+        let (registers, _) = controller(1, 3);
+        let before = registers.save();
+        let saved = SavedCpuHotplug { selected, slots: words.clone() };
+        let legal = |word: &u32| match word & 0x30F {
+            0 => *word == 0,
+            0x200 => *word == 0x200,
+            1 | 3 | 0x101 | 0x103 | 0x105 | 0x107 => word & !0x30F == 0,
+            _ => false,
+        };
+        let fits = words.iter().all(legal) && words[0] & 1 == 1 && (selected < 3 || selected == NONE);
+        prop_assert_eq!(registers.restore(&saved).is_ok(), fits);
+        prop_assert_eq!(registers.save() == before, !fits || saved == before);
+    }
+}

@@ -46,3 +46,41 @@ impl Rtc {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::ByteRegisters;
+    use crate::rtc::MemorySizes;
+
+    #[test]
+    fn what_was_written_is_there_and_the_index_register_stands_where_it_stood() {
+        let first = Rtc::new(MemorySizes { below_4g: 1 << 30, above_4g: 0 });
+        for (index, value) in [(0x0B, 0x06), (0x40, 7), (0x7F, 9)] {
+            first.write_register(0, index);
+            first.write_register(1, value);
+        }
+        let second = Rtc::new(MemorySizes::default());
+        second.restore(&first.save()).unwrap();
+        assert_eq!(second.save(), first.save());
+        assert_eq!(second.read_register(1), 9);
+        for (index, value) in [(0x0B, 0x06), (0x40, 7), (0x35, 0x3F)] {
+            second.write_register(0, index);
+            assert_eq!(second.read_register(1), value);
+        }
+    }
+
+    #[test]
+    fn other_memory_is_refused() {
+        let clock = Rtc::new(MemorySizes::default());
+        let short = SavedRtc { index: 0, memory: vec![0; 127] };
+        let error = clock.restore(&short).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "the size of the CMOS memory is 128 here, and was 127 when the state was saved"
+        );
+        let high = SavedRtc { index: 0x80, ..clock.save() };
+        let error = clock.restore(&high).unwrap_err().to_string();
+        assert_eq!(error, "the clock's index register cannot be 0x80");
+    }
+}

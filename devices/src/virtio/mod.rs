@@ -32,6 +32,8 @@ mod queue_state;
 #[cfg(test)]
 mod queue_tests;
 mod registers;
+#[cfg(test)]
+mod restore_tests;
 pub mod rng;
 mod run_loop;
 pub mod saved;

@@ -11,7 +11,7 @@ use super::registers::SLEEP_TYPE_S5;
 use super::{
     LegacyDevice, OEM_ID, OEM_REVISION, OEM_TABLE_ID, Platform, cpus, ged, pci, power_button,
 };
-use crate::cpuid::{ApicId, TopologyError};
+use crate::cpuid::TopologyError;
 
 /// 64-bit integers in AML need revision 2.
 const REVISION: u8 = 2;
@@ -22,13 +22,13 @@ const PRESENT: u8 = 0xF;
 pub(super) fn build(platform: &Platform<'_>) -> Result<Vec<u8>, TopologyError> {
     let mut system_bus = Vec::new();
     for vcpu in 0..platform.topology.vcpus() {
-        processor(&mut system_bus, vcpu, platform.topology.apic_id(vcpu)?);
+        processor(&mut system_bus, vcpu, platform)?;
     }
     cpus::build(&mut system_bus, platform.topology.vcpus());
     for device in platform.devices {
         legacy(&mut system_bus, *device);
     }
-    pci::build(&mut system_bus, platform.pci);
+    pci::build(&mut system_bus, platform.pci, platform.nodes.of_pci());
     ged::build(&mut system_bus);
     power_button::build(&mut system_bus);
     let mut aml = Scope::raw(Path::new("\\_SB_"), system_bus);
@@ -40,12 +40,19 @@ pub(super) fn build(platform: &Platform<'_>) -> Result<Vec<u8>, TopologyError> {
     Ok(table.as_slice().to_vec())
 }
 
-/// A processor device (ACPI 6.5, 8.4): `_UID` is what the interrupt controller table says.
-fn processor(aml: &mut Vec<u8>, vcpu: u32, id: ApicId) {
+/// A processor device (ACPI 6.5, 8.4): `_UID` is what the interrupt controller table says, `_PXM` what the table of affinities says.
+fn processor(aml: &mut Vec<u8>, vcpu: u32, platform: &Platform<'_>) -> Result<(), TopologyError> {
+    let id = platform.topology.apic_id(vcpu)?;
     let uid = Name::new("_UID".into(), &vcpu);
     let hid = Name::new("_HID".into(), &"ACPI0007");
     let hotplug = cpus::methods(vcpu, id);
-    Device::new(cpus::name(vcpu), vec![&hid, &uid, &hotplug]).to_aml_bytes(aml);
+    let domain = Name::new("_PXM".into(), &platform.nodes.of_vcpu(vcpu).0);
+    let mut members: Vec<&dyn Aml> = vec![&hid, &uid, &hotplug];
+    if platform.nodes.exist() {
+        members.push(&domain);
+    }
+    Device::new(cpus::name(vcpu), members).to_aml_bytes(aml);
+    Ok(())
 }
 
 fn legacy(aml: &mut Vec<u8>, device: LegacyDevice) {

@@ -5,7 +5,8 @@
 //!  RSDP ──> XSDT ─┬─> FADT ──> DSDT   (AML: processors, COM1, RTC, panic port, PCI, hotplug, \_S5)
 //!                 ├─> MADT            (local APICs, I/O APIC, NMI wiring)
 //!                 ├─> MCFG            (PCI configuration space)
-//!                 └─> SRAT            (where memory may be plugged, if any may)
+//!                 ├─> SRAT            (NUMA nodes, and where memory may be plugged; if there are some, if any may)
+//!                 └─> SLIT            (how far NUMA nodes are from each other, if that is given)
 //! ```
 //!
 //! The platform is *hardware-reduced* (ACPI 6.5, 3.11.1): no PM timer, no PM1 registers, no SCI,
@@ -23,12 +24,14 @@ mod dsdt;
 mod fadt;
 mod ged;
 mod madt;
+mod nodes;
 mod pci;
 mod power_button;
 mod registers;
 mod srat;
 mod tables;
 
+pub use nodes::{Domain, Nodes};
 pub use registers::{RESET_PORT, RESET_VALUE, SLEEP_CONTROL_PORT, SLEEP_STATUS_PORT, SleepControl};
 pub use srat::{MemoryRange, Presence, memory_of};
 pub use tables::{AcpiError, LegacyDevice, Platform, Table, build, write};

@@ -17,6 +17,7 @@ use acpi_tables::aml::{
 };
 use acpi_tables::mcfg::MCFG;
 
+use super::nodes::Domain;
 use super::{OEM_ID, OEM_REVISION, OEM_TABLE_ID};
 use crate::memory::layout;
 use crate::memory::layout::PciWindows;
@@ -41,9 +42,9 @@ pub(super) fn mcfg() -> Vec<u8> {
 }
 
 /// The bridge with its slots, and the hotplug controller.
-pub(super) fn build(aml: &mut Vec<u8>, windows: PciWindows) {
+pub(super) fn build(aml: &mut Vec<u8>, windows: PciWindows, domain: Option<Domain>) {
     hotplug_controller(aml);
-    root(aml, windows);
+    root(aml, windows, domain);
 }
 
 fn hotplug_controller(aml: &mut Vec<u8>) {
@@ -92,7 +93,7 @@ fn hotplug_controller(aml: &mut Vec<u8>) {
     .to_aml_bytes(aml);
 }
 
-fn root(aml: &mut Vec<u8>, windows: PciWindows) {
+fn root(aml: &mut Vec<u8>, windows: PciWindows, domain: Option<Domain>) {
     let (hid, cid) = (EISAName::new("PNP0A08"), EISAName::new("PNP0A03"));
     let hid = Name::new("_HID".into(), &hid);
     let cid = Name::new("_CID".into(), &cid);
@@ -107,8 +108,13 @@ fn root(aml: &mut Vec<u8>, windows: PciWindows) {
     }
     tell_slots(&mut slots);
     let slots = Bytes(slots);
-    Device::new("PCI0".into(), vec![&hid, &cid, &segment, &bus, &uid, &resources, &slots])
-        .to_aml_bytes(aml);
+    let mut members: Vec<&dyn Aml> = vec![&hid, &cid, &segment, &bus, &uid, &resources, &slots];
+    // Linux complains of a bus that is in no node where there are several.
+    let domain = domain.map(|domain| Name::new("_PXM".into(), &domain.0));
+    if let Some(domain) = &domain {
+        members.push(domain);
+    }
+    Device::new("PCI0".into(), members).to_aml_bytes(aml);
 }
 
 /// What the bridge forwards.

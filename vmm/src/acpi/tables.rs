@@ -6,7 +6,7 @@ use acpi_tables::xsdt::XSDT;
 use thiserror::Error;
 use vm_memory::{Bytes, GuestAddress};
 
-use super::{OEM_ID, OEM_REVISION, OEM_TABLE_ID, dsdt, fadt, madt, pci, srat};
+use super::{OEM_ID, OEM_REVISION, OEM_TABLE_ID, dsdt, fadt, madt, nodes::Nodes, pci, srat};
 use crate::cpuid::{Topology, TopologyError};
 use crate::memory::layout::PciWindows;
 use crate::memory::{GuestRam, layout};
@@ -22,8 +22,10 @@ pub struct Platform<'a> {
     pub devices: &'a [LegacyDevice],
     /// Where PCI functions' registers may go.
     pub pci: PciWindows,
-    /// What memory there is and may be; empty if none can be plugged.
+    /// What memory there is and may be; empty if none can be plugged and there are no nodes.
     pub memory: &'a [srat::MemoryRange],
+    /// Which NUMA nodes there are.
+    pub nodes: &'a Nodes,
 }
 
 /// A device at its customary ports, which no bus discovers.
@@ -84,7 +86,7 @@ pub fn build(platform: &Platform<'_>) -> Result<Vec<Table>, AcpiError> {
     if vcpus > MAX_PROCESSORS {
         return Err(AcpiError::TooMany { vcpus });
     }
-    let mut placer = Placer { next: layout::ACPI_TABLES.0, tables: Vec::with_capacity(7) };
+    let mut placer = Placer { next: layout::ACPI_TABLES.0, tables: Vec::with_capacity(8) };
     let dsdt = placer.place(*b"DSDT", dsdt::build(platform)?);
     let fadt = placer.place(*b"FACP", fadt::build(dsdt, platform.devices));
     let madt = placer.place(*b"APIC", madt::build(platform.topology, platform.boot_vcpus)?);
@@ -94,7 +96,11 @@ pub fn build(platform: &Platform<'_>) -> Result<Vec<Table>, AcpiError> {
     xsdt.add_entry(madt);
     xsdt.add_entry(mcfg);
     if !platform.memory.is_empty() {
-        xsdt.add_entry(placer.place(*b"SRAT", srat::build(platform.topology, platform.memory)?));
+        let srat = srat::build(platform.topology, platform.memory, platform.nodes)?;
+        xsdt.add_entry(placer.place(*b"SRAT", srat));
+    }
+    if let Some(slit) = platform.nodes.distances() {
+        xsdt.add_entry(placer.place(*b"SLIT", slit));
     }
     let xsdt = placer.place(*b"XSDT", bytes_of(&xsdt));
     let Placer { next: end, mut tables } = placer;
@@ -140,6 +146,9 @@ fn bytes_of(table: &dyn Aml) -> Vec<u8> {
     bytes
 }
 
+#[cfg(test)]
+#[path = "nodes_tests.rs"]
+mod nodes_tests;
 #[cfg(test)]
 #[path = "tables_tests.rs"]
 mod tests;

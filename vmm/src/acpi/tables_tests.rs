@@ -2,19 +2,25 @@
 
 use std::process::Command;
 
-use super::super::srat::{MemoryRange, Presence, memory_of};
+use super::super::{Domain, MemoryRange, Nodes, Presence, memory_of};
 use super::*;
 use crate::config::{CpusConfig, MemoryConfig};
 
-const WINDOWS: PciWindows =
+pub(super) const WINDOWS: PciWindows =
     PciWindows { low: (3 << 30, 0xF000_0000), high: Some((32 << 30, 64 << 30)) };
 
-const ALL: [LegacyDevice; 3] = [LegacyDevice::Com1, LegacyDevice::PvPanic, LegacyDevice::Rtc];
+pub(super) const ALL: [LegacyDevice; 3] =
+    [LegacyDevice::Com1, LegacyDevice::PvPanic, LegacyDevice::Rtc];
 
 const MEMORY: [MemoryRange; 3] = [
-    MemoryRange { start: 0, size: 3 << 30, presence: Presence::Always },
-    MemoryRange { start: 4 << 30, size: 1 << 30, presence: Presence::Always },
-    MemoryRange { start: 6 << 30, size: 8 << 30, presence: Presence::HotPluggable },
+    MemoryRange { start: 0, size: 3 << 30, presence: Presence::Always, domain: Domain(0) },
+    MemoryRange { start: 4 << 30, size: 1 << 30, presence: Presence::Always, domain: Domain(0) },
+    MemoryRange {
+        start: 6 << 30,
+        size: 8 << 30,
+        presence: Presence::HotPluggable,
+        domain: Domain(0),
+    },
 ];
 
 fn topology(vcpus: u32) -> Topology {
@@ -28,8 +34,15 @@ fn tables(vcpus: u32, devices: &[LegacyDevice]) -> Vec<Table> {
 
 fn tables_of(boot_vcpus: u32, max_vcpus: u32, devices: &[LegacyDevice]) -> Vec<Table> {
     let topology = topology(max_vcpus);
-    build(&Platform { topology: &topology, boot_vcpus, devices, pci: WINDOWS, memory: &MEMORY })
-        .unwrap()
+    let platform = Platform {
+        topology: &topology,
+        boot_vcpus,
+        devices,
+        pci: WINDOWS,
+        memory: &MEMORY,
+        nodes: &Nodes::default(),
+    };
+    build(&platform).unwrap()
 }
 
 fn table(tables: &[Table], signature: [u8; 4]) -> &Table {
@@ -185,8 +198,14 @@ fn memory_that_may_be_plugged_is_told_with_all_that_is_there() {
     assert!(ranges.eq(expected));
 
     let one = topology(1);
-    let fixed =
-        Platform { topology: &one, boot_vcpus: 1, devices: &ALL, pci: WINDOWS, memory: &[] };
+    let fixed = Platform {
+        topology: &one,
+        boot_vcpus: 1,
+        devices: &ALL,
+        pci: WINDOWS,
+        memory: &[],
+        nodes: &Nodes::default(),
+    };
     assert!(build(&fixed).unwrap().iter().all(|table| &table.signature != b"SRAT"));
 }
 
@@ -194,10 +213,10 @@ fn memory_that_may_be_plugged_is_told_with_all_that_is_there() {
 fn the_ranges_are_those_of_the_ram() {
     use crate::config::HotplugMethod;
     let mut config = MemoryConfig { size: 4 << 30, ..MemoryConfig::default() };
-    assert_eq!(memory_of(&GuestRam::new(&config, 40).unwrap()), []);
+    assert_eq!(memory_of(&GuestRam::new(&config, 40).unwrap(), &Nodes::default()), []);
     config.hotplug_method = HotplugMethod::VirtioMem;
     config.hotplug_size = Some(8 << 30);
-    assert_eq!(memory_of(&GuestRam::new(&config, 40).unwrap()), MEMORY);
+    assert_eq!(memory_of(&GuestRam::new(&config, 40).unwrap(), &Nodes::default()), MEMORY);
 }
 
 #[test]
@@ -226,6 +245,7 @@ fn tables_are_written_below_1_mib() {
         devices: &ALL,
         pci: WINDOWS,
         memory: &[],
+        nodes: &Nodes::default(),
     };
 
     let rsdp = write(&ram, &platform).unwrap();
@@ -239,22 +259,46 @@ fn tables_are_written_below_1_mib() {
 fn too_many_processors_and_too_little_ram_are_errors() {
     assert_eq!(tables(1024, &ALL).len(), 7, "as many as a VM can have fit");
     let many = topology(4096);
-    let platform =
-        Platform { topology: &many, boot_vcpus: 1, devices: &ALL, pci: WINDOWS, memory: &[] };
+    let platform = Platform {
+        topology: &many,
+        boot_vcpus: 1,
+        devices: &ALL,
+        pci: WINDOWS,
+        memory: &[],
+        nodes: &Nodes::default(),
+    };
     assert!(matches!(build(&platform), Err(AcpiError::TooBig { vcpus: 4096, .. })));
     let large = topology(4097);
-    let platform =
-        Platform { topology: &large, boot_vcpus: 4097, devices: &ALL, pci: WINDOWS, memory: &[] };
+    let platform = Platform {
+        topology: &large,
+        boot_vcpus: 4097,
+        devices: &ALL,
+        pci: WINDOWS,
+        memory: &[],
+        nodes: &Nodes::default(),
+    };
     assert!(matches!(build(&platform), Err(AcpiError::TooMany { vcpus: 4097 })));
 
     let one = topology(1);
-    let beyond =
-        Platform { topology: &one, boot_vcpus: 2, devices: &ALL, pci: WINDOWS, memory: &[] };
+    let beyond = Platform {
+        topology: &one,
+        boot_vcpus: 2,
+        devices: &ALL,
+        pci: WINDOWS,
+        memory: &[],
+        nodes: &Nodes::default(),
+    };
     assert!(matches!(build(&beyond), Err(AcpiError::Topology(_))));
 
     let tiny = GuestRam::new(&MemoryConfig { size: 4096, ..MemoryConfig::default() }, 40).unwrap();
-    let platform =
-        Platform { topology: &one, boot_vcpus: 1, devices: &ALL, pci: WINDOWS, memory: &[] };
+    let platform = Platform {
+        topology: &one,
+        boot_vcpus: 1,
+        devices: &ALL,
+        pci: WINDOWS,
+        memory: &[],
+        nodes: &Nodes::default(),
+    };
     assert!(matches!(write(&tiny, &platform), Err(AcpiError::Memory(_))));
 }
 
@@ -265,11 +309,14 @@ fn iasl_accepts_every_table() {
         eprintln!("left out: iasl is not installed (package acpica-tools)");
         return;
     }
-    for (vcpus, max, devices) in
+    let mut machines: Vec<_> =
         [(1, 1, &ALL[..1]), (4, 4, &ALL[..]), (2, 8, &ALL[..]), (300, 600, &ALL[..])]
-    {
+            .map(|(vcpus, max, devices)| (vcpus, tables_of(vcpus, max, devices)))
+            .into();
+    machines.push((4, super::nodes_tests::tables_with_nodes()));
+    for (vcpus, tables) in machines {
         let folder = tempfile::tempdir().unwrap();
-        for table in tables_of(vcpus, max, devices) {
+        for table in tables {
             // The root pointer is no table: iasl has no compiler for a lone one.
             if &table.signature == b"RSD " {
                 continue;

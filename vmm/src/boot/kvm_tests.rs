@@ -133,6 +133,7 @@ fn boot(image: &[u8], preference: EntryPreference) -> Option<(Entry, Vec<u8>)> {
         devices: &[LegacyDevice::Com1],
         pci: layout::pci_windows(machine.ram.end(), 40),
         memory: &[],
+        nodes: &crate::acpi::Nodes::default(),
     };
     acpi::write(&machine.ram, &platform).unwrap();
     let vcpu = machine.vcpu(0, Some(loaded.entry));

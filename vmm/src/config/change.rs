@@ -169,7 +169,9 @@ impl VmConfig {
             let plugged = self
                 .plugged_for(ram)
                 .map_err(|problem| invalid("resize", &format!("desired_ram {ram}: {problem}")))?;
-            changed.memory.hotplugged_size = plugged.or(changed.memory.hotplugged_size);
+            if let Some(plugged) = plugged {
+                changed.memory.request(plugged);
+            }
         }
         match (&mut changed.balloon, desired_balloon) {
             (_, None) => {}
@@ -177,7 +179,7 @@ impl VmConfig {
                 return refuse("desired_balloon: the VM has no balloon (--balloon size=0)");
             }
             (Some(balloon), Some(size)) => {
-                if let Some(problem) = balloon_problem(size, self.memory.size) {
+                if let Some(problem) = balloon_problem(size, self.memory.boot_size()) {
                     return refuse(&format!("desired_balloon: {problem}"));
                 }
                 balloon.size = size;
@@ -188,7 +190,7 @@ impl VmConfig {
 
     /// Bytes to be plugged so that there are `ram` in all; none if nothing can be plugged, and nothing needs to.
     fn plugged_for(&self, ram: u64) -> Result<Option<u64>, String> {
-        let (booted_with, most) = (self.memory.size, self.memory.hotplug());
+        let (booted_with, most) = (self.memory.boot_size(), self.memory.hotplug());
         if most == 0 && ram == booted_with {
             return Ok(None);
         }

@@ -60,7 +60,7 @@ impl VmConfig {
     }
 
     fn check_balloon(&self, balloon: &BalloonConfig) -> Result<(), ConfigError> {
-        balloon_problem(balloon.size, self.memory.size)
+        balloon_problem(balloon.size, self.memory.boot_size())
             .map_or(Ok(()), |problem| Err(invalid("balloon", &problem)))
     }
 

@@ -1,5 +1,6 @@
 //! Whether guest RAM can be made, and what may be plugged later.
 
+use super::check_numa::check_zones;
 use super::validate::{MAX_MEMORY, MIN_MEMORY, bytes};
 use super::{HotplugMethod, MemoryConfig};
 
@@ -10,6 +11,8 @@ const HOTPLUG_STEP: u64 = 128 << 20;
 pub(super) const HOTPLUG_BLOCK: u64 = devices::virtio::mem::BLOCK_SIZE;
 
 pub(super) fn check_memory(memory: &MemoryConfig) -> Result<(), String> {
+    check_zones(memory)?;
+    let memory = &memory.whole();
     let size = memory.size;
     if size < MIN_MEMORY {
         return Err(format!(

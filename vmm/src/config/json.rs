@@ -23,7 +23,8 @@ const OBJECTS: [(&str, Section); 8] = [
     ("balloon", Section::Balloon),
 ];
 
-const LISTS: [(&str, Section); 2] = [("disks", Section::Disk), ("net", Section::Net)];
+const LISTS: [(&str, Section); 3] =
+    [("disks", Section::Disk), ("net", Section::Net), ("numa", Section::Numa)];
 
 impl VmConfig {
     /// Reads the body of `vm.create`. What is left out or null has its default. Not validated.
@@ -37,10 +38,17 @@ impl VmConfig {
             }
         }
         for (name, section) in LISTS {
-            let Some(member) = vm.get_mut(name) else { continue };
-            for (index, element) in array(&format!("{name:?}"), member)?.iter_mut().enumerate() {
-                let path = format!("{name}[{index}]");
-                clean(section, &format!("{path}."), object(&format!("{path:?}"), element)?)?;
+            if let Some(member) = vm.get_mut(name) {
+                clean_list(section, name, member)?;
+            }
+        }
+        if let Some(memory) = vm.get_mut("memory").and_then(Value::as_object_mut)
+            && let Some(zones) = memory.get_mut("zones")
+        {
+            clean_list(Section::MemoryZone, "memory.zones", zones)?;
+            if zones != &Value::Array(Vec::new()) {
+                // They have sizes of their own.
+                memory.entry("size").or_insert(0.into());
             }
         }
         if let Some(cpus) = vm.get_mut("cpus").and_then(Value::as_object_mut)
@@ -140,5 +148,14 @@ fn clean(
         value.is_null() || section == Section::Disk && name == "image_type" && value == "Unknown"
     };
     members.retain(|name, value| allowed.contains(&name.as_str()) && !is_unset(name, value));
+    Ok(())
+}
+
+/// The same for a list of objects.
+fn clean_list(section: Section, name: &str, member: &mut Value) -> Result<(), JsonError> {
+    for (index, element) in array(&format!("{name:?}"), member)?.iter_mut().enumerate() {
+        let path = format!("{name}[{index}]");
+        clean(section, &format!("{path}."), object(&format!("{path:?}"), element)?)?;
+    }
     Ok(())
 }

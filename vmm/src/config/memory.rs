@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::MemoryZoneConfig;
 use super::error::{Allowed, ConfigError};
 use super::options::{Grammar, Options};
 use super::unsupported::Section;
@@ -37,6 +38,10 @@ pub struct MemoryConfig {
     /// Bytes of these that are to be plugged: when the VM boots, and now. `vm.resize` changes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hotplugged_size: Option<u64>,
+    /// Its parts, if it has several. Then what is said of all of it above is 0, false or nothing, but for `thp` and `hotplug_method`.
+    /// In option strings they are an option of their own (`--memory-zone`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub zones: Vec<MemoryZoneConfig>,
 }
 
 /// How memory is plugged while the VM runs.
@@ -68,14 +73,18 @@ impl MemoryConfig {
     /// Bytes that may be plugged while the VM runs; 0 if none may.
     pub fn hotplug(&self) -> u64 {
         match self.hotplug_method {
-            HotplugMethod::VirtioMem => self.hotplug_size.unwrap_or(0),
+            HotplugMethod::VirtioMem => {
+                let zones = self.zones.iter().filter_map(|zone| zone.hotplug_size);
+                zones.chain(self.hotplug_size).fold(0, u64::saturating_add)
+            }
             HotplugMethod::Acpi => 0,
         }
     }
 
     /// Bytes of these that are to be plugged.
     pub fn requested(&self) -> u64 {
-        self.hotplugged_size.unwrap_or(0)
+        let zones = self.zones.iter().filter_map(|zone| zone.hotplugged_size);
+        zones.chain(self.hotplugged_size).fold(0, u64::saturating_add)
     }
 }
 
@@ -91,6 +100,7 @@ impl Default for MemoryConfig {
             hotplug_method: HotplugMethod::default(),
             hotplug_size: None,
             hotplugged_size: None,
+            zones: Vec::new(),
         }
     }
 }
@@ -133,6 +143,7 @@ impl FromStr for MemoryConfig {
                 .unwrap_or_default(),
             hotplug_size: options.value("hotplug_size", SIZE, parse_size)?,
             hotplugged_size: options.value("hotplugged_size", SIZE, parse_size)?,
+            zones: Vec::new(),
         })
     }
 }

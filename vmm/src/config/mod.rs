@@ -17,6 +17,7 @@ mod balloon;
 mod change;
 mod check_devices;
 mod check_memory;
+mod check_numa;
 mod console;
 mod cpus;
 mod disk;
@@ -27,6 +28,7 @@ mod mac;
 mod memory;
 mod nearest;
 mod net;
+mod numa;
 mod options;
 mod payload;
 mod rate_limit;
@@ -37,10 +39,13 @@ mod unsupported;
 mod validate;
 mod values;
 mod vsock;
+mod zones;
 
 pub use affinity::CpuAffinity;
 pub use balloon::BalloonConfig;
 pub use change::{Removal, RemoveDeviceConfig, ResizeConfig, ResizeDiskConfig};
+pub(crate) use check_numa::LOCAL_DISTANCE;
+pub use check_numa::MAX_NUMA_NODES;
 pub use console::{ConsoleConfig, ConsoleMode};
 pub use cpus::{CpuTopology, CpusConfig};
 pub use disk::{DiskConfig, ImageType};
@@ -49,6 +54,7 @@ pub use ids::{MEMORY_DEVICE, WATCHDOG_ID};
 pub use mac::{MacAddr, NotAMacAddr};
 pub use memory::{HotplugMethod, MemoryConfig};
 pub use net::NetConfig;
+pub use numa::{NumaConfig, NumaDistance};
 pub use payload::PayloadConfig;
 pub use rate_limit::{RateLimiterConfig, TokenBucket};
 pub use rng::RngConfig;
@@ -60,6 +66,7 @@ pub use transfer::{
 pub use validate::{MAX_HOST_CPU, MAX_MEMORY, MAX_VCPUS, MIN_MEMORY};
 pub use values::{parse_size, print_size};
 pub use vsock::VsockConfig;
+pub use zones::{DEFAULT_ZONE, MemoryZoneConfig};
 
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +81,9 @@ pub struct VmConfig {
     pub cpus: CpusConfig,
     /// Guest RAM.
     pub memory: MemoryConfig,
+    /// NUMA nodes; without any, the guest is told of none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub numa: Vec<NumaConfig>,
     /// What to boot; without a kernel, the embedded guest.
     pub payload: PayloadConfig,
     /// Disks, in the order in which the guest finds them.
@@ -106,6 +116,7 @@ impl Default for VmConfig {
         Self {
             cpus: CpusConfig::default(),
             memory: MemoryConfig::default(),
+            numa: Vec::new(),
             payload: PayloadConfig::default(),
             disks: Vec::new(),
             net: Vec::new(),

@@ -23,6 +23,8 @@ pub(super) enum Section {
     Vm,
     Cpus,
     Memory,
+    MemoryZone,
+    Numa,
     Payload,
     Serial,
     Console,
@@ -54,8 +56,8 @@ impl Section {
     pub fn supported(self) -> &'static [&'static str] {
         match self {
             Self::Vm => &[
-                "cpus", "memory", "payload", "disks", "net", "rng", "vsock", "balloon", "serial",
-                "console", "pvpanic", "watchdog",
+                "cpus", "memory", "numa", "payload", "disks", "net", "rng", "vsock", "balloon",
+                "serial", "console", "pvpanic", "watchdog",
             ],
             Self::Cpus => &["boot_vcpus", "max_vcpus", "topology", "affinity"],
             Self::Memory => &[
@@ -68,7 +70,19 @@ impl Section {
                 "hotplug_method",
                 "hotplug_size",
                 "hotplugged_size",
+                "zones",
             ],
+            Self::MemoryZone => &[
+                "id",
+                "size",
+                "shared",
+                "hugepages",
+                "hugepage_size",
+                "prefault",
+                "hotplug_size",
+                "hotplugged_size",
+            ],
+            Self::Numa => &["guest_numa_id", "cpus", "distances", "memory_zones", "pci_segments"],
             Self::Payload => &["kernel", "initramfs", "cmdline"],
             Self::Serial => &["mode", "file", "socket"],
             Self::Console => &["mode", "file", "socket", "id"],
@@ -128,6 +142,8 @@ impl Section {
             Self::Vm => (VM, NONE),
             Self::Cpus => (CPUS, NONE),
             Self::Memory => (MEMORY, NONE),
+            Self::MemoryZone => (MEMORY_ZONE, NONE),
+            Self::Numa => (NUMA, NONE),
             Self::Payload => (PAYLOAD, NONE),
             Self::Serial => (SERIAL, PCI),
             Self::Disk => (DISK, PCI),
@@ -159,7 +175,6 @@ const VM: &[(&str, Idle)] = &[
     ("devices", Idle::Empty),
     ("user_devices", Idle::Empty),
     ("vdpa", Idle::Empty),
-    ("numa", Idle::Empty),
     ("iommu", Idle::Empty),
     ("rtc", Idle::Empty),
     ("pci_segments", Idle::Empty),
@@ -181,8 +196,17 @@ const CPUS: &[(&str, Idle)] = &[
     ("core_scheduling", Idle::Only(&["\"Vm\"", "\"Off\""])),
 ];
 
-const MEMORY: &[(&str, Idle)] =
-    &[("mergeable", Idle::Empty), ("reserve", Idle::Empty), ("zones", Idle::Empty)];
+const MEMORY: &[(&str, Idle)] = &[("mergeable", Idle::Empty), ("reserve", Idle::Empty)];
+
+const MEMORY_ZONE: &[(&str, Idle)] = &[
+    ("file", Idle::Empty),
+    ("mergeable", Idle::Empty),
+    ("reserve", Idle::Empty),
+    // Node 0 is one that can be asked for, too.
+    ("host_numa_node", Idle::Only(&[])),
+];
+
+const NUMA: &[(&str, Idle)] = &[("device_id", Idle::Empty)];
 
 const PAYLOAD: &[(&str, Idle)] =
     &[("firmware", Idle::Empty), ("igvm", Idle::Empty), ("host_data", Idle::Empty)];

@@ -30,6 +30,7 @@ impl VmConfig {
     pub fn validate(&self) -> Result<(), ConfigError> {
         check_cpus(&self.cpus).map_err(in_section("cpus"))?;
         check_memory(&self.memory).map_err(in_section("memory"))?;
+        self.check_numa()?;
         check_payload(&self.payload).map_err(in_section("payload"))?;
         if self.serial.id.is_some() {
             return Err(invalid("serial", "a serial port has no id"));

@@ -1,6 +1,7 @@
 //! What can be asked of a VMM: the one interface between the API (or a test) and the thread
 //! that owns the VM.
 
+mod arrival;
 mod booting;
 mod core;
 mod cpus;

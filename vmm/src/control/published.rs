@@ -132,7 +132,7 @@ impl Published {
                 Some(places) => device_tree(&config, places),
                 None => device_tree(&config, &BTreeMap::new()),
             },
-            memory_actual_size: config.memory.size + plugged_size,
+            memory_actual_size: config.memory.boot_size() + plugged_size,
             memory_hotplug,
             name: self.name.clone(),
             last_error: self.last_error.load().as_deref().cloned(),

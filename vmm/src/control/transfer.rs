@@ -9,27 +9,25 @@
 //!
 //! What waits is asked again when it is known whose the VM is. `vmm.shutdown` waits for nothing.
 //!
-//! Invariants: at most one transfer at a time; a VM whose state has left does nothing here before the other end is known not to have it; a VM that was
-//! built for another's state is never let go unless that was restored into it.
+//! Invariants: at most one transfer at a time; a VM whose state has left does nothing here before the other end is known not to have it.
 
 use migration::wire::Phase as WirePhase;
 use vcpu_state::sync::Arc;
 
-use super::line::{Ask, Begun, Built, Outcome, Saved, Told};
+use super::line::{Ask, Begun, Outcome, Saved, Told};
 use super::message::{Message, Request};
 use super::owner::Owner;
 use super::phase::{Move, Phase};
 use super::{ControlError, Ended, VmEnd};
-use crate::config::{ConsoleMode, Resolution, VmConfig};
-use crate::host_devices::Claim;
+use crate::config::Resolution;
 use crate::migration::{Disks, Transfer, TransferKind};
-use crate::vm::{Start, Still, Vm};
+use crate::vm::{Still, Vm};
 
 /// What the owner knows of transfers.
 #[derive(Default)]
 pub(super) struct Transfers {
     /// The one under way.
-    now: Option<Arc<Transfer>>,
+    pub(super) now: Option<Arc<Transfer>>,
     /// What is asked again when it is known whose the VM is.
     waiting: Vec<Message>,
     /// What holds a VM that is in doubt.
@@ -97,7 +95,7 @@ impl Owner {
         self.transfers.waiting.push(message);
     }
 
-    fn bring_up_again(&mut self) {
+    pub(super) fn bring_up_again(&mut self) {
         for message in std::mem::take(&mut self.transfers.waiting) {
             self.inbox.put(message);
         }
@@ -111,7 +109,7 @@ impl Owner {
         }
     }
 
-    fn claim_turn(&self) -> Result<(), ControlError> {
+    pub(super) fn claim_turn(&self) -> Result<(), ControlError> {
         self.transfers.now.as_ref().map_or(Ok(()), |transfer| Err(busy(transfer)))
     }
 
@@ -288,86 +286,6 @@ impl Owner {
         self.go_on_unless_held()?;
         self.bring_up_again();
         self.inbox.wake();
-        Ok(Told::Done)
-    }
-
-    fn expect(&mut self, transfer: Arc<Transfer>) -> Result<(), ControlError> {
-        self.claim_turn()?;
-        self.published.phase.advance(Move::Restore)?;
-        self.published.transfer.store(Some(Arc::clone(&transfer)));
-        self.transfers.now = Some(transfer);
-        Ok(())
-    }
-
-    fn build_expected(&mut self, config: VmConfig, start: Start) -> Result<Built, ControlError> {
-        self.expects()?;
-        // A VM that ran in a terminal may come to a VMM without one.
-        let mut config = config;
-        for console in [&mut config.serial, &mut config.console] {
-            if console.mode == ConsoleMode::Tty && self.options.open_terminal.is_none() {
-                console.mode = ConsoleMode::Null;
-            }
-        }
-        self.published.config.store(Some(Arc::new(config.clone())));
-        let vm = self.build(&config, start, Claim::Later)?;
-        let built = Built { ram: vm.machine().ram.clone(), disks: Disks::of(self.host.iter()) };
-        self.vm = Some(vm);
-        Ok(built)
-    }
-
-    fn expects(&self) -> Result<(), ControlError> {
-        if self.published.phase() == Phase::Restoring {
-            Ok(())
-        } else {
-            Err(ControlError::Stopping)
-        }
-    }
-
-    fn restore_expected(&mut self, state: &[u8]) -> Result<(), ControlError> {
-        self.expects()?;
-        let vm = self.vm.as_mut().ok_or(ControlError::NotCreated)?;
-        vm.restore(state).map_err(|error| ControlError::Failed(error.to_string()))
-    }
-
-    fn start_expected(
-        &mut self,
-        transfer: &Arc<Transfer>,
-        phase: WirePhase,
-    ) -> Result<(), ControlError> {
-        let vm = self.vm.take().ok_or(ControlError::NotCreated)?;
-        self.published.phase.advance(Move::Done)?;
-        self.published.last_error.store(None);
-        if let Some(on_first_boot) = self.options.on_first_boot.take() {
-            on_first_boot();
-        }
-        self.publish(vm);
-        self.published.boot.set(
-            self.options
-                .started
-                .take()
-                .map_or_else(|| transfer.elapsed(), |started| started.elapsed()),
-        );
-        self.transfers.now = None;
-        if phase == WirePhase::Running {
-            // Woken at once: nobody is told first.
-            drop(self.resume()?);
-        }
-        self.bring_up_again();
-        self.inbox.wake();
-        Ok(())
-    }
-
-    fn discard_expected(&mut self, transfer: &Arc<Transfer>) -> Result<Told, ControlError> {
-        if !self.transfers.now.as_ref().is_some_and(|now| Arc::ptr_eq(now, transfer)) {
-            return Ok(Told::Done);
-        }
-        self.transfers.now = None;
-        self.stop();
-        self.host.clear();
-        self.published.consoles.store(None);
-        self.published.config.store(None);
-        self.published.phase.advance(Move::Failed)?;
-        self.bring_up_again();
         Ok(Told::Done)
     }
 

@@ -12,7 +12,8 @@ use devices::virtio::mem::MemOptions;
 use devices::virtio::net::{HostAddress, MacAddress, NetOptions, Offloads};
 
 use super::OpenDeviceError;
-use crate::config::{self, BalloonConfig, DiskConfig, MemoryConfig, NetConfig, RateLimiterConfig};
+use crate::acpi::Nodes;
+use crate::config::{self, BalloonConfig, DiskConfig, NetConfig, RateLimiterConfig, VmConfig};
 use crate::memory::layout;
 
 pub(super) fn disk(id: &str, disk: &DiskConfig) -> BlockOptions {
@@ -57,11 +58,15 @@ pub(super) fn balloon(balloon: &BalloonConfig) -> BalloonOptions {
 }
 
 /// None if nothing can be plugged.
-pub(super) fn memory(memory: &MemoryConfig) -> Option<MemOptions> {
+pub(super) fn memory(config: &VmConfig) -> Option<MemOptions> {
+    let memory = &config.memory;
     let (size, requested) = (memory.hotplug(), memory.requested());
-    let gpa = layout::hot_start(memory.size).filter(|_| size > 0)?;
-    // The only one that the ACPI tables have.
-    Some(MemOptions { gpa, size, requested, proximity_domain: 0 })
+    let gpa = layout::hot_start(memory.boot_size()).filter(|_| size > 0)?;
+    // The one that the ACPI tables have the region in.
+    let domain = Nodes::of(config).hot().0;
+    // A valid configuration has none of more bits.
+    let proximity_domain = u16::try_from(domain).unwrap_or(u16::MAX);
+    Some(MemOptions { gpa, size, requested, proximity_domain })
 }
 
 pub(super) fn net(id: &str, net: &NetConfig) -> Result<NetOptions, OpenDeviceError> {

@@ -253,7 +253,7 @@ impl HostDevices {
                 Ok(Kind::Balloon(Arc::new(balloon), ram))
             })?;
         }
-        if let Some(options) = convert::memory(&config.memory) {
+        if let Some(options) = convert::memory(config) {
             self.open_one(Some(&MEMORY_DEVICE.to_owned()), |id| {
                 Ok(Kind::Memory(Arc::new(MemDevice::new(id.to_owned(), options)?)))
             })?;

@@ -24,6 +24,7 @@ impl GuestRam {
     /// What `shared` decides is whether the memfd may leave this process
     /// ([`shareable_memfd`](Self::shareable_memfd)).
     pub fn new(config: &MemoryConfig, address_bits: u8) -> Result<Self, MemoryError> {
+        let config = &config.whole();
         let page = check(config, address_bits)?;
         let memfd = Arc::new(File::from(make_memfd(config.size + config.hotplug(), page)?));
         Self::map(config, Backing::Memfd(memfd), page)
@@ -42,6 +43,7 @@ impl GuestRam {
         address_bits: u8,
         file: Arc<File>,
     ) -> Result<Self, MemoryError> {
+        let config = &config.whole();
         let options = [(config.shared, "shared"), (config.hugepages, "hugepages")];
         if let Some((_, option)) = options.into_iter().find(|(is_on, _)| *is_on) {
             return Err(MemoryError::NotOnDemand { option });

@@ -5,6 +5,8 @@
 //!      └─ any error: nothing is left, and the VMM has no VM, as before
 //! ```
 
+use std::fs::File;
+
 use migration::snapshot::{HostStorage, Snapshot};
 use migration::wire::Phase;
 use vcpu_state::sync::Arc;
@@ -41,12 +43,19 @@ fn fill(
     let (vm, state) = (snapshot.config(), snapshot.state());
     let vm = vm.map_err(ControlError::from)?;
     let state = state.map_err(ControlError::from)?;
-    if config.memory_restore_mode == MemoryRestoreMode::OnDemand {
-        let why = "memory_restore_mode OnDemand is not supported yet; use Copy";
-        return Err(ControlError::InvalidConfig(why.to_owned()).into());
+    match config.memory_restore_mode {
+        MemoryRestoreMode::Copy => {
+            let memory = arrival.build_from(&vm, Start::Restore { ram: None })?;
+            snapshot.restore_memory(memory).map_err(ControlError::from)?;
+        }
+        MemoryRestoreMode::OnDemand => {
+            let file = snapshot.full_memory_file();
+            let file = File::open(file).map_err(RestoreError::Memory)?;
+            let start = Start::RestoreOver { file: Arc::new(file) };
+            let memory = arrival.build_from(&vm, start)?;
+            snapshot.restore_changes(memory).map_err(ControlError::from)?;
+        }
     }
-    let memory = arrival.build_from(&vm, Start::Restore { ram: None })?;
-    snapshot.restore_memory(memory).map_err(ControlError::from)?;
     arrival.restore_state(&state)?;
     arrival.claim_disks()?;
     Ok(arrival.let_go(if config.resume { Phase::Running } else { Phase::Paused })?)

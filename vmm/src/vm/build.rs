@@ -101,12 +101,14 @@ impl Builder<'_> {
         let options = devices::Options { pvpanic: self.config.pvpanic };
         let (told, legacy) = devices::attach(&vm, &machine, self.consoles, options)?;
         let windows = layout::pci_windows(machine.ram.end(), address_bits);
+        let nodes = acpi::Nodes::of(self.config);
         let platform = Platform {
             topology: &topology,
             boot_vcpus: cpus.boot_vcpus,
             devices: &told,
             pci: windows,
-            memory: &acpi::memory_of(&machine.ram),
+            memory: &acpi::memory_of(&machine.ram, &nodes),
+            nodes: &nodes,
         };
         if entry.is_some() {
             acpi::write(&machine.ram, &platform)?;
@@ -160,7 +162,7 @@ impl Builder<'_> {
 /// number of those.
 fn address_bits_for(memory: &MemoryConfig, host: &KvmHost) -> Result<u8, KvmError> {
     let least = 1 << cpuid::LEAST_ADDRESS_BITS;
-    if layout::end_of_memory(memory.size, memory.hotplug()).is_some_and(|end| end <= least) {
+    if layout::end_of_memory(memory.boot_size(), memory.hotplug()).is_some_and(|end| end <= least) {
         return Ok(cpuid::LEAST_ADDRESS_BITS);
     }
     Ok(cpuid::physical_address_bits(&host.supported_cpuid()?))

@@ -8,8 +8,10 @@ use stillpoint_guest::driver::{self, Command};
 use stillpoint_guest::layout;
 use vcpu_state::OneShot;
 use vm_memory::{Bytes, GuestAddress};
-use vmm::config::{ConsoleConfig, ConsoleMode, VmConfig};
-use vmm::control::VmmOptions;
+use vmm::config::{
+    ConsoleConfig, ConsoleMode, MemoryRestoreMode, RestoreConfig, SnapshotConfig, VmConfig,
+};
+use vmm::control::{VmmControl, VmmOptions};
 use vmm::vm::Machine;
 
 use super::TestVm;
@@ -50,6 +52,23 @@ impl DriverVm {
         let vm = TestVm::within(tempfile::tempdir().unwrap(), config, serial, options);
         vm.start();
         Self { vm, sequences: vec![0; vcpus as usize], _image: image }
+    }
+
+    /// Saves it into `directory`, ends it, and goes on from there in another VMM, running.
+    pub fn moved(self, directory: &Path) -> Self {
+        let Self { vm, sequences, _image } = self;
+        let vcpus = u32::try_from(sequences.len()).unwrap();
+        let url = format!("file://{}", directory.display());
+        let destination_url = url.clone();
+        vm.vmm.pause().unwrap();
+        vm.vmm.snapshot(SnapshotConfig { destination_url, live: false, base_url: None }).unwrap();
+        // With it goes its hold of images and sockets.
+        drop(vm);
+        let vm = TestVm::none_yet(vcpus);
+        let memory_restore_mode = MemoryRestoreMode::Copy;
+        let from = RestoreConfig { source_url: url, resume: true, memory_restore_mode };
+        vm.vmm.restore(from).unwrap();
+        Self { vm, sequences, _image }
     }
 
     fn machine(&self) -> Arc<Machine> {

@@ -27,11 +27,23 @@ impl End {
     }
 }
 
+/// vCPUs of a VM in the beginning, and at most.
+pub const VCPUS: (u32, u32) = (2, 4);
+
 /// A request with its body, in which `{image}` stands for the path of an image, and every status that is documented for it of a VM that may run, be paused, or be shut down.
 pub type Request = (&'static str, &'static str, &'static [u16]);
 
 const PAUSE: Request = ("vm.pause", "", &[204, 405]);
 const RESUME: Request = ("vm.resume", "", &[204, 405]);
+
+/// Another number of vCPUs. The guest lets go of none, so one that is to go stays until that is taken back, or until the VM begins anew.
+const fn vcpus(body: &'static str) -> Request {
+    ("vm.resize", body, &[204, 405, 429])
+}
+const ONE: Request = vcpus(r#"{"desired_vcpus":1}"#);
+const TWO: Request = vcpus(r#"{"desired_vcpus":2}"#);
+const THREE: Request = vcpus(r#"{"desired_vcpus":3}"#);
+const ALL: Request = vcpus(r#"{"desired_vcpus":4}"#);
 
 /// What the host does at the same time.
 pub const DEEDS: &[&[Request]] = &[
@@ -43,8 +55,11 @@ pub const DEEDS: &[&[Request]] = &[
     &[("vm.resize", r#"{"desired_balloon":0}"#, &[204]), PAUSE, RESUME],
     &[("vm.resize-disk", r#"{"id":"disk","desired_size":2097152}"#, &[204, 405])],
     &[PAUSE, ("vm.resize-disk", r#"{"id":"disk","desired_size":1048576}"#, &[204, 405]), RESUME],
-    // Another number of vCPUs, when there is one to be had, belongs here.
-    &[("vm.resize", r#"{"desired_vcpus":2}"#, &[204])],
+    &[ALL],
+    &[TWO],
+    &[THREE, ALL, ONE, ALL],
+    &[ONE, PAUSE, ALL, RESUME, ALL],
+    &[ALL, PAUSE, TWO, RESUME, TWO],
     &[
         ("vm.add-disk", r#"{"id":"plug","path":"{image}"}"#, &[200, 204, 409]),
         ("vm.remove-device", r#"{"id":"plug"}"#, &[204, 404]),

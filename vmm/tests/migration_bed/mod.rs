@@ -37,10 +37,8 @@ impl Destination {
         let (listens, listening) = channel();
         let vmm = std::sync::Arc::clone(&vm.vmm);
         let received = std::thread::spawn(move || {
-            let (listens, said) = (std::sync::Mutex::new(listens), |_| ());
-            vmm.receive_migration(config, &|url| {
-                said(listens.lock().unwrap().send(url.to_string()));
-            })
+            // The other side waits for it.
+            vmm.receive_migration(config, &|url| drop(listens.send(url.to_string())))
         });
         let url = listening.recv().unwrap();
         Self { vm, url, received }

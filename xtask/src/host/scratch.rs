@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
 
@@ -17,7 +18,11 @@ pub struct Scratch {
 impl Scratch {
     /// A new directory.
     pub fn new() -> Result<Self> {
-        let dir = paths::target().join("nested-host").join(std::process::id().to_string());
+        // One process may have several.
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}-{number}", std::process::id());
+        let dir = paths::target().join("nested-host").join(name);
         std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         Ok(Self { dir })
     }

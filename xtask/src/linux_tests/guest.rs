@@ -27,9 +27,27 @@ pub fn start_with(
     network: Network,
     devices: &[&str],
 ) -> Result<Vm> {
+    let mut vm = begin(bed, name, more, network, devices)?;
+    await_commands(&mut vm)?;
+    Ok(vm)
+}
+
+/// Waits until the guest has its drivers and takes commands.
+pub fn await_commands(vm: &mut Vm) -> Result<()> {
+    vm.wait_for("SP-READY", 0)?;
+    ensure!(
+        !vm.serial.iter().any(|line| line.text.contains("SP cannot load")),
+        "a driver could not be loaded; {}",
+        vm.report()
+    );
+    Ok(())
+}
+
+/// Starts a guest, and leaves it to its boot.
+pub fn begin(bed: &Bed, name: &str, more: &str, network: Network, devices: &[&str]) -> Result<Vm> {
     let (kernel, initramfs) = (bed.guest.bzimage(), bed.guest.initramfs());
     let cmdline =
-        format!("console=ttyS0 quiet sp.run=commands sp.drivers {more} {}", autopsy::CMDLINE);
+        format!("console=ttyS0 quiet sp.run=commands sp.drivers {} {more}", autopsy::CMDLINE);
     let mut options = vec![
         "--kernel",
         text(&kernel)?,
@@ -46,17 +64,10 @@ pub fn start_with(
         options.extend(["--memory", "size=256M"]);
     }
     options.extend(devices);
-    let mut vm = match network {
-        Network::Shared => Vm::start(bed, name, &options)?,
-        Network::Own => Vm::start_in_namespace(bed, name, &options)?,
-    };
-    vm.wait_for("SP-READY", 0)?;
-    ensure!(
-        !vm.serial.iter().any(|line| line.text.contains("SP cannot load")),
-        "a driver could not be loaded; {}",
-        vm.report()
-    );
-    Ok(vm)
+    match network {
+        Network::Shared => Vm::start(bed, name, &options),
+        Network::Own => Vm::start_in_namespace(bed, name, &options),
+    }
 }
 
 /// The guest's log is clean, no device has met anything malformed or lost a worker, and the guest powers off.

@@ -65,7 +65,7 @@ fn option(image: &str) -> String {
 }
 
 /// A second VM does not get the image, and says why.
-fn refused(bed: &Bed, disk: &str) -> Result<()> {
+pub fn refused(bed: &Bed, disk: &str) -> Result<()> {
     let kernel = bed.guest.bzimage();
     let mut second =
         Vm::start(bed, "hotplug-refused", &["--kernel", text(&kernel)?, "--disk", disk])?;

@@ -4,6 +4,7 @@
 //! grow ── fill more than the guest booted with ── shrink ── grow ── (the data is there each time) ── free it ── shrink to nothing
 //!   ── ask for some ── reboot ── it is plugged again
 //! ```
+//! What is plugged belongs to the second of two NUMA nodes.
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -13,26 +14,44 @@ use super::guest::{self, Network};
 use super::storm::Storm;
 use super::vm::{PATIENCE, Vm};
 
-/// What the guest boots with, and what may be plugged, in MiB.
+/// What the guest boots with, in its two nodes together, and what may be plugged, in MiB.
 const BOOTED_WITH: u64 = 192;
+const NEAR: u64 = 128;
 const HOTPLUG: u64 = 512;
 /// Files of 8 MiB each, distinct.
-const FILES: u64 = 24;
+const FILES: u64 = 13;
 
 /// See above.
 pub fn grows_and_shrinks(bed: &Bed) -> Result<String> {
-    let memory = format!("size={BOOTED_WITH}M,hotplug_method=virtio-mem,hotplug_size={HOTPLUG}M");
+    let near = format!("id=near,size={NEAR}M");
+    let far = format!("id=far,size={}M,hotplug_size={HOTPLUG}M", BOOTED_WITH - NEAR);
     // What is plugged is used at once, and for what can be moved away again.
     let more = "memhp_default_state=online_movable";
-    let devices = ["--memory", &memory];
+    let devices = [
+        "--memory",
+        "size=0,hotplug_method=virtio-mem",
+        "--memory-zone",
+        &near,
+        &far,
+        "--numa",
+        "guest_numa_id=0,cpus=[0-1],memory_zones=[near]",
+        "guest_numa_id=1,memory_zones=[far]",
+    ];
     let mut vm = guest::start_with(bed, "memory", more, Network::Shared, &devices)?;
     let booted_with = total(&mut vm, "-gt", 0)?;
+    let nodes = nodes(&mut vm)?;
     let storm = Storm::start(&vm)?;
 
-    plug(&mut vm, booted_with, 384)?;
+    plug(&mut vm, booted_with, 256)?;
+    let grown = self::nodes(&mut vm)?;
+    ensure!(
+        grown == [nodes[0], nodes[1] + (256 << 10)],
+        "the nodes had {nodes:?} KiB, and have {grown:?}"
+    );
     vm.run(&format!("fill_memory {FILES}"))?;
     ensure!(FILES << 13 > booted_with, "the data fits into the {booted_with} KiB of the start");
-    for mib in [320, 512, 384] {
+    // With little more than the data needs, then with all.
+    for mib in [160, 512] {
         plug(&mut vm, booted_with, mib).with_context(|| format!("with data, {mib} MiB"))?;
         vm.run(&format!("check_memory {FILES}")).with_context(|| format!("at {mib} MiB"))?;
     }
@@ -77,6 +96,13 @@ fn agree(vm: &mut Vm, booted_with: u64, mib: u64) -> Result<()> {
         }
         std::thread::yield_now();
     }
+}
+
+/// KiB of each node.
+fn nodes(vm: &mut Vm) -> Result<[u64; 2]> {
+    let lines = vm.run("nodes")?;
+    let kib = |key| Ok::<_, anyhow::Error>(guest::value(&lines, key)?.parse()?);
+    Ok([kib("node0 KiB=")?, kib("node1 KiB=")?])
 }
 
 /// Waits until the guest's memory has come to so many KiB; how many there are then.

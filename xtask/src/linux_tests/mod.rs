@@ -16,7 +16,9 @@ mod hotplug;
 mod http;
 mod images;
 mod memory;
+mod moves;
 mod network;
+mod part;
 mod pci;
 mod power;
 mod storm;
@@ -32,6 +34,7 @@ use anyhow::{Context, Result};
 
 use crate::image::elf;
 use crate::image::guest::Guest;
+pub use part::Part;
 
 /// What the tests work with.
 pub struct Bed {
@@ -43,48 +46,60 @@ pub struct Bed {
     pub logs: PathBuf,
 }
 
-type Test = fn(&Bed) -> Result<String>;
+/// Environment variables with which a test looks longer for what is rare.
+pub const LONG_RUNS: [&str; 2] = ["STILLPOINT_STORMS", "STILLPOINT_BOOT_CYCLES"];
 
-/// Every test with its name, the simplest first.
-const TESTS: [(&str, Test); 21] = [
-    ("bzimage_1_vcpu", |bed| boot::bzimage(bed, 1)),
-    ("bzimage_2_vcpus", |bed| boot::bzimage(bed, 2)),
-    ("bzimage_4_vcpus", |bed| boot::bzimage(bed, 4)),
-    ("vmlinux_through_pvh", boot::pvh),
-    ("vmlinux_through_64_bit_entry", boot::entry_64_bit),
-    ("poweroff_ends_the_vmm", power::poweroff),
-    ("reboot_boots_again", power::reboot),
-    ("lscpu_shows_the_topology", topology::lscpu),
-    ("cpus_come_and_go", cpus::come_and_go),
-    ("pci_enumerates_with_and_without_crs", pci::enumerates),
-    ("disks_keep_their_data", disks::keep_their_data),
-    ("devices_come_and_go", hotplug::come_and_go),
-    ("network_moves_data", network::moves_data),
-    ("balloon_and_entropy", balloon::and_entropy),
-    ("memory_grows_and_shrinks", memory::grows_and_shrinks),
-    ("vsock_moves_data", vsock::moves_data),
-    ("typing_on_hvc0", console::typing),
-    ("reboot_keeps_the_devices", power::reboot_keeps_the_devices),
-    ("power_button_is_noticed", power::button),
-    ("a_panic_is_told", power::panic),
-    ("watchdog_resets_a_silent_guest", watchdog::resets_a_silent_guest),
+/// A test.
+pub struct Test {
+    name: &'static str,
+    run: fn(&Bed) -> Result<String>,
+    /// About how long it takes in the nested host, in units of 10 s at one time: by this they are shared out among several.
+    weight: u32,
+}
+
+const fn test(weight: u32, name: &'static str, run: fn(&Bed) -> Result<String>) -> Test {
+    Test { name, run, weight }
+}
+
+/// Every test, the simplest first.
+const TESTS: [Test; 22] = [
+    test(7, "bzimage_1_vcpu", |bed| boot::bzimage(bed, 1)),
+    test(8, "bzimage_2_vcpus", |bed| boot::bzimage(bed, 2)),
+    test(13, "bzimage_4_vcpus", |bed| boot::bzimage(bed, 4)),
+    test(8, "vmlinux_through_pvh", boot::pvh),
+    test(11, "vmlinux_through_64_bit_entry", boot::entry_64_bit),
+    test(2, "poweroff_ends_the_vmm", power::poweroff),
+    test(8, "reboot_boots_again", power::reboot),
+    test(4, "lscpu_shows_the_topology", topology::lscpu),
+    test(10, "cpus_come_and_go", cpus::come_and_go),
+    test(8, "pci_enumerates_with_and_without_crs", pci::enumerates),
+    test(10, "disks_keep_their_data", disks::keep_their_data),
+    test(15, "devices_come_and_go", hotplug::come_and_go),
+    test(15, "network_moves_data", network::moves_data),
+    test(9, "balloon_and_entropy", balloon::and_entropy),
+    test(17, "memory_grows_and_shrinks", memory::grows_and_shrinks),
+    test(3, "vsock_moves_data", vsock::moves_data),
+    test(2, "typing_on_hvc0", console::typing),
+    test(16, "reboot_keeps_the_devices", power::reboot_keeps_the_devices),
+    test(3, "power_button_is_noticed", power::button),
+    test(3, "a_panic_is_told", power::panic),
+    test(14, "watchdog_resets_a_silent_guest", watchdog::resets_a_silent_guest),
+    test(15, "a_vm_moves_while_it_boots_and_writes", moves::while_it_boots_and_writes),
 ];
 
 /// How many tests there are.
 pub const COUNT: usize = TESTS.len();
 
-/// Runs the tests whose names contain `only`, or one of its parts between `|` (all without it); the result says whether
-/// all passed.
-pub fn run(bed: &Bed, only: Option<&str>) -> Result<bool> {
+/// Runs this part of the tests that are [`chosen`]; the result says whether all passed.
+pub fn run(bed: &Bed, only: Option<&str>, part: Part) -> Result<bool> {
     std::fs::create_dir_all(&bed.logs)
         .with_context(|| format!("cannot make {}", bed.logs.display()))?;
-    let chosen: Vec<_> =
-        TESTS.iter().filter(|(name, _)| only.is_none_or(|only| is_meant(name, only))).collect();
+    let chosen = part.of(chosen(only));
     println!("1..{}", chosen.len());
     let mut all_passed = true;
-    for (index, (name, test)) in chosen.iter().enumerate() {
+    for (index, Test { name, run, .. }) in chosen.iter().enumerate() {
         let started = Instant::now();
-        let result = test(bed);
+        let result = run(bed);
         let seconds = started.elapsed().as_secs_f32();
         match result {
             Ok(remark) => println!("ok {} - {name} # {remark}, {seconds:.1} s", index + 1),
@@ -98,6 +113,11 @@ pub fn run(bed: &Bed, only: Option<&str>) -> Result<bool> {
         }
     }
     Ok(all_passed)
+}
+
+/// The tests whose names contain `only`, or one of its parts between `|`; all without it.
+pub fn chosen(only: Option<&str>) -> Vec<&'static Test> {
+    TESTS.iter().filter(|test| only.is_none_or(|only| is_meant(test.name, only))).collect()
 }
 
 fn is_meant(name: &str, only: &str) -> bool {

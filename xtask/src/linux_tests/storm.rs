@@ -54,10 +54,14 @@ impl Storm {
     }
 }
 
-/// Up to `most` milliseconds (xorshift64; Marsaglia 2003).
 fn milliseconds(random: &mut u64, most: u64) -> Duration {
+    microseconds(random, most * 1000)
+}
+
+/// Up to `most` microseconds (xorshift64; Marsaglia 2003).
+pub fn microseconds(random: &mut u64, most: u64) -> Duration {
     *random ^= *random << 13;
     *random ^= *random >> 7;
     *random ^= *random << 17;
-    Duration::from_millis(*random % (most + 1))
+    Duration::from_micros(*random % (most + 1))
 }

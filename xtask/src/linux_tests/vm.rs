@@ -49,17 +49,27 @@ pub struct Vm {
 impl Vm {
     /// Starts `stillpoint run` with the serial console on a pipe and these options besides.
     pub fn start(bed: &Bed, name: &str, options: &[&str]) -> Result<Self> {
-        Self::start_as(Command::new(&bed.stillpoint), bed, name, options)
+        Self::start_as(Command::new(&bed.stillpoint), bed, name, ("run", options))
+    }
+
+    /// Starts `stillpoint VERB` with these words: a VMM to which a VM comes (`receive`, `restore`), its console on a pipe again.
+    pub fn arrive(bed: &Bed, name: &str, verb: &str, words: &[&str]) -> Result<Self> {
+        Self::start_as(Command::new(&bed.stillpoint), bed, name, (verb, words))
     }
 
     /// The same in a network namespace of its own, which ends with it.
     pub fn start_in_namespace(bed: &Bed, name: &str, options: &[&str]) -> Result<Self> {
         let mut command = Command::new("unshare");
         command.arg("-n").arg(&bed.stillpoint);
-        Self::start_as(command, bed, name, options)
+        Self::start_as(command, bed, name, ("run", options))
     }
 
-    fn start_as(mut command: Command, bed: &Bed, name: &str, options: &[&str]) -> Result<Self> {
+    fn start_as(
+        mut command: Command,
+        bed: &Bed,
+        name: &str,
+        (verb, options): (&str, &[&str]),
+    ) -> Result<Self> {
         let runtime =
             std::env::temp_dir().join(format!("stillpoint-test-{}-{name}", std::process::id()));
         std::fs::DirBuilder::new()
@@ -67,7 +77,7 @@ impl Vm {
             .create(&runtime)
             .with_context(|| format!("cannot make {}", runtime.display()))?;
         let errors = bed.logs.join(format!("{name}.stderr"));
-        command.args(["run", "--name", name]).args(options).env("XDG_RUNTIME_DIR", &runtime);
+        command.args([verb, "--name", name]).args(options).env("XDG_RUNTIME_DIR", &runtime);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(&errors)?);
         let started = Instant::now();
         let mut child = command

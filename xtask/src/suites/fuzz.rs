@@ -10,12 +10,13 @@ use crate::{paths, tool};
 /// as an idle one.
 const RUNS: u32 = 200_000;
 /// Fewer for targets that make many system calls, or do much for each input.
-const FEWER: [(&str, u32); 5] = [
+const FEWER: [(&str, u32); 6] = [
     ("api_connection", 50_000),
     ("virtio_vsock", 50_000),
     ("virtio_block", 50_000),
     ("qcow2_open", 20_000),
     ("snapshot_reader", 50_000),
+    ("saved_devices", 20_000),
 ];
 /// An input that takes a minute, or makes the target hold a gigabyte, is a finding.
 const LIMITS: [&str; 2] = ["-timeout=60", "-rss_limit_mb=1024"];

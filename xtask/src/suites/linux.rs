@@ -13,6 +13,7 @@ use super::{log, tap};
 use crate::host::{self, Output, Streams};
 use crate::image::guest::Guest;
 use crate::kvm::{self, Kvm};
+use crate::linux_tests::Part;
 use crate::packages::{self, Packages};
 use crate::{build, linux_tests, paths};
 
@@ -75,10 +76,12 @@ fn with_tools(packages: &Packages) -> Result<OsString> {
     Ok(std::env::join_paths(std::env::split_paths(&path).chain(tools))?)
 }
 
+/// In as many nested hosts side by side as the machine has room for: each has one processor, so a machine with two is half idle with one.
 fn nested(packages: &Packages, only: Option<&str>) -> Result<Outcome> {
     let guest = Guest::build(&paths::target().join("linux-guest"), packages)?;
     let own = own_program()?;
-    let logs = paths::target().join(LOGS);
+    // Before they start: each of them asks for it.
+    build::stillpoint()?;
     let mut files = vec![
         (own, "usr/local/bin/xtask".to_owned()),
         (guest.vmlinux(), "guest/vmlinux".to_owned()),
@@ -89,9 +92,47 @@ fn nested(packages: &Packages, only: Option<&str>) -> Result<Outcome> {
         let name = tool.file_name().unwrap_or_default().to_string_lossy();
         files.push((tool.clone(), format!("usr/local/bin/{name}")));
     }
+    let tests = linux_tests::chosen(only).len();
+    let of = room_for_hosts().min(tests).max(1);
+    let mut outcomes = Vec::new();
+    std::thread::scope(|scope| {
+        let hosts: Vec<_> = (0..of)
+            .map(|index| {
+                let (part, files) = (Part { index, of }, files.clone());
+                scope.spawn(move || one_host(files, only, part))
+            })
+            .collect();
+        outcomes.extend(hosts.into_iter().map(|host| {
+            host.join().unwrap_or_else(|_| Outcome::broken("its thread panicked\n".to_owned()))
+        }));
+    });
+    let mut all = Outcome { log_file: Some(paths::target().join(LOGS)), ..Outcome::default() };
+    for outcome in outcomes {
+        all.tally += outcome.tally;
+        all.log.push_str(&outcome.log);
+    }
+    // Each test's time is in there.
+    let file = paths::target().join(LOGS).join("results.tap");
+    std::fs::write(&file, &all.log).with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(all)
+}
+
+/// The nested hosts that the machine's processors and its free memory have room for.
+fn room_for_hosts() -> usize {
+    const MOST: usize = 2;
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let available = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = available.and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok());
+    let mib = kib.unwrap_or(0) >> 10;
+    let room = usize::try_from(mib / u64::from(host::Options::default().mem)).unwrap_or(MOST);
+    processors.min(room).clamp(1, MOST)
+}
+
+fn one_host(files: Vec<(PathBuf, String)>, only: Option<&str>, part: Part) -> Outcome {
     let options = host::Options {
         files,
-        out: Some(logs.clone()),
+        out: Some(paths::target().join(LOGS)),
         // With several, each other's interrupts are among what QEMU's emulation can lose (see `host::qemu`), and
         // guests fall over. What needs processors that really run at once is tested without Linux.
         smp: 1,
@@ -109,7 +150,14 @@ fn nested(packages: &Packages, only: Option<&str>) -> Result<Outcome> {
         "/out",
     ];
     let mut words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+    words.extend(["--part".to_owned(), part.to_string()]);
     words.extend(only.into_iter().flat_map(|only| ["--only".to_owned(), only.to_owned()]));
+    // Passed on as it is asked for: for how long the tests look for what is rare.
+    for name in linux_tests::LONG_RUNS {
+        if let Ok(value) = std::env::var(name) {
+            words.splice(0..0, ["env".to_owned(), format!("{name}={value}")]);
+        }
+    }
     let mut text = Vec::new();
     let mut each = |output: Output<'_>| match output {
         Output::Out(bytes) | Output::Err(bytes) => text.extend_from_slice(bytes),
@@ -118,11 +166,11 @@ fn nested(packages: &Packages, only: Option<&str>) -> Result<Outcome> {
     let mut text = String::from_utf8_lossy(&text).into_owned();
     let mut tally = tap::tally(&text);
     if let Err(error) = result {
-        let error = format!("{error:#}");
+        let error = format!("{error:#}\n");
         text.push_str(&error);
         tally.failed = tally.failed.max(1);
     }
-    Ok(Outcome { tally, log: text, log_file: Some(logs), ..Outcome::default() })
+    Outcome { tally, log: text, ..Outcome::default() }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! and two threads at once.
 mod linux;
 mod model;
+mod saved;
 mod threads;
 mod transition;
 

@@ -19,6 +19,8 @@ use crate::sync::atomic::{AtomicBool, Ordering, fence};
 
 /// Bytes that wait for the guest at most.
 pub(super) const INPUT_LIMIT: usize = 4096;
+/// Bytes that are saved at most: what waits, and what waited at an earlier save and still does.
+pub(super) const SAVED_LIMIT: usize = 2 * INPUT_LIMIT;
 
 pub(super) struct Input {
     bytes: ArrayQueue<u8>,
@@ -87,17 +89,13 @@ impl Input {
         taken
     }
 
-    /// The bytes that wait, while no worker takes any. What the host's console offers meanwhile comes after them.
+    /// The bytes that wait, while no worker takes any; at most [`SAVED_LIMIT`]. What the host's console offers meanwhile comes after them.
     pub(super) fn save(&self) -> Vec<u8> {
         let mut all: Vec<u8> = std::iter::from_fn(|| self.kept.pop()).collect();
-        // No more than there is room for: the console may go on offering.
-        all.extend(std::iter::from_fn(|| self.bytes.pop()).take(INPUT_LIMIT));
+        let room = SAVED_LIMIT.saturating_sub(all.len());
+        // A host that waits for room is told when the guest has taken something, as ever.
+        all.extend(std::iter::from_fn(|| self.bytes.pop()).take(room));
         self.restore(&all);
-        // As in `take`: there is room now.
-        fence(Ordering::SeqCst);
-        if self.starved.swap(false, Ordering::Relaxed) {
-            self.output.input_has_room();
-        }
         all
     }
 

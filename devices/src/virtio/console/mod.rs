@@ -28,7 +28,7 @@ use crate::console::{ConsoleInput, ConsoleOutput, ConsoleSize};
 use crate::counters::CounterSource;
 use crate::saved::Unfit;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use input::{INPUT_LIMIT, Input};
+use input::{Input, SAVED_LIMIT};
 use size::{Announcer, Size};
 use worker::ConsoleWorker;
 
@@ -39,10 +39,6 @@ const TRANSMIT_QUEUE: u16 = 1;
 
 /// VIRTIO_CONSOLE_F_SIZE (5.3.3): the configuration tells columns and rows.
 const F_SIZE: u64 = 1 << 0;
-
-/// Bytes of input that are saved at most. Each save takes what the ring holds, and one that comes again, before the guest has taken
-/// anything, finds more.
-const MOST_SAVED: usize = 256 * INPUT_LIMIT;
 
 /// A console.
 pub struct VirtioConsole {
@@ -148,7 +144,7 @@ impl VirtioDevice for VirtioConsole {
 
     fn check(&self, saved: &SavedDevice) -> Result<(), Unfit> {
         let SavedDevice::Console(saved) = saved else { return Err(saved.of_another()) };
-        if saved.input.len() > MOST_SAVED {
+        if saved.input.len() > SAVED_LIMIT {
             return Err(Unfit::impossible("the bytes of input that wait", saved.input.len()));
         }
         Ok(())

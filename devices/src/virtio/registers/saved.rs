@@ -6,10 +6,10 @@
 //!   Activating, Resetting ─────────────▶ the same, and the activator is asked for it again
 //! ```
 //!
-//! The vCPU that wrote the status register, and waited for a ticket when its VM stood still, waits for nothing after the restore: its
-//! write is done, and the status reads as it did. A driver that has to know that a reset is done reads it until it is 0
+//! The vCPU that wrote the status register, and waited for a ticket when its VM stood still, need not wait after the restore: its write
+//! is done, and the status reads as it did. A driver that has to know that a reset is done reads it until it is 0
 //! (virtio 1.2, 4.1.4.3.2). After DRIVER_OK it need not wait for anything: what it makes available, and the doorbells that it rings,
-//! are there when the workers come.
+//! are there when the workers come. (The VMM has such a vCPU wait all the same, for the work that is owed now.)
 //!
 //! # Interrupts
 //!
@@ -112,7 +112,7 @@ impl Registers {
         // Release: pairs with the acquire in `word`.
         self.word.store(word.bits(), Ordering::Release);
         if word.is_owed() {
-            // Nobody waits for the ticket: see the module.
+            // Nobody has to wait for the ticket: see the module.
             drop(self.work.request());
         }
         if word.state() == State::Failed {

@@ -110,6 +110,12 @@ impl Driver {
         (0..count).map(driver).collect()
     }
 
+    /// Descriptors of its ring.
+    #[must_use]
+    pub fn size(&self) -> u16 {
+        self.size
+    }
+
     /// Where its descriptor table is.
     #[must_use]
     pub fn descriptors(&self) -> GuestAddress {
@@ -237,6 +243,18 @@ impl Driver {
         self.available = self.available.wrapping_add(1);
         let index = GuestAddress(self.available_ring().0 + 2);
         self.memory.store(self.available.to_le(), index, Ordering::Release).expect("RAM");
+    }
+
+    /// Asks for an interrupt for the next request that the device gives back, where EVENT_IDX was negotiated. What it has given back
+    /// before may come without one: to be looked for afterwards.
+    ///
+    /// # Panics
+    /// Never: the ring is in RAM.
+    #[expect(clippy::expect_used, reason = "the ring is in RAM")]
+    pub fn arm(&self) {
+        let gpa = self.available_ring().0 + 4 + 2 * u64::from(self.size);
+        self.memory.store(self.seen.to_le(), GuestAddress(gpa), Ordering::SeqCst).expect("RAM");
+        std::sync::atomic::fence(Ordering::SeqCst);
     }
 
     /// The next request that the device gave back: its head, and how many bytes it wrote.

@@ -4,6 +4,7 @@ mod clock;
 mod count;
 mod model;
 mod registers;
+mod saved;
 
 use std::sync::Arc;
 

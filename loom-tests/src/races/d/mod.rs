@@ -1,8 +1,10 @@
 //! Section D: devices, snapshots, migration.
 
 mod barrier_arity;
+mod clock_soft_lockup;
 mod dead_worker_pause;
 mod disk_lock_handback;
+mod incomplete_mmio;
 mod inflight_park;
 mod late_fail_paused;
 mod lost_queue_kick;
@@ -18,6 +20,7 @@ use crate::model::Model;
 
 /// The entries.
 pub const MODELS: &[Model] = &[
+    incomplete_mmio::MODEL,
     unparked_ctrl_queue::MODEL,
     barrier_arity::MODEL,
     worker_resume_pause::MODEL,
@@ -31,4 +34,5 @@ pub const MODELS: &[Model] = &[
     late_fail_paused::MODEL,
     reboot_in_migration::MODEL,
     disk_lock_handback::MODEL,
+    clock_soft_lockup::MODEL,
 ];

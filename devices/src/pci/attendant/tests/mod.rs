@@ -1,4 +1,5 @@
 //! What the attendant makes of registers: a guest, and the world around it.
+mod arranged;
 mod bars;
 mod ends;
 mod model;

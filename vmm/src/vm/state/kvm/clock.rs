@@ -48,10 +48,10 @@ impl Clock {
 
     /// Has kvmclock go on. Before the vCPUs' registers are written: KVM writes the time of its boot into the guest's memory when it gets that
     /// register.
-    pub(super) fn set(&self, vm: &VmFd, elapsed: Elapsed) -> Result<(), KvmError> {
+    pub(super) fn set(&self, vm: &VmFd) -> Result<(), KvmError> {
         let offered = vm.check_extension_int(Cap::AdjustClock).cast_unsigned();
         let clock = if offered & KVM_CLOCK_REALTIME == 0 {
-            let clock = self.kvmclock.saturating_add(elapsed.nanoseconds);
+            let clock = self.kvmclock.saturating_add(self.elapsed().nanoseconds);
             kvm_clock_data { clock, ..Default::default() }
         } else {
             // KVM adds what has passed at the very moment.
@@ -82,7 +82,7 @@ impl Clock {
         })
     }
 
-    /// How long ago it was saved.
+    /// How long ago it was saved, now.
     pub(super) fn elapsed(&self) -> Elapsed {
         Elapsed { nanoseconds: now().saturating_sub(self.realtime), khz: self.tsc_khz }
     }

@@ -28,6 +28,7 @@ mod lapic;
 mod machine;
 mod mirror;
 mod msrs;
+mod nested;
 mod parallel;
 mod pit;
 mod presence;
@@ -46,7 +47,7 @@ use vcpu_state::{OneShot, Ticket, Word};
 use super::StateError;
 use crate::vcpu::VcpuHandle;
 use crate::vm::{Still, Vm};
-use clock::{Clock, Elapsed};
+use clock::Clock;
 use cpuid::Cpuid;
 use irqchips::IrqChips;
 use machine::Machine;
@@ -134,14 +135,13 @@ pub(super) fn restore(
     }
     presence::make(vm, &machine)?;
     let clock: Clock = units.take()?;
-    let elapsed = clock.elapsed();
-    clock.set(&vm.kvm, elapsed).map_err(|error| Refusal::Kvm(error).of("clock"))?;
+    clock.set(&vm.kvm).map_err(|error| Refusal::Kvm(error).of("clock"))?;
     let mut saved = Vec::new();
     for vcpu in machine.vcpus() {
         saved.push(units.take_instance::<VcpuUnit>(&vcpu.to_string())?);
     }
     let vcpus: Vec<_> = of_all(vm, &machine)?.into_iter().zip(&saved).collect();
-    set_vcpus(vm, still, &vcpus, &Hand { clock: &clock, elapsed, is_told_anew })?;
+    set_vcpus(vm, still, &vcpus, &Hand { clock: &clock, is_told_anew })?;
     let waiting = vcpus.iter().filter(|(_, unit)| unit.owed.work).map(|(one, _)| one.vcpu);
     let waiting = Waiting(waiting.collect());
     units.take::<IrqChips>()?.set(&vm.kvm).map_err(|error| Refusal::Kvm(error).of("irqchips"))?;
@@ -163,7 +163,6 @@ pub(super) fn restore(
 /// What all vCPUs are written with.
 struct Hand<'a> {
     clock: &'a Clock,
-    elapsed: Elapsed,
     is_told_anew: bool,
 }
 
@@ -183,7 +182,7 @@ fn set_vcpus(
         hand.clock.set_frequency(fd, khz)
     };
     prepare(first, fd)
-        .and_then(|()| unit.lead(fd, hand.elapsed))
+        .and_then(|()| unit.lead(fd, hand.clock.elapsed()))
         .map_err(|refused| refused.of(first.name()))?;
     let forms = Forms::of(&vm.kvm);
     in_parallel(vcpus, |(one, unit)| {
@@ -191,7 +190,7 @@ fn set_vcpus(
         let is_first = one.vcpu == first.vcpu;
         let prepared = if is_first { Ok(()) } else { prepare(one, fd) };
         prepared
-            .and_then(|()| unit.set(fd, forms, hand.elapsed))
+            .and_then(|()| unit.set(fd, forms, hand.clock.elapsed()))
             .map_err(|refused| refused.of(one.name()))
     })
     .map(drop)

@@ -15,6 +15,8 @@ use crate::vm::{KvmError, KvmHost};
 pub(super) const TSC: u32 = 0x10;
 /// IA32_TSC_DEADLINE.
 pub(super) const TSC_DEADLINE: u32 = 0x6E0;
+/// IA32_FEATURE_CONTROL: without it a processor has no VMX.
+pub(super) const FEATURE_CONTROL: u32 = 0x3A;
 /// IA32_MCG_CAP; its low byte is how many banks there are.
 const MCG_CAP: u32 = 0x179;
 /// IA32_MC0_CTL; each bank has four registers.

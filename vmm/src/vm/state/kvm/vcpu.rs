@@ -1,8 +1,8 @@
 //! A vCPU as it is saved.
 //!
 //! ```text
-//!   save:     MP state ─▶ events ─▶ registers ─▶ system registers ─▶ XCRs, XSAVE ─▶ debug registers ─▶ MSRs ─▶ local APIC ─▶ (timer fired? again)
-//!   restore:  (CPUID, frequency) ─▶ system registers ─▶ XCRs, XSAVE ─▶ registers ─▶ debug registers ─▶ local APIC ─▶ MSRs ─▶ events ─▶ MP state
+//!   save:     MP state ─▶ events ─▶ registers ─▶ system registers ─▶ XCRs, XSAVE ─▶ debug registers ─▶ nested ─▶ MSRs ─▶ local APIC ─▶ (timer fired? again)
+//!   restore:  (CPUID, frequency) ─▶ system registers ─▶ nested ─▶ XCRs, XSAVE ─▶ registers ─▶ debug registers ─▶ local APIC ─▶ MSRs ─▶ events ─▶ MP state
 //! ```
 //!
 //! Why in that order: KVM_GET_MP_STATE carries out an INIT or SIPI that has arrived, which changes nearly all else. What is pending as an exception may be put
@@ -22,6 +22,7 @@ use super::fpu::{Fpu, FpuForm};
 use super::lapic::Lapic;
 use super::mirror::Mirror;
 use super::msrs::{self, Msr, MsrIndices};
+use super::nested::Nested;
 use super::refusal::Refusal;
 use super::registers::{Debug, Events, Regs, Sregs, Xcr};
 use super::tsc::Tsc;
@@ -38,6 +39,8 @@ pub(super) struct VcpuUnit {
     xcrs: Vec<Xcr>,
     fpu: Fpu,
     debug: Option<Debug>,
+    /// None where KVM has no nested guests.
+    nested: Option<Nested>,
     msrs: Vec<Msr>,
     tsc: Tsc,
     lapic: Lapic,
@@ -64,6 +67,7 @@ pub(super) struct Forms {
     fpu: FpuForm,
     has_xcrs: bool,
     has_debug: bool,
+    has_nested: bool,
 }
 
 impl Forms {
@@ -73,6 +77,7 @@ impl Forms {
             fpu: FpuForm::of(vm),
             has_xcrs: vm.check_extension(Cap::Xcrs),
             has_debug: vm.check_extension(Cap::Debugregs),
+            has_nested: Nested::is_there(vm),
         }
     }
 }
@@ -95,6 +100,7 @@ impl VcpuUnit {
             .has_debug
             .then(|| fd.get_debug_regs().map_err(KvmError::of("KVM_GET_DEBUGREGS")))
             .transpose()?;
+        let nested = forms.has_nested.then(|| Nested::get(fd)).transpose()?;
         let mut msrs = indices.get(fd)?;
         let mut tsc = Tsc::take(&mut msrs);
         let mut lapic = get_lapic(fd)?;
@@ -110,6 +116,7 @@ impl VcpuUnit {
             xcrs,
             fpu,
             debug: debug.as_ref().map(Debug::of),
+            nested,
             msrs,
             tsc,
             lapic,
@@ -139,6 +146,9 @@ impl VcpuUnit {
     pub(super) fn set(&self, fd: &VcpuFd, forms: Forms, elapsed: Elapsed) -> Result<(), Refusal> {
         let lapic = self.lapic.kvm().ok_or_else(|| unfit("its local APIC is incomplete"))?;
         fd.set_sregs(&self.sregs.kvm()).map_err(KvmError::of("KVM_SET_SREGS"))?;
+        if let Some(nested) = &self.nested {
+            self.set_nested(nested, fd, forms)?;
+        }
         if forms.has_xcrs {
             set_xcrs(fd, &self.xcrs)?;
         } else if !self.xcrs.is_empty() {
@@ -154,6 +164,16 @@ impl VcpuUnit {
         fd.set_vcpu_events(&self.events.kvm()).map_err(KvmError::of("KVM_SET_VCPU_EVENTS"))?;
         let mp_state = kvm_mp_state { mp_state: self.mp_state };
         Ok(fd.set_mp_state(mp_state).map_err(KvmError::of("KVM_SET_MP_STATE"))?)
+    }
+
+    fn set_nested(&self, nested: &Nested, fd: &VcpuFd, forms: Forms) -> Result<(), Refusal> {
+        if !forms.has_nested {
+            return Err(unfit("it may have guests of its own, and here it cannot"));
+        }
+        if let Some(lock) = self.msrs.iter().find(|msr| msr.index == msrs::FEATURE_CONTROL) {
+            msrs::set(fd, &[*lock])?;
+        }
+        nested.set(fd)
     }
 }
 

@@ -4,6 +4,7 @@ mod bed;
 mod guests;
 mod hostile;
 mod presence;
+mod time;
 mod timers;
 
 use bed::{Bed, is_there_kvm};

@@ -7,7 +7,7 @@ use super::bed::{moment, tiny, until};
 use super::{Bed, is_there_kvm};
 
 /// Where the kernel below counts.
-const DATA: u64 = 0x30_0000;
+pub(super) const DATA: u64 = 0x30_0000;
 const READY: u64 = DATA;
 const LOOPS: u64 = DATA + 8;
 const TICKS: u64 = DATA + 16;
@@ -130,7 +130,7 @@ fn kernel(arm: &[u8]) -> Vec<u8> {
 }
 
 /// The kernel, counting.
-fn booted(arm: &[u8]) -> Bed {
+pub(super) fn booted(arm: &[u8]) -> Bed {
     let directory = tempfile::tempdir().unwrap();
     let bed = Bed::boot(tiny(directory.path(), &kernel(arm)));
     until("the kernel counting", || {
@@ -141,7 +141,7 @@ fn booted(arm: &[u8]) -> Bed {
 }
 
 /// Waits until it has gone on for a while.
-fn await_loops(bed: &Bed) {
+pub(super) fn await_loops(bed: &Bed) {
     let then = bed.word(LOOPS);
     until("the kernel going on", || {
         assert_eq!(bed.ends.pop(), None);

@@ -1,0 +1,125 @@
+//! A guest that goes from one VMM to another: from the first second of its boot on, and while it writes to its disks; and through a snapshot.
+use std::path::Path;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use super::guest::{self, Network};
+use super::images::{self, Images};
+use super::vm::{PATIENCE, Vm, text};
+use super::{Bed, disks};
+
+const IDS: [&str; 2] = ["raw", "qcow2"];
+/// Migrations while it boots.
+const BOOTING: usize = 3;
+/// What fio writes and verifies on each disk while the VM moves.
+const FIO_MIB: u32 = 12;
+
+/// Boots, moving on again and again; then fio writes and verifies on each disk while the VM moves, and while it is saved and restored.
+pub fn while_it_boots_and_writes(bed: &Bed) -> Result<String> {
+    let images = Images::new("moves")?;
+    let (raw, qcow2) = (images.raw("raw", 64)?, images.qcow2("qcow2", 64)?);
+    let raw_option = format!("path={},id=raw", text(&raw)?);
+    let qcow2_option = format!("path={},id=qcow2,image_type=qcow2", text(&qcow2)?);
+    let devices = ["--disk", &raw_option, &qcow2_option];
+    let directory = tempfile_beside(&raw);
+    let mut moves = Moves { bed, directory: &directory, count: 0 };
+
+    let mut vm = guest::begin(bed, "moves", "", Network::Shared, &devices)?;
+    for _ in 0..BOOTING {
+        vm = moves.migrate(vm)?;
+    }
+    guest::await_commands(&mut vm)?;
+    let mut sums = Vec::new();
+    for id in IDS {
+        disks::mount(&mut vm, id)?;
+        sums.push(disks::fill(&mut vm, id)?);
+    }
+    for id in IDS {
+        vm.send(&format!("fio_disk {id} {FIO_MIB}"))?;
+        vm = moves.migrate(vm)?;
+        vm = moves.migrate(vm)?;
+        await_success(&mut vm)?;
+        vm.send(&format!("fio_disk {id} {FIO_MIB}"))?;
+        vm = moves.restore(vm)?;
+        await_success(&mut vm)?;
+    }
+    for id in IDS {
+        vm.run(&format!("reread_disk {id}"))?;
+        vm.run(&format!("umount_disk {id}"))?;
+        ensure!(vm.counter(id, "errors")? == 0, "{id} counts errors");
+    }
+    let count = moves.count;
+    guest::finish(vm, &[])?;
+    images::check_raw(&images, &raw, &sums[0])?;
+    images::check_raw(&images, &images::checked_qcow2(&qcow2)?, &sums[1])?;
+    Ok(format!("{count} times elsewhere, {FIO_MIB} MiB of fio each time on a disk"))
+}
+
+/// A directory for snapshots and sockets, where the images are.
+fn tempfile_beside(image: &Path) -> std::path::PathBuf {
+    image.with_file_name("elsewhere")
+}
+
+/// Looks again and again until it is so.
+fn until(vm: &Vm, what: &str, so: impl Fn() -> bool) -> Result<()> {
+    let begun = Instant::now();
+    // Nobody sends: the wait between two looks.
+    let (_nobody, never) = channel::<()>();
+    while !so() {
+        ensure!(begun.elapsed() < PATIENCE, "{what}; {}", vm.report());
+        let _ = never.recv_timeout(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// The command that was begun elsewhere ends well here.
+fn await_success(vm: &mut Vm) -> Result<()> {
+    let end = vm.wait_for("SP-DONE ", 0)?;
+    let line = &vm.serial[end - 1].text;
+    ensure!(line.contains("SP-DONE 0"), "{line}; {}", vm.report());
+    Ok(())
+}
+
+struct Moves<'b> {
+    bed: &'b Bed,
+    directory: &'b Path,
+    count: usize,
+}
+
+impl Moves<'_> {
+    fn next(&mut self) -> Result<(String, std::path::PathBuf)> {
+        self.count += 1;
+        std::fs::create_dir_all(self.directory)?;
+        Ok((format!("moves-{}", self.count), self.directory.join(self.count.to_string())))
+    }
+
+    /// The VM in another VMM; the one that it was in has ended.
+    fn migrate(&mut self, mut vm: Vm) -> Result<Vm> {
+        let (name, socket) = self.next()?;
+        let url = format!("unix:{}", text(&socket)?);
+        let arrived = Vm::arrive(self.bed, &name, "receive", &[&url])?;
+        until(&arrived, "nobody waits there", || socket.exists())?;
+        vm.command_with("migrate", &["--to", &url])?;
+        let status = vm.wait()?;
+        ensure!(status.success(), "after its VM had gone the VMM ended with {status}");
+        Ok(arrived)
+    }
+
+    /// The VM out of a snapshot of it, in another VMM; the one that it was in was ended with it, so that the disks are as they were.
+    fn restore(&mut self, mut vm: Vm) -> Result<Vm> {
+        let (name, directory) = self.next()?;
+        vm.command("pause")?;
+        vm.command_with("snapshot", &[text(&directory)?])?;
+        vm.command("stop")?;
+        vm.wait()?;
+        let memory = if self.count.is_multiple_of(2) { "copy" } else { "ondemand" };
+        let words = [text(&directory)?, "--memory", memory];
+        let arrived = Vm::arrive(self.bed, &name, "restore", &words)?;
+        until(&arrived, "it does not come", || {
+            arrived.info().is_ok_and(|info| info["state"] == "Running")
+        })?;
+        Ok(arrived)
+    }
+}
