@@ -10,7 +10,7 @@ use serde_json::Value;
 use stillpoint_guest::driver::{self, Command};
 
 use super::{Doing, FILLED, MEMORY};
-use crate::http::{Client, request_with};
+use crate::http::request_with;
 use crate::mappings;
 use crate::pace;
 use crate::subject::{Tie, VmmProcess};
@@ -24,7 +24,6 @@ const COMPARED: Duration = Duration::from_millis(50);
 /// A process with its API.
 pub(super) struct Process {
     process: VmmProcess,
-    pub(super) api: Client,
     /// For the driver guest.
     _kernel: Option<tempfile::NamedTempFile>,
 }
@@ -60,8 +59,8 @@ impl Process {
     /// One without a VM.
     pub(super) fn serve(stillpoint: &Path) -> Result<Self> {
         let mut process = VmmProcess::spawn_with(stillpoint, &["serve"], Tie::ParentDeath)?;
-        let api = process.connect()?;
-        Ok(Self { process, api, _kernel: None })
+        process.connect()?;
+        Ok(Self { process, _kernel: None })
     }
 
     fn start(
@@ -72,12 +71,14 @@ impl Process {
         let mut process = VmmProcess::spawn_with(stillpoint, arguments, Tie::ParentDeath)?;
         let mut api = process.connect()?;
         process.wait_running(&mut api)?;
-        Ok(Self { process, api, _kernel: kernel })
+        Ok(Self { process, _kernel: kernel })
     }
 
     /// Asks for something that has to succeed: how long it took, and what was answered.
     pub(super) fn put(&mut self, endpoint: &str, body: &Value) -> Result<(Duration, Value)> {
-        let (took, reply) = self.api.succeed(&request_with("PUT", endpoint, body))?;
+        // A connection of its own: the VMM closes those on which nothing has come for a while.
+        let mut api = self.process.connect()?;
+        let (took, reply) = api.succeed(&request_with("PUT", endpoint, body))?;
         let answer = if reply.body.is_empty() {
             Value::Null
         } else {

@@ -84,7 +84,7 @@ impl DirtyLog {
     /// The pages that were written since the start, or since this was asked last. To be asked before they are read.
     ///
     /// # Errors
-    /// KVM does not tell. The pages that it has noted are not lost: they are in a later set.
+    /// KVM does not tell. What it has told of other regions is lost with that: the log is of no use any more.
     pub fn collect(&mut self) -> Result<PageSet, DirtyLogError> {
         self.read(Then::GoOn)
     }
@@ -100,7 +100,6 @@ impl DirtyLog {
 
     fn read(&mut self, then: Then) -> Result<PageSet, DirtyLogError> {
         let mut pages = PageSet::empty(&self.layout);
-        // First: if it fails, nothing was taken of the other.
         self.kvm.read(&self.layout, &mut pages, then)?;
         let mut runs = runs(&self.layout);
         self.own.take(|_, words| {
