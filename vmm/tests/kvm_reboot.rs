@@ -1,4 +1,4 @@
-//! A reboot is in place: what the VM has of the host stays its own all the while. (A tap needs rights; the Linux tests look at that.)
+//! A reboot is in place: what the VM has of the host stays its own all the while.
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its premise fails")]
 

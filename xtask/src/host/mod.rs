@@ -57,6 +57,21 @@ pub enum Streams<'a> {
 /// # Errors
 /// When the nested host can't be had, or when it crashed or hung; the error then holds the end of its console.
 pub fn run(options: &Options, command: &[String], streams: Streams<'_>) -> Result<u8> {
+    prepare(options, command)?.run(streams)
+}
+
+/// A nested host that could be booted.
+pub struct Prepared<'a> {
+    options: &'a Options,
+    kernel: PathBuf,
+    scratch: scratch::Scratch,
+}
+
+/// Builds all that it is made of. Several are prepared one after the other: they are built in the same places.
+///
+/// # Errors
+/// When the nested host can't be had.
+pub fn prepare<'a>(options: &'a Options, command: &[String]) -> Result<Prepared<'a>> {
     if command.is_empty() {
         bail!("nothing to run: give a command after `--`");
     }
@@ -74,14 +89,25 @@ pub fn run(options: &Options, command: &[String], streams: Streams<'_>) -> Resul
     };
     std::fs::write(scratch.initramfs(), contents.pack()?)?;
     scratch.make_disk(options.mem)?;
-    step(format_args!(
-        "booting the nested host: {} CPUs, {} MiB, emulated",
-        options.smp, options.mem
-    ));
-    let status = qemu::run(options, &packages.host_kernel.image, &scratch, streams)?;
-    if let Some(out) = &options.out {
-        scratch.unpack_disk(out)?;
+    Ok(Prepared { options, kernel: packages.host_kernel.image, scratch })
+}
+
+impl Prepared<'_> {
+    /// Boots it, and returns its command's exit status.
+    ///
+    /// # Errors
+    /// When it crashed or hung; the error then holds the end of its console.
+    pub fn run(self, streams: Streams<'_>) -> Result<u8> {
+        let Self { options, kernel, scratch } = self;
+        step(format_args!(
+            "booting the nested host: {} CPUs, {} MiB, emulated",
+            options.smp, options.mem
+        ));
+        let status = qemu::run(options, &kernel, &scratch, streams)?;
+        if let Some(out) = &options.out {
+            scratch.unpack_disk(out)?;
+        }
+        scratch.remove()?;
+        Ok(status)
     }
-    scratch.remove()?;
-    Ok(status)
 }

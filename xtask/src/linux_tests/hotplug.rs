@@ -65,7 +65,7 @@ fn option(image: &str) -> String {
 }
 
 /// A second VM does not get the image, and says why.
-pub fn refused(bed: &Bed, disk: &str) -> Result<()> {
+fn refused(bed: &Bed, disk: &str) -> Result<()> {
     let kernel = bed.guest.bzimage();
     let mut second =
         Vm::start(bed, "hotplug-refused", &["--kernel", text(&kernel)?, "--disk", disk])?;

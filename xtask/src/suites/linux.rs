@@ -80,8 +80,6 @@ fn with_tools(packages: &Packages) -> Result<OsString> {
 fn nested(packages: &Packages, only: Option<&str>) -> Result<Outcome> {
     let guest = Guest::build(&paths::target().join("linux-guest"), packages)?;
     let own = own_program()?;
-    // Before they start: each of them asks for it.
-    build::stillpoint()?;
     let mut files = vec![
         (own, "usr/local/bin/xtask".to_owned()),
         (guest.vmlinux(), "guest/vmlinux".to_owned()),
@@ -94,14 +92,15 @@ fn nested(packages: &Packages, only: Option<&str>) -> Result<Outcome> {
     }
     let tests = linux_tests::chosen(only).len();
     let of = room_for_hosts().min(tests).max(1);
+    let options = options(files);
+    // One after the other, then all at once.
+    let hosts: Vec<_> = (0..of)
+        .map(|index| host::prepare(&options, &words(only, Part { index, of })))
+        .collect::<Result<_>>()?;
     let mut outcomes = Vec::new();
     std::thread::scope(|scope| {
-        let hosts: Vec<_> = (0..of)
-            .map(|index| {
-                let (part, files) = (Part { index, of }, files.clone());
-                scope.spawn(move || one_host(files, only, part))
-            })
-            .collect();
+        let hosts: Vec<_> =
+            hosts.into_iter().map(|host| scope.spawn(move || outcome(host))).collect();
         outcomes.extend(hosts.into_iter().map(|host| {
             host.join().unwrap_or_else(|_| Outcome::broken("its thread panicked\n".to_owned()))
         }));
@@ -129,8 +128,8 @@ fn room_for_hosts() -> usize {
     processors.min(room).clamp(1, MOST)
 }
 
-fn one_host(files: Vec<(PathBuf, String)>, only: Option<&str>, part: Part) -> Outcome {
-    let options = host::Options {
+fn options(files: Vec<(PathBuf, String)>) -> host::Options {
+    host::Options {
         files,
         out: Some(paths::target().join(LOGS)),
         // With several, each other's interrupts are among what QEMU's emulation can lose (see `host::qemu`), and
@@ -138,7 +137,11 @@ fn one_host(files: Vec<(PathBuf, String)>, only: Option<&str>, part: Part) -> Ou
         smp: 1,
         limit: Duration::from_mins(30),
         ..host::Options::default()
-    };
+    }
+}
+
+/// What a nested host runs.
+fn words(only: Option<&str>, part: Part) -> Vec<String> {
     let words = [
         "xtask",
         "linux-tests",
@@ -158,11 +161,15 @@ fn one_host(files: Vec<(PathBuf, String)>, only: Option<&str>, part: Part) -> Ou
             words.splice(0..0, ["env".to_owned(), format!("{name}={value}")]);
         }
     }
+    words
+}
+
+fn outcome(host: host::Prepared<'_>) -> Outcome {
     let mut text = Vec::new();
     let mut each = |output: Output<'_>| match output {
         Output::Out(bytes) | Output::Err(bytes) => text.extend_from_slice(bytes),
     };
-    let result = host::run(&options, &words, Streams::Piped(&mut each));
+    let result = host.run(Streams::Piped(&mut each));
     let mut text = String::from_utf8_lossy(&text).into_owned();
     let mut tally = tap::tally(&text);
     if let Err(error) = result {
