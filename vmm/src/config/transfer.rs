@@ -188,7 +188,7 @@ impl FromStr for LinkUrl {
     fn from_str(url: &str) -> Result<Self, String> {
         let wrong = |why: &str| format!("{url:?} {why}; give unix:/path or tcp:host:port");
         if let Some(path) = url.strip_prefix("unix:") {
-            let path = path.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(path);
+            let path = path.strip_prefix("//").unwrap_or(path);
             if !path.starts_with('/') {
                 return Err(wrong("has no absolute path"));
             }
