@@ -26,6 +26,15 @@ fn cloud_hypervisors_client_drives_every_request() {
 }
 
 #[test]
+fn cloud_hypervisors_client_saves_restores_and_migrates() {
+    let [here, there] = [Bed::new(), Bed::new()];
+    let directory = here.directory.path();
+    support::client::drive_transfers([&here.socket(), &there.socket()], directory);
+    here.end();
+    there.end();
+}
+
+#[test]
 fn wrong_requests_are_told_and_change_nothing() {
     let bed = Bed::new();
     let mut client = bed.client();

@@ -3,8 +3,9 @@ use std::path::Path;
 
 use cloud_hypervisor_client::apis::{DefaultApi, Error};
 use cloud_hypervisor_client::models::{
-    BalloonConfig, CpusConfig, DiskConfig, MemoryConfig, NetConfig, PayloadConfig, RngConfig,
-    VmConfig, VmRemoveDevice, VmResize, VmResizeDisk, VmState, VsockConfig,
+    BalloonConfig, CpusConfig, DiskConfig, MemoryConfig, MemoryRestoreMode, NetConfig,
+    PayloadConfig, ReceiveMigrationData, RestoreConfig, RngConfig, SendMigrationData, VmConfig,
+    VmRemoveDevice, VmResize, VmResizeDisk, VmSnapshotConfig, VmState, VsockConfig,
 };
 use cloud_hypervisor_client::{SocketBasedApiClient, socket_based_api_client};
 
@@ -154,4 +155,59 @@ async fn devices(client: &SocketBasedApiClient, image: &Path) {
     let info = client.vm_info_get().await.expect("vm.info");
     assert_eq!(info.config.disks, None);
     assert_eq!(info.config.balloon.map(|balloon| balloon.size), Some(1 << 20));
+}
+
+/// Makes a VM on the first VMM, saves it into `directory`, restores it on the second one, which has none, and sends it back to the first.
+pub fn drive_transfers([here, there]: [&Path; 2], directory: &Path) {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("runtime")
+        .block_on(transfers([here, there].map(socket_based_api_client), directory));
+}
+
+async fn transfers([here, there]: [SocketBasedApiClient; 2], directory: &Path) {
+    let path = |name: &str| directory.join(name).to_str().expect("text").to_owned();
+    let destination_url = Some(format!("file://{}", path("snapshot")));
+    let save = || VmSnapshotConfig { destination_url: destination_url.clone() };
+    assert_eq!(code(here.vm_snapshot_put(save()).await), 404, "no VM");
+    let mut config = VmConfig::new(PayloadConfig::new());
+    config.memory = Some(MemoryConfig::new(64 << 20));
+    here.create_vm(config).await.expect("vm.create");
+    assert_eq!(code(here.vm_snapshot_put(save()).await), 405, "it does not run");
+    here.boot_vm().await.expect("vm.boot");
+    assert_eq!(code(here.vm_snapshot_put(VmSnapshotConfig::new()).await), 400, "no directory");
+    here.pause_vm().await.expect("vm.pause");
+    here.vm_snapshot_put(save()).await.expect("vm.snapshot");
+    assert_eq!(state(&here).await, VmState::Paused);
+    here.delete_vm().await.expect("vm.delete");
+
+    let restore = RestoreConfig {
+        memory_restore_mode: Some(MemoryRestoreMode::OnDemand),
+        resume: Some(true),
+        ..RestoreConfig::new(destination_url.unwrap_or_default())
+    };
+    there.vm_restore_put(restore.clone()).await.expect("vm.restore");
+    assert_eq!(state(&there).await, VmState::Running);
+    assert_eq!(code(there.vm_restore_put(restore).await), 500, "there is one");
+
+    let socket = path("link");
+    let url = format!("unix:{socket}");
+    let send = || SendMigrationData {
+        downtime_ms: Some(100),
+        timeout_s: Some(60),
+        ..SendMigrationData::new(url.clone())
+    };
+    assert_eq!(code(there.vm_send_migration_put(send()).await), 500, "nobody waits");
+    let local = SendMigrationData { local: Some(true), ..send() };
+    assert_eq!(code(there.vm_send_migration_put(local).await), 400, "not supported");
+    let receive = here.vm_receive_migration_put(ReceiveMigrationData::new(url.clone()));
+    let receive = tokio::spawn(receive);
+    while !Path::new(&socket).exists() {
+        tokio::task::yield_now().await;
+    }
+    there.vm_send_migration_put(send()).await.expect("vm.send-migration");
+    receive.await.expect("joined").expect("vm.receive-migration");
+    assert_eq!(state(&here).await, VmState::Running);
+    assert_eq!(code(there.vm_info_get().await.map(drop)), 404, "it has gone");
 }
