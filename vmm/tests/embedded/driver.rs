@@ -24,7 +24,7 @@ pub struct DriverVm {
     pub vm: TestVm,
     sequences: Vec<u64>,
     /// For the next boot.
-    _image: tempfile::NamedTempFile,
+    image: tempfile::NamedTempFile,
 }
 
 /// What a command came to: result 0 is the outcome.
@@ -51,12 +51,12 @@ impl DriverVm {
         let serial = |_: &Path| ConsoleConfig::of_mode(ConsoleMode::Null);
         let vm = TestVm::within(tempfile::tempdir().unwrap(), config, serial, options);
         vm.start();
-        Self { vm, sequences: vec![0; vcpus as usize], _image: image }
+        Self { vm, sequences: vec![0; vcpus as usize], image }
     }
 
     /// Saves it into `directory`, ends it, and goes on from there in another VMM, running.
     pub fn moved(self, directory: &Path) -> Self {
-        let Self { vm, sequences, _image } = self;
+        let Self { vm, sequences, image } = self;
         let vcpus = u32::try_from(sequences.len()).unwrap();
         let url = format!("file://{}", directory.display());
         let destination_url = url.clone();
@@ -68,7 +68,7 @@ impl DriverVm {
         let memory_restore_mode = MemoryRestoreMode::Copy;
         let from = RestoreConfig { source_url: url, resume: true, memory_restore_mode };
         vm.vmm.restore(from).unwrap();
-        Self { vm, sequences, _image }
+        Self { vm, sequences, image }
     }
 
     fn machine(&self) -> Arc<Machine> {

@@ -168,8 +168,8 @@ pub fn drive_transfers([here, there]: [&Path; 2], directory: &Path) {
 
 async fn transfers([here, there]: [SocketBasedApiClient; 2], directory: &Path) {
     let path = |name: &str| directory.join(name).to_str().expect("text").to_owned();
-    let destination_url = Some(format!("file://{}", path("snapshot")));
-    let save = || VmSnapshotConfig { destination_url: destination_url.clone() };
+    let saved = format!("file://{}", path("snapshot"));
+    let save = || VmSnapshotConfig { destination_url: Some(saved.clone()) };
     assert_eq!(code(here.vm_snapshot_put(save()).await), 404, "no VM");
     let mut config = VmConfig::new(PayloadConfig::new());
     config.memory = Some(MemoryConfig::new(64 << 20));
@@ -185,7 +185,7 @@ async fn transfers([here, there]: [SocketBasedApiClient; 2], directory: &Path) {
     let restore = RestoreConfig {
         memory_restore_mode: Some(MemoryRestoreMode::OnDemand),
         resume: Some(true),
-        ..RestoreConfig::new(destination_url.unwrap_or_default())
+        ..RestoreConfig::new(saved)
     };
     there.vm_restore_put(restore.clone()).await.expect("vm.restore");
     assert_eq!(state(&there).await, VmState::Running);
