@@ -8,8 +8,8 @@ use std::path::Path;
 
 use embedded::driver::DriverVm;
 use stillpoint_guest::driver::{Command, OUTCOME_DONE, Pattern, storm};
-use vmm::config::{DiskConfig, RngConfig};
-use vmm::control::{Added, VmmControl};
+use vmm::config::{DiskConfig, RngConfig, SnapshotConfig};
+use vmm::control::{Added, ControlError, VmmControl};
 
 /// Sectors of the disk.
 const SECTORS: u64 = 8192;
@@ -68,8 +68,15 @@ fn cards_are_in_the_slots_that_they_had_and_new_ones_find_a_place() {
     // The disk leaves, so that the others are where no new machine would put them.
     guest.vm.vmm.remove_device("_disk0").unwrap();
     assert_eq!(guest.run(0, Command::Eject, &[1 << disk])[0], OUTCOME_DONE);
-    let gone = |guest: &DriverVm| !guest.vm.vmm.info().unwrap().device_tree.contains_key("_disk0");
-    embedded::until("the disk's end", || gone(&guest), || format!("{:?}", guest.vm.vmm.info()));
+    // Until all of it has ended, nothing of the VM can be saved.
+    let destination_url = format!("file://{}", dir.path().join("trial").display());
+    let trial = SnapshotConfig { destination_url, live: false, base_url: None };
+    let has_ended = || match guest.vm.vmm.snapshot(trial.clone()) {
+        Ok(()) => true,
+        Err(ControlError::Busy(_)) => false,
+        other => panic!("{other:?}"),
+    };
+    embedded::until("the disk's end", has_ended, || format!("{:?}", guest.vm.vmm.info()));
     let rng = slot_of(&mut guest, 0x1044);
     let places = |guest: &DriverVm| -> Vec<_> {
         let tree = guest.vm.vmm.info().unwrap().device_tree;
