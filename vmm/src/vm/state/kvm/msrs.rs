@@ -31,6 +31,10 @@ const MTRR_VARIABLE: std::ops::Range<u32> = 0x200..0x210;
 /// IA32_MTRR_DEF_TYPE.
 const MTRR_DEF_TYPE: u32 = 0x2FF;
 
+/// Hyper-V's run time of a vCPU and reference counter: they count, in every VM that KVM lets be one of Hyper-V's.
+#[cfg(test)]
+pub(super) const RUNNING: [u32; 2] = [0x4000_0010, 0x4000_0020];
+
 /// One register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Msr {
