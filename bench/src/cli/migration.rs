@@ -10,7 +10,7 @@ use crate::migration::{self, Part};
 use crate::report::{Host, Tables};
 use crate::subject;
 
-/// Migrations between two processes, snapshots and restores of a guest with 256 MiB
+/// Migrations between two processes, snapshots and restores of a guest with 272 MiB
 #[derive(Args)]
 #[command(after_help = "Examples:
   stillpoint-bench migration

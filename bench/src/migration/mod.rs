@@ -20,8 +20,8 @@ use anyhow::Result;
 
 use crate::report::Tables;
 
-/// Bytes of the guest's memory.
-const MEMORY: u64 = 256 << 20;
+/// Bytes of the guest's memory: 256 MiB, and 16 of the driver program.
+const MEMORY: u64 = stillpoint_guest::driver::MEMORY_END;
 /// What of it a guest fills that does.
 const FILLED: u64 = 208 << 20;
 

@@ -52,7 +52,7 @@ fn turn(plan: &Plan, doing: Doing, live: bool) -> Result<Turn> {
     let mut source = Process::run(&plan.stillpoint, doing)?;
     let (took, _) = source.put("vm.snapshot", &json!({ "destination_url": url, "live": live }))?;
     let seen = source.line()?.longest_break()?;
-    drop(source);
+    let _kernel = source.end();
     let mut restores = [0.0; 2];
     for (mode, restore) in MODES.iter().zip(&mut restores) {
         let mut process = Process::serve(&plan.stillpoint)?;

@@ -24,8 +24,8 @@ const COMPARED: Duration = Duration::from_millis(50);
 /// A process with its API.
 pub(super) struct Process {
     process: VmmProcess,
-    /// For the driver guest.
-    _kernel: Option<tempfile::NamedTempFile>,
+    /// The driver guest's file: a restored VM is asked for it, too.
+    kernel: Option<tempfile::NamedTempFile>,
 }
 
 impl Process {
@@ -60,7 +60,7 @@ impl Process {
     pub(super) fn serve(stillpoint: &Path) -> Result<Self> {
         let mut process = VmmProcess::spawn_with(stillpoint, &["serve"], Tie::ParentDeath)?;
         process.connect()?;
-        Ok(Self { process, _kernel: None })
+        Ok(Self { process, kernel: None })
     }
 
     fn start(
@@ -71,7 +71,7 @@ impl Process {
         let mut process = VmmProcess::spawn_with(stillpoint, arguments, Tie::ParentDeath)?;
         let mut api = process.connect()?;
         process.wait_running(&mut api)?;
-        Ok(Self { process, _kernel: kernel })
+        Ok(Self { process, kernel })
     }
 
     /// Asks for something that has to succeed: how long it took, and what was answered.
@@ -85,6 +85,11 @@ impl Process {
             serde_json::from_slice(&reply.body).context("the answer is not JSON")?
         };
         Ok((took, answer))
+    }
+
+    /// Ends it; what is left is its kernel.
+    pub(super) fn end(self) -> Option<tempfile::NamedTempFile> {
+        self.kernel
     }
 
     /// The driver guest's line of words.
