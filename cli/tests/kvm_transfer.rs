@@ -186,6 +186,45 @@ fn another_command_cancels_a_migration_and_a_wait() {
     drop((vm, later, again));
 }
 
+/// How often a destination is killed; more for long runs.
+fn rounds() -> u64 {
+    let long = std::env::var("STILLPOINT_MIGRATION_ROUNDS").ok();
+    long.and_then(|rounds| rounds.parse().ok()).unwrap_or(8)
+}
+
+#[test]
+fn a_destination_that_is_killed_at_any_moment_leaves_the_vm_here_or_had_it() {
+    let bed = Bed::new();
+    let mut vms = vec![run(&bed, "web")];
+    let url = format!("unix:{}", bed.path("link"));
+    for round in 0..rounds() {
+        let there = receive(&bed, "there", "link");
+        let pid = there.pid();
+        let mut command = bed.command(&["migrate", "web", "--to", &url]);
+        let migrating = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+        let migrating = migrating.expect("started");
+        // From before the first connection to after the hand-over.
+        let instant = Instant::now() + Duration::from_micros(round * 7919 % 120_000);
+        while Instant::now() < instant {
+            std::thread::yield_now();
+        }
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("alive");
+        let (status, said) = ended(migrating);
+        if status == Some(0) {
+            // It was there, and died there.
+            vms.push(run(&bed, "web"));
+            continue;
+        }
+        if said.contains("resolve the migration") {
+            bed.ok(&["migrate", "web", "--resolve", "keep"]);
+        }
+        let info = bed.ok(&["info", "web"]);
+        assert!(info.contains("Running"), "round {round}: {said} {info}");
+    }
+    bed.ok(&["stop", "web"]);
+    drop(vms);
+}
+
 fn await_status(bed: &Bed, name: &str, state: &str) {
     let begun = Instant::now();
     loop {

@@ -50,6 +50,12 @@ pub(crate) fn send(
         Sent::Restored(error) => {
             drop(departure);
             drop(guard);
+            if matches!(error, MigrationError::Cancelled) {
+                // The engine may have heard of it before the transfer shows it.
+                let why = transfer.reason().to_owned();
+                transfer.settle(Settled::Cancelled(why.clone()));
+                return Err(ControlError::Cancelled(why));
+            }
             let error = ControlError::Failed(format!("the VM was not migrated: {error}"));
             settle(&transfer, Err(error))
         }

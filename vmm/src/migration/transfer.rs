@@ -127,7 +127,12 @@ impl Transfer {
     pub(super) fn why_ended(&self) -> Option<&str> {
         // Acquire: pairs with `end`.
         let is_ended = self.gate.load(Ordering::Acquire) == ENDED;
-        is_ended.then(|| self.why_ended.get().map_or("it was cancelled", String::as_str))
+        is_ended.then(|| self.reason())
+    }
+
+    /// Why somebody wanted it to end.
+    pub(super) fn reason(&self) -> &str {
+        self.why_ended.get().map_or("it was cancelled", String::as_str)
     }
 
     /// What becomes readable when it is ended.
