@@ -14,6 +14,7 @@ mod kvm;
 mod signal;
 
 use std::num::NonZeroU32;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{Builder, JoinHandle};
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use crossbeam_utils::CachePadded;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::OwnedFd;
 use vcpu_state::sync::FutexWord;
 
@@ -175,12 +176,11 @@ impl Shared {
             self.coming.wake_all();
         }
         let rounds = &self.rounds[index];
+        let held = (guest == Guest::Halted).then(signal::hold);
         while !self.stop.load(Ordering::Acquire) {
             rounds.fetch_add(1, Ordering::Relaxed);
-            if guest == Guest::Halted {
-                let mut event = [PollFd::new(&self.stop_event, PollFlags::IN)];
-                // Ends by EINTR, after the handler, or by the event.
-                let _ = poll(&mut event, None);
+            if let Some(held) = &held {
+                held.wait(self.stop_event.as_fd());
             }
         }
     }

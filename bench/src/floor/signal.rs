@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::io;
 use std::marker::PhantomData;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
 use super::gate::Gate;
@@ -59,6 +60,33 @@ pub(super) fn handle_with(gate: &Gate) -> Handling<'_> {
 impl Drop for Handling<'_> {
     fn drop(&mut self) {
         GATE.set(ptr::null());
+    }
+}
+
+/// The signal comes to the calling thread only in [`Held::wait`]: one that comes on the way there is not lost on a thread that
+/// then sleeps as if it had never been stopped.
+pub(super) struct Held(libc::sigset_t);
+
+/// Holds the signal back from the calling thread.
+pub(super) fn hold() -> Held {
+    // SAFETY: all-zero is a valid `sigset_t`; both sets outlive the calls, which write and read nothing else. Blocking a signal of its own
+    // can fail for no thread.
+    unsafe {
+        let (mut ours, mut before) = std::mem::zeroed::<(libc::sigset_t, libc::sigset_t)>();
+        libc::sigemptyset(&raw mut ours);
+        libc::sigaddset(&raw mut ours, number());
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const ours, &raw mut before);
+        Held(before)
+    }
+}
+
+impl Held {
+    /// Sleeps until the descriptor is readable, or the signal has been handled.
+    pub(super) fn wait(&self, descriptor: BorrowedFd<'_>) {
+        let mut polled =
+            libc::pollfd { fd: descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: `polled` and the mask outlive the call; no time-out.
+        unsafe { libc::ppoll(&raw mut polled, 1, ptr::null(), &raw const self.0) };
     }
 }
 

@@ -11,9 +11,9 @@
 //! the end of the VM go on meanwhile ([`crate::control`] says which of them end the transfer, which wait for it and which are refused).
 //!
 //! Invariants:
-//! - Whatever becomes of a transfer, its owner hears of it, also if the worker panics ([`Guard`]).
+//! - Whatever becomes of a transfer, its owner hears of it, also if the worker panics (`Guard`).
 //! - The worker's hold of the VM is one of several: what the operator's pause holds stays held.
-//! - One compare-and-swap decides between an end that was asked for and the point of no return ([`Transfer`]).
+//! - One compare-and-swap decides between an end that was asked for and the point of no return (`Transfer`).
 
 mod destination;
 mod differ;
