@@ -19,10 +19,12 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use vmm::api::serve_connection;
 use vmm::config::{
-    ConfigError, DiskConfig, NetConfig, Removal, ResizeConfig, ResizeDiskConfig, VmConfig,
-    VsockConfig,
+    ConfigError, DiskConfig, LinkUrl, NetConfig, ReceiveMigrationConfig, Removal, ResizeConfig,
+    ResizeDiskConfig, ResolveConfig, RestoreConfig, SendMigrationConfig, SnapshotConfig, VmConfig,
+    VsockConfig, file_url, link_url,
 };
 use vmm::control::{Added, ControlError, Counters, VmInfo, VmState, VmmControl, Wake, device_tree};
+use vmm::migration::TransferInfo;
 
 /// The longest input: its answers fit the socket's buffer, so nobody waits for a reader.
 const MAX_INPUT: usize = 2048;
@@ -154,6 +156,47 @@ impl VmmControl for Recorder {
     }
     fn counters(&self) -> Result<Counters, ControlError> {
         self.vm().map(|_| BTreeMap::new())
+    }
+    fn snapshot(&self, config: SnapshotConfig) -> Result<(), ControlError> {
+        self.vm()?;
+        file_url("destination_url", &config.destination_url)?;
+        Ok(())
+    }
+    fn restore(&self, config: RestoreConfig) -> Result<(), ControlError> {
+        if self.vm().is_ok() {
+            return Err(ControlError::AlreadyCreated);
+        }
+        file_url("source_url", &config.source_url)?;
+        *self.config.lock().expect("one thread") = Some(VmConfig::default());
+        Ok(())
+    }
+    fn send_migration(&self, config: SendMigrationConfig) -> Result<TransferInfo, ControlError> {
+        self.vm()?;
+        config.validate()?;
+        Err(ControlError::NoTransfer)
+    }
+    fn receive_migration(
+        &self,
+        config: ReceiveMigrationConfig,
+        listening: &(dyn Fn(&LinkUrl) + Sync),
+    ) -> Result<(), ControlError> {
+        if self.vm().is_ok() {
+            return Err(ControlError::AlreadyCreated);
+        }
+        listening(&link_url("receiver_url", &config.receiver_url)?);
+        Ok(())
+    }
+    fn migration_progress(&self) -> Result<TransferInfo, ControlError> {
+        self.call();
+        Err(ControlError::NoTransfer)
+    }
+    fn migration_cancel(&self) -> Result<(), ControlError> {
+        self.call();
+        Err(ControlError::NoTransfer)
+    }
+    fn migration_resolve(&self, _: ResolveConfig) -> Result<(), ControlError> {
+        self.call();
+        Err(ControlError::NotInDoubt)
     }
     fn vmm_shutdown(&self) -> Result<(), ControlError> {
         self.call();

@@ -24,7 +24,7 @@ pub fn while_it_boots_and_writes(bed: &Bed) -> Result<String> {
     let qcow2_option = format!("path={},id=qcow2,image_type=qcow2", text(&qcow2)?);
     let devices = ["--disk", &raw_option, &qcow2_option];
     let directory = tempfile_beside(&raw);
-    let mut moves = Moves { bed, directory: &directory, count: 0 };
+    let mut moves = Moves { bed, directory: &directory, count: 0, said: String::new(), from: 0 };
 
     let mut vm = guest::begin(bed, "moves", "", Network::Shared, &devices)?;
     for _ in 0..BOOTING {
@@ -37,13 +37,13 @@ pub fn while_it_boots_and_writes(bed: &Bed) -> Result<String> {
         sums.push(disks::fill(&mut vm, id)?);
     }
     for id in IDS {
-        vm.send(&format!("fio_disk {id} {FIO_MIB}"))?;
+        moves.begin(&mut vm, &format!("fio_disk {id} {FIO_MIB}"))?;
         vm = moves.migrate(vm)?;
         vm = moves.migrate(vm)?;
-        await_success(&mut vm)?;
-        vm.send(&format!("fio_disk {id} {FIO_MIB}"))?;
+        moves.await_success(&mut vm)?;
+        moves.begin(&mut vm, &format!("fio_disk {id} {FIO_MIB}"))?;
         vm = moves.restore(vm)?;
-        await_success(&mut vm)?;
+        moves.await_success(&mut vm)?;
     }
     for id in IDS {
         vm.run(&format!("reread_disk {id}"))?;
@@ -74,21 +74,57 @@ fn until(vm: &Vm, what: &str, so: impl Fn() -> bool) -> Result<()> {
     Ok(())
 }
 
-/// The command that was begun elsewhere ends well here.
-fn await_success(vm: &mut Vm) -> Result<()> {
-    let end = vm.wait_for("SP-DONE ", 0)?;
-    let line = &vm.serial[end - 1].text;
-    ensure!(line.contains("SP-DONE 0"), "{line}; {}", vm.report());
-    Ok(())
-}
-
 struct Moves<'b> {
     bed: &'b Bed,
     directory: &'b Path,
     count: usize,
+    /// What the guest has said since a command was begun, in VMMs that it has left.
+    said: String,
+    /// Where that begins in the log of the VMM that it is in.
+    from: usize,
 }
 
 impl Moves<'_> {
+    /// Has the guest begin a command.
+    fn begin(&mut self, vm: &mut Vm, command: &str) -> Result<()> {
+        self.said.clear();
+        self.from = self.log(vm)?.len();
+        vm.send(command)
+    }
+
+    /// The command that was begun ends well, wherever: it may have ended in a VMM that the guest has left, or said so while it went from
+    /// one to the next.
+    fn await_success(&mut self, vm: &mut Vm) -> Result<()> {
+        let mut lines = vm.serial.len();
+        loop {
+            let said = format!("{}{}", self.said, self.log_here(vm)?).replace('\r', "");
+            if let Some((_, end)) = said.split_once("SP-DONE ")
+                && end.contains('\n')
+            {
+                ensure!(end.starts_with("0\n"), "{said}; {}", vm.report());
+                return Ok(());
+            }
+            // Any line: it is in the log before it comes.
+            lines = vm.wait_for("", lines)?;
+        }
+    }
+
+    /// Keeps what the guest has said in a VMM that has ended.
+    fn left(&mut self, vm: &Vm) -> Result<()> {
+        self.said += &self.log_here(vm)?;
+        self.from = 0;
+        Ok(())
+    }
+
+    fn log(&self, vm: &Vm) -> Result<Vec<u8>> {
+        Ok(std::fs::read(self.bed.logs.join(format!("{}.serial", vm.name)))?)
+    }
+
+    fn log_here(&self, vm: &Vm) -> Result<String> {
+        let log = self.log(vm)?;
+        Ok(String::from_utf8_lossy(log.get(self.from..).unwrap_or_default()).into_owned())
+    }
+
     fn next(&mut self) -> Result<(String, std::path::PathBuf)> {
         self.count += 1;
         std::fs::create_dir_all(self.directory)?;
@@ -104,6 +140,7 @@ impl Moves<'_> {
         vm.command_with("migrate", &["--to", &url])?;
         let status = vm.wait()?;
         ensure!(status.success(), "after its VM had gone the VMM ended with {status}");
+        self.left(&vm)?;
         Ok(arrived)
     }
 
@@ -114,6 +151,7 @@ impl Moves<'_> {
         vm.command_with("snapshot", &[text(&directory)?])?;
         vm.command("stop")?;
         vm.wait()?;
+        self.left(&vm)?;
         let memory = if self.count.is_multiple_of(2) { "copy" } else { "ondemand" };
         let words = [text(&directory)?, "--memory", memory];
         let arrived = Vm::arrive(self.bed, &name, "restore", &words)?;
