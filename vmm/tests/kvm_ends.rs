@@ -96,6 +96,10 @@ impl Bed {
             });
             spin(round.host_after);
             for (path, body, documented) in DEEDS[round.deed] {
+                // A guest that is beginning anew has no handler on every vCPU yet: it may take an NMI for its end, or hang.
+                if *path == "vm.nmi" && round.end.restarts() {
+                    continue;
+                }
                 let body = body.replace("{image}", image);
                 let answer = client.request("PUT", path, &body);
                 // A VMM that ends with its VM may have.
@@ -128,6 +132,8 @@ impl Bed {
                     .await_that("the end", |vm| vm.vmm.info().unwrap().state == VmState::Shutdown);
                 // Shutdown is also what a VM is called whose vCPUs are being ended.
                 self.vm.await_that("the machine's end", |_| before.upgrade().is_none());
+                // Of a guest that ended otherwise the next one would get the key.
+                assert_eq!(self.vm.vmm.info().unwrap().last_error, None, "{round:?}");
                 assert_eq!(client.request("PUT", "vm.boot", "").status, 204);
                 true
             }
