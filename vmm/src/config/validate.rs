@@ -28,6 +28,22 @@ pub(super) const MAX_SOCKET_PATH: usize = 107;
 impl VmConfig {
     /// Checks everything that can be told without making the VM; looks whether files exist.
     pub fn validate(&self) -> Result<(), ConfigError> {
+        self.check(check_payload)
+    }
+
+    /// The same for a VM that comes with its memory, out of a snapshot or from another host: its kernel is in that, and the file
+    /// need not be here. A reboot needs it, and says so then.
+    ///
+    /// # Errors
+    /// The first contradiction.
+    pub fn validate_arriving(&self) -> Result<(), ConfigError> {
+        self.check(|_| Ok(()))
+    }
+
+    fn check(
+        &self,
+        check_payload: impl FnOnce(&PayloadConfig) -> Result<(), String>,
+    ) -> Result<(), ConfigError> {
         check_cpus(&self.cpus).map_err(in_section("cpus"))?;
         check_memory(&self.memory).map_err(in_section("memory"))?;
         self.check_numa()?;

@@ -75,7 +75,7 @@ impl Arrival {
     ) -> Result<&Watched<MigrationMemory>, RestoreError> {
         self.was_described = true;
         let config = VmConfig::from_json(config)?;
-        config.validate()?;
+        config.validate_arriving()?;
         let built = self.line.build(config, start)?;
         self.disks = built.disks;
         self.transfer.set_memory(built.ram.regions().map(|region| region.size).sum());

@@ -24,7 +24,7 @@ pub struct DriverVm {
     pub vm: TestVm,
     sequences: Vec<u64>,
     /// For the next boot.
-    image: tempfile::NamedTempFile,
+    image: Option<tempfile::NamedTempFile>,
 }
 
 /// What a command came to: result 0 is the outcome.
@@ -51,7 +51,7 @@ impl DriverVm {
         let serial = |_: &Path| ConsoleConfig::of_mode(ConsoleMode::Null);
         let vm = TestVm::within(tempfile::tempdir().unwrap(), config, serial, options);
         vm.start();
-        Self { vm, sequences: vec![0; vcpus as usize], image }
+        Self { vm, sequences: vec![0; vcpus as usize], image: Some(image) }
     }
 
     /// Saves it into `directory`, ends it, and goes on from there in another VMM, running.
@@ -62,13 +62,13 @@ impl DriverVm {
         let destination_url = url.clone();
         vm.vmm.pause().unwrap();
         vm.vmm.snapshot(SnapshotConfig { destination_url, live: false, base_url: None }).unwrap();
-        // With it goes its hold of images and sockets.
-        drop(vm);
+        // With it goes its hold of images and sockets. The kernel is in the memory; nobody looks for its file.
+        drop((vm, image));
         let vm = TestVm::none_yet(vcpus);
         let memory_restore_mode = MemoryRestoreMode::Copy;
         let from = RestoreConfig { source_url: url, resume: true, memory_restore_mode };
         vm.vmm.restore(from).unwrap();
-        Self { vm, sequences, image }
+        Self { vm, sequences, image: None }
     }
 
     fn machine(&self) -> Arc<Machine> {
