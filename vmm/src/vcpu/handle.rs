@@ -76,7 +76,8 @@ fn another(vm: &VmFd, vcpu: &VcpuFd) -> Result<VcpuFd, KvmError> {
     // SAFETY: F_DUPFD_CLOEXEC has no memory preconditions; the descriptor is open, because `vcpu` lives.
     let number = unsafe { libc::fcntl(vcpu.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 0) };
     if number < 0 {
-        return Err(KvmError::of("another descriptor of a vCPU")(kvm_ioctls::Error::last()));
+        let of = KvmError::of_vcpu_file("another descriptor of a vCPU");
+        return Err(of(kvm_ioctls::Error::last()));
     }
     // SAFETY: the kernel has just made it, and nobody else knows it.
     let own = unsafe { OwnedFd::from_raw_fd(number) };

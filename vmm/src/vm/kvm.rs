@@ -48,6 +48,14 @@ pub enum KvmError {
         /// Its number.
         index: u32,
     },
+    /// The process may not open as many files as its vCPUs take.
+    #[error(
+        "no room for the files of a vCPU, each of which takes two: {source}; raise the limit of open files (ulimit -n)"
+    )]
+    Files {
+        /// What the host says.
+        source: kvm_ioctls::Error,
+    },
     /// It refuses an ioctl.
     #[error("{what} failed: {source}")]
     Ioctl {
@@ -62,6 +70,14 @@ impl KvmError {
     /// For `map_err` on an ioctl.
     pub(crate) fn of(what: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> Self {
         move |source| Self::Ioctl { what, source }
+    }
+
+    /// The same for what makes a file of a vCPU: whichever of them is one too many, what helps is the same.
+    pub(crate) fn of_vcpu_file(what: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> Self {
+        move |source| match source.errno() {
+            libc::EMFILE => Self::Files { source },
+            _ => Self::Ioctl { what, source },
+        }
     }
 }
 

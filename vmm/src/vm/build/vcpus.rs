@@ -74,7 +74,8 @@ impl Plan {
     /// KVM refuses.
     pub(in crate::vm) fn make(&self, kvm: &VmFd, index: u32) -> Result<Vcpu, BuildError> {
         let id = self.template.topology().apic_id(index)?;
-        let fd = kvm.create_vcpu(u64::from(id.0)).map_err(KvmError::of("KVM_CREATE_VCPU"))?;
+        let fd =
+            kvm.create_vcpu(u64::from(id.0)).map_err(KvmError::of_vcpu_file("KVM_CREATE_VCPU"))?;
         let identity = set_up(self, &fd, index)?;
         Ok(Vcpu::new(kvm, fd, identity)?)
     }
