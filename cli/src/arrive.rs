@@ -25,8 +25,9 @@ pub fn restore(options: &Restore, logging: &Logging, started: Instant) -> Result
     let memory_restore_mode = match options.memory.as_str() {
         "copy" => MemoryRestoreMode::Copy,
         "ondemand" => MemoryRestoreMode::OnDemand,
+        "mapped" => MemoryRestoreMode::Mapped,
         other => {
-            return Err(Failure::Usage(format!("--memory {other}: give copy or ondemand")));
+            return Err(Failure::Usage(format!("--memory {other}: give copy, ondemand or mapped")));
         }
     };
     let source_url = file_url(&options.directory)?;

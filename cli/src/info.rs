@@ -39,6 +39,7 @@ fn describe(name: &str, socket: &Path, info: &VmInfo) -> String {
         ("cpus", Some(config.cpus.to_string())),
         ("memory", Some(config.memory.to_string())),
         ("memory now", Some(print_size(info.memory_actual_size))),
+        ("memory to come", info.memory_missing_bytes.map(print_size)),
         ("plugged", info.memory_hotplug.map(plugged)),
         (
             "kernel",
@@ -112,6 +113,7 @@ mod tests {
             config,
             state: VmState::Paused,
             memory_actual_size: 512 << 20,
+            memory_missing_bytes: None,
             memory_hotplug: Some(MemoryHotplugInfo {
                 requested_size: 1 << 30,
                 plugged_size: 640 << 20,

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use vmm::config::{
-    LinkUrl, PageCompression, Resolution, ResolveConfig, SendMigrationConfig, TimeoutStrategy,
-    print_size,
+    LinkUrl, MemoryMode, PageCompression, Resolution, ResolveConfig, SendMigrationConfig,
+    TimeoutStrategy, print_size,
 };
 use vmm::migration::TransferInfo;
 
@@ -70,6 +70,15 @@ fn config_of(options: &Migrate) -> Result<SendMigrationConfig, Failure> {
     config.downtime_ms = options.downtime_ms.unwrap_or(config.downtime_ms);
     config.timeout_s = options.timeout_s.unwrap_or(config.timeout_s);
     config.connections = options.connections.unwrap_or(config.connections);
+    config.precopy_rounds = options.precopy_rounds.unwrap_or(config.precopy_rounds);
+    config.memory_mode = match options.memory_mode.as_deref() {
+        None | Some("precopy") => MemoryMode::Precopy,
+        Some("postcopy") => MemoryMode::Postcopy,
+        Some(other) => {
+            let message = format!("--memory-mode {other}: give precopy or postcopy");
+            return Err(Failure::Usage(message));
+        }
+    };
     config.timeout_strategy = match options.timeout_strategy.as_deref() {
         None | Some("cancel") => TimeoutStrategy::Cancel,
         Some("ignore") => TimeoutStrategy::Ignore,

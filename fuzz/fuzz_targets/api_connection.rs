@@ -142,6 +142,7 @@ impl VmmControl for Recorder {
         Ok(VmInfo {
             device_tree: device_tree(&config, &BTreeMap::new()),
             memory_actual_size: config.memory.size,
+            memory_missing_bytes: None,
             memory_hotplug: None,
             config,
             state: VmState::Created,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
+use migration::engine::postcopy::MemoryMode;
 use migration::engine::{Handle, Options, Sent, SourceVm, Strategy, VmError, send};
 use migration::memory::{PageSet, SourceMemory};
 use migration::testing::ModelMemory;
@@ -30,6 +31,10 @@ enum Said {
     },
     /// The answers up to the commit.
     AllRight,
+    /// The same, and to it, where memory comes after the VM.
+    AllLazily {
+        rounds: u8,
+    },
     Ready {
         setup: u64,
     },
@@ -39,6 +44,11 @@ enum Said {
     Mark {
         round: u32,
     },
+    Need {
+        page: u64,
+    },
+    Beat,
+    Arrived,
     Raw(Vec<u8>),
 }
 
@@ -109,13 +119,20 @@ impl SourceVm for Vm {
         Ok(())
     }
 
+    fn lend_memory(&self) -> Result<Box<dyn SourceMemory + Send>, VmError> {
+        let memory = ModelMemory::of_pages(4).ok_or("it can be")?;
+        memory.fill(1, 1);
+        Ok(Box::new(memory))
+    }
+
     fn end(&mut self, still: Still) {
         self.is_ended = true;
         std::mem::forget(still);
     }
 }
 
-fuzz_target!(|said: Vec<Said>| {
+fuzz_target!(|said: (Vec<Said>, Vec<Said>, Option<u8>)| {
+    let (said, asked, rounds) = said;
     let memory = ModelMemory::of_pages(4).expect("it can be");
     memory.fill(1, 1);
     let is_running = Rc::new(Cell::new(true));
@@ -123,19 +140,33 @@ fuzz_target!(|said: Vec<Said>| {
         Vm { memory, is_running: Rc::clone(&is_running), has_disks: true, is_ended: false };
     let hour = Duration::from_secs(3600);
     let options = Options {
-        downtime: hour,
+        // What may come after the VM does.
+        downtime: if rounds.is_some() { Duration::ZERO } else { hour },
         timeout: hour,
         strategy: Strategy::Cancel,
+        memory: rounds.map_or(MemoryMode::PreCopy, |rounds| MemoryMode::PostCopy {
+            rounds: (rounds % 3).into(),
+        }),
         compression: Compression::Lz4,
         patience: Duration::from_secs(2),
     };
-    let transport = Canned(io::Cursor::new(bytes(&said)));
-    let sent = send(&mut vm, vec![transport], &options, &Handle::new());
-    let is_committed = said.iter().any(|one| matches!(one, Said::Committed | Said::Raw(_)));
+    let canned = |said: &[Said]| Canned(io::Cursor::new(bytes(said)));
+    let mut transports = vec![canned(&said)];
+    if rounds.is_some() {
+        // Requests come over the second one.
+        transports.extend([canned(&asked), canned(&[]), canned(&[])]);
+    }
+    let sent = send(&mut vm, transports, &options, &Handle::new());
+    let is_committed = said
+        .iter()
+        .any(|one| matches!(one, Said::Committed | Said::AllLazily { .. } | Said::Raw(_)));
     match &sent {
         Sent::Completed(_) => assert!(is_committed && vm.is_ended && !is_running.get()),
         Sent::Restored(_) => assert!(!vm.is_ended && is_running.get() && vm.has_disks),
         Sent::InDoubt { .. } => assert!(!vm.is_ended && !is_running.get()),
+        Sent::Stranded { .. } => {
+            assert!(rounds.is_some() && is_committed && !vm.is_ended && !is_running.get());
+        }
     }
 });
 
@@ -149,7 +180,7 @@ fn bytes(said: &[Said]) -> Vec<u8> {
         };
         match one {
             Said::Welcome { version, capabilities } => say(welcome(*version, *capabilities)),
-            Said::WelcomeRight => say(welcome(PROTOCOL_VERSION, 1)),
+            Said::WelcomeRight => say(welcome(PROTOCOL_VERSION, Capabilities::ALL.0)),
             Said::Built => say(Message::Built),
             Said::RoundDone { round } => say(Message::RoundDone { round: *round }),
             Said::AllRight => {
@@ -159,6 +190,16 @@ fn bytes(said: &[Said]) -> Vec<u8> {
                 say(Message::RoundDone { round: 1 });
                 say(Message::Ready { setup: 1 });
             }
+            Said::AllLazily { rounds } => {
+                say(welcome(PROTOCOL_VERSION, Capabilities::ALL.0));
+                say(Message::Built);
+                (0..=u32::from(*rounds % 3)).for_each(|round| say(Message::RoundDone { round }));
+                say(Message::Ready { setup: 1 });
+                say(Message::Committed);
+            }
+            Said::Need { page } => say(Message::Need { page: *page }),
+            Said::Beat => say(Message::Beat),
+            Said::Arrived => say(Message::Arrived),
             Said::Ready { setup } => say(Message::Ready { setup: *setup }),
             Said::Committed => say(Message::Committed),
             Said::Refused(reason) => say(Message::Refused { reason: reason.clone().into() }),

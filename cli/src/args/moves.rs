@@ -63,7 +63,8 @@ pub struct Restore {
     /// Leave the VM paused
     #[arg(long)]
     pub paused: bool,
-    /// How its memory is filled: copy, or ondemand, which maps the snapshot's file
+    /// How its memory is filled: copy (before it runs), ondemand (while it runs), or mapped (from the
+    /// snapshot's file, which has to stay as it is)
     #[arg(long, value_name = "HOW", default_value = "copy")]
     pub memory: String,
     #[command(flatten)]
@@ -114,6 +115,13 @@ pub struct Migrate {
     /// How memory is sent: none, lz4 or zstd [default: none]
     #[arg(long, value_name = "HOW", requires = "to")]
     pub compression: Option<String>,
+    /// When memory goes: precopy (before the VM), or postcopy (the rest after it, if it does not get
+    /// little enough; if the link breaks then, the VM is lost) [default: precopy]
+    #[arg(long, value_name = "WHEN", requires = "to")]
+    pub memory_mode: Option<String>,
+    /// With postcopy, how many rounds over the memory go before the VM [default: 1]
+    #[arg(long, value_name = "N", requires = "to")]
+    pub precopy_rounds: Option<u32>,
     /// Send it over TLS: a directory with ca-cert.pem, client-cert.pem and client-key.pem
     #[arg(long, value_name = "DIR", requires = "to")]
     pub tls_dir: Option<PathBuf>,

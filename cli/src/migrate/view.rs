@@ -98,6 +98,9 @@ const fn state_of(state: TransferState) -> &'static str {
         TransferState::Failed => "failed",
         TransferState::Cancelled => "cancelled",
         TransferState::InDoubt => "in doubt",
+        TransferState::Serving => "memory goes after the VM",
+        TransferState::Stranded => "stranded",
+        TransferState::Filling => "memory comes after the VM",
     }
 }
 

@@ -127,6 +127,7 @@ pub(super) mod tests {
                 config: VmConfig::default(),
                 state: VmState::Running,
                 memory_actual_size: 512 << 20,
+                memory_missing_bytes: None,
                 memory_hotplug: None,
                 name: None,
                 last_error: None,

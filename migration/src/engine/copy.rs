@@ -19,12 +19,23 @@ enum Next {
     Stop,
 }
 
+/// What the copying came to: a round that is still to be sent, and its pages.
+pub(super) enum Copied {
+    /// The VM stands still, since then; that is the last round.
+    All(u32, PageSet, Downtime),
+    /// The VM is as it was; the pages are to come after it.
+    Postponed(u32, PageSet),
+}
+
 impl<V: SourceVm, T: Transport> Source<'_, V, T> {
-    /// Copies memory until little enough is left, and stops the VM: the number of the last round, and its pages.
-    pub(super) fn copy(&mut self) -> Result<(u32, PageSet, Downtime), MigrationError> {
+    /// Copies memory until little enough is left, and stops the VM; or until the rest is to come after it.
+    pub(super) fn copy(&mut self) -> Result<Copied, MigrationError> {
         let mut pages = PageSet::all(self.vm.memory().layout());
         let mut round = 0;
         loop {
+            if self.is_to_postpone(round) {
+                return Ok(Copied::Postponed(round, pages));
+            }
             let began = Instant::now();
             self.send_pages(Mark { round, is_last: false }, &pages)?;
             self.await_round(round)?;
@@ -47,7 +58,7 @@ impl<V: SourceVm, T: Transport> Source<'_, V, T> {
             }
             if self.costs.downtime(pages.len()) <= self.limit() {
                 let downtime = Downtime { pause: self.costs.pause, ..Downtime::begun(stopped) };
-                return Ok((round, pages, downtime));
+                return Ok(Copied::All(round, pages, downtime));
             }
             // More was written meanwhile, or the pause took longer, than was expected.
             self.still = None;
@@ -80,7 +91,7 @@ impl<V: SourceVm, T: Transport> Source<'_, V, T> {
         if expected_downtime <= self.limit() {
             return Ok(Next::Stop);
         }
-        if self.is_out_of_time() {
+        if self.is_out_of_time() && !self.may_postpone() {
             let (timeout, limit) = (self.options.timeout, self.options.downtime);
             return Err(MigrationError::TimedOut { timeout, expected: expected_downtime, limit });
         }
@@ -92,14 +103,14 @@ impl<V: SourceVm, T: Transport> Source<'_, V, T> {
         Ok(Next::Again)
     }
 
-    fn is_out_of_time(&self) -> bool {
+    pub(super) fn is_out_of_time(&self) -> bool {
         self.began.elapsed() >= self.options.timeout
     }
 
     /// What the downtime may be: anything, when the time is over and the operator would rather have that.
     fn limit(&self) -> Duration {
         match self.options.strategy {
-            Strategy::Ignore if self.is_out_of_time() => Duration::MAX,
+            Strategy::Ignore if self.is_out_of_time() && !self.may_postpone() => Duration::MAX,
             _ => self.options.downtime,
         }
     }

@@ -45,6 +45,28 @@ pub enum MigrationError {
     /// Connections that cannot be.
     #[error("{0} connections; there must be 1 to 64")]
     Connections(usize),
+    /// Too few of them for post-copy.
+    #[error("{} connections; post-copy needs at least {}", .0, super::postcopy::CONNECTIONS)]
+    FewConnections(usize),
+    /// The other end's host cannot run a VM whose memory is still to come.
+    #[error("the other end cannot take a VM whose memory comes after it (post-copy)")]
+    NoPostCopy,
+    /// Before the VM was let go, it was known that missing memory cannot come.
+    #[error("memory that was to come later cannot be had: {why}")]
+    MissingLost {
+        /// Why.
+        why: String,
+    },
+    /// The VM was let go, and then memory that was missing could not be had: it has ended.
+    #[error(
+        "post-copy was interrupted: {missing} pages of the VM's memory were still missing ({why}), and without them it cannot run"
+    )]
+    Interrupted {
+        /// Pages that are missing.
+        missing: u64,
+        /// Why they do not come.
+        why: String,
+    },
     /// The engine contradicts itself.
     #[error(transparent)]
     Source(#[from] Illegal<SourcePhase, SourceEvent>),

@@ -58,12 +58,13 @@ impl<V: SourceVm, T: Transport> Source<'_, V, T> {
             rounds: round + 1,
             sent_bytes,
             state_bytes: state.len() as u64,
+            postponed_pages: 0,
             total,
             downtime,
         })
     }
 
-    fn send_state(&mut self, state: &[u8]) -> Result<(), MigrationError> {
+    pub(super) fn send_state(&mut self, state: &[u8]) -> Result<(), MigrationError> {
         let bytes = state.len() as u64;
         if bytes > MAX_STATE {
             return Err(WireError::TooLong { bytes }.into());

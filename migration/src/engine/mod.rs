@@ -21,6 +21,7 @@
 //!   hold and of nothing else.
 //! - The disks have one owner: the source gives them up when the destination is ready, the destination takes them
 //!   before it starts and gives them up before it refuses, and a source that keeps its VM takes them back before it runs.
+//! - Memory may be allowed to go after the VM ([`postcopy`]): then the source's VM stands still until the destination has all of it.
 //! - An operator's cancel and the commit exclude each other by one compare-and-swap ([`Handle`]).
 
 mod copy;
@@ -31,6 +32,7 @@ mod hand_over;
 mod handle;
 mod lanes;
 pub mod phase;
+pub mod postcopy;
 mod receive;
 mod rounds;
 mod send;
@@ -67,6 +69,8 @@ pub struct Options {
     pub timeout: Duration,
     /// What happens then.
     pub strategy: Strategy,
+    /// Whether memory may go after the VM.
+    pub memory: postcopy::MemoryMode,
     /// How pages are sent, if the destination can take them so.
     pub compression: Compression,
     /// How long any frame may take to go or come, the destination's work in between counted.
@@ -119,6 +123,8 @@ pub struct Report {
     pub sent_bytes: u64,
     /// The length of the state, in bytes.
     pub state_bytes: u64,
+    /// Pages that went after the VM (post-copy).
+    pub postponed_pages: u64,
     /// How long all of it took.
     pub total: Duration,
     /// How long the VM stood still.

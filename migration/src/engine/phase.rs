@@ -10,7 +10,14 @@
 //!                 each before Started ──Lost──▶ Discarded
 //! ```
 //!
-//! The source's VM is its own in every phase but `Completed`, the destination's in `Started` only. In `Committing` and in
+//! Where memory goes after the VM (post-copy), `Entrusted` takes the place of `Acknowledged` and `Commit`:
+//!
+//! ```text
+//!   source:       Committing ──Entrusted──▶ Serving ──Arrived──▶ Completed          Serving ──Lost or Refused──▶ Stranded
+//!   destination:  Ready ──Entrusted──▶ Filling ──Arrived──▶ Started                 Filling ──Lost──▶ Interrupted
+//! ```
+//!
+//! The source's VM is its own in every phase but `Serving`, `Stranded` and `Completed`, the destination's in `Started` and `Filling` only. In `Committing` and in
 //! `InDoubt` the source's VM stands still, because only the destination may know whose it is; that lasts from the first
 //! byte of `Commit` to the answer. `tests` explore both machines together with everything that may get lost between them.
 
@@ -34,6 +41,10 @@ pub enum SourcePhase {
     Restored,
     /// Nobody here can know whose the VM is; it stands still here, intact.
     InDoubt,
+    /// The VM is the destination's, which is still sent memory.
+    Serving,
+    /// The VM was the destination's, which may not have got all memory; it stands still here, and must not go on.
+    Stranded,
 }
 
 /// What happens to the source.
@@ -57,6 +68,10 @@ pub enum SourceEvent {
     Lost,
     /// The operator does not want it any more.
     Cancelled,
+    /// The destination has the VM, and needs memory that is still here.
+    Entrusted,
+    /// The destination needs nothing more.
+    Arrived,
 }
 
 /// Where the destination is.
@@ -72,6 +87,10 @@ pub enum DestinationPhase {
     Started,
     /// The VM is not here, and will not be.
     Discarded,
+    /// The VM is here, and lacks memory that is still to come.
+    Filling,
+    /// The VM was here, and lacked memory that did not come: it has ended.
+    Interrupted,
 }
 
 /// What happens to the destination.
@@ -85,6 +104,10 @@ pub enum DestinationEvent {
     Committed,
     /// The link, the source or something here failed, or the source gave up.
     Lost,
+    /// The source has given it away, and it was started without all of its memory.
+    Entrusted,
+    /// All memory is here, or the VM has ended and needs no more.
+    Arrived,
 }
 
 /// An event that cannot come in a phase.
@@ -99,7 +122,7 @@ pub struct Illegal<P: std::fmt::Debug, E: std::fmt::Debug> {
 
 impl SourcePhase {
     /// All phases.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Connecting,
         Self::Copying,
         Self::Stopped,
@@ -108,6 +131,8 @@ impl SourcePhase {
         Self::Completed,
         Self::Restored,
         Self::InDoubt,
+        Self::Serving,
+        Self::Stranded,
     ];
 
     /// The phase after an event.
@@ -121,7 +146,9 @@ impl SourcePhase {
             (Self::Copying, E::Stop) => Self::Stopped,
             (Self::Stopped, E::Sent) => Self::Handing,
             (Self::Handing, E::Ready) => Self::Committing,
-            (Self::Committing, E::Acknowledged) => Self::Completed,
+            (Self::Committing, E::Acknowledged) | (Self::Serving, E::Arrived) => Self::Completed,
+            (Self::Committing, E::Entrusted) => Self::Serving,
+            (Self::Serving, E::Lost | E::Refused) => Self::Stranded,
             (Self::Committing, E::Lost) => Self::InDoubt,
             (Self::Committing, E::Refused)
             | (
@@ -141,14 +168,21 @@ impl SourcePhase {
     /// Whether nothing more will happen.
     #[must_use]
     pub const fn is_final(self) -> bool {
-        matches!(self, Self::Completed | Self::Restored | Self::InDoubt)
+        matches!(self, Self::Completed | Self::Restored | Self::InDoubt | Self::Stranded)
     }
 }
 
 impl DestinationPhase {
     /// All phases.
-    pub const ALL: [Self; 5] =
-        [Self::Greeting, Self::Receiving, Self::Ready, Self::Started, Self::Discarded];
+    pub const ALL: [Self; 7] = [
+        Self::Greeting,
+        Self::Receiving,
+        Self::Ready,
+        Self::Started,
+        Self::Discarded,
+        Self::Filling,
+        Self::Interrupted,
+    ];
 
     /// The phase after an event.
     ///
@@ -162,7 +196,9 @@ impl DestinationPhase {
         Ok(match (self, event) {
             (Self::Greeting, E::Described) => Self::Receiving,
             (Self::Receiving, E::Prepared) => Self::Ready,
-            (Self::Ready, E::Committed) => Self::Started,
+            (Self::Ready, E::Committed) | (Self::Filling, E::Arrived) => Self::Started,
+            (Self::Ready, E::Entrusted) => Self::Filling,
+            (Self::Filling, E::Lost) => Self::Interrupted,
             (Self::Greeting | Self::Receiving | Self::Ready, E::Lost) => Self::Discarded,
             (phase, event) => return Err(Illegal { phase, event }),
         })
@@ -171,13 +207,13 @@ impl DestinationPhase {
     /// Whether the VM may run here.
     #[must_use]
     pub const fn may_run(self) -> bool {
-        matches!(self, Self::Started)
+        matches!(self, Self::Started | Self::Filling)
     }
 
     /// Whether nothing more will happen.
     #[must_use]
     pub const fn is_final(self) -> bool {
-        matches!(self, Self::Started | Self::Discarded)
+        matches!(self, Self::Started | Self::Discarded | Self::Interrupted)
     }
 }
 

@@ -20,7 +20,8 @@ use crate::wire::{
 /// come, the source's work in between counted.
 ///
 /// # Errors
-/// The VM is not here, was discarded, and has not run.
+/// The VM is not here, was discarded, and has not run; or, if the error is [`MigrationError::Interrupted`], it has run without all of its memory, and has
+/// ended.
 pub fn receive<V: DestinationVm, T: Transport>(
     vm: &mut V,
     mut accept: impl FnMut() -> io::Result<T>,
@@ -37,28 +38,28 @@ pub fn receive<V: DestinationVm, T: Transport>(
     destination.run(accept).map_err(|error| destination.give_up(error))
 }
 
-struct Destination<'m, V, T> {
-    vm: &'m mut V,
-    control: Connection<T>,
+pub(super) struct Destination<'m, V, T> {
+    pub(super) vm: &'m mut V,
+    pub(super) control: Connection<T>,
     /// The other connections.
-    lanes: Vec<Connection<T>>,
+    pub(super) lanes: Vec<Connection<T>>,
     phase: DestinationPhase,
-    patience: Duration,
+    pub(super) patience: Duration,
 }
 
 impl<V: DestinationVm, T: Transport> Destination<'_, V, T> {
-    fn on(&mut self, event: DestinationEvent) -> Result<(), MigrationError> {
+    pub(super) fn on(&mut self, event: DestinationEvent) -> Result<(), MigrationError> {
         self.phase = self.phase.after(event)?;
         Ok(())
     }
 
     fn run(&mut self, accept: impl FnMut() -> io::Result<T>) -> Result<(), MigrationError> {
         self.greet(accept)?;
-        self.receive_memory()?;
+        let layout = self.receive_memory()?;
         let state = self.receive_state()?;
-        let phase = match self.control.message("Prepare")? {
-            Message::Prepare { phase } => phase,
-            other => return Err(unexpected_message(&other, "Prepare").into()),
+        let phase = match self.receive_missing(&layout)? {
+            (None, phase) => phase,
+            (Some(missing), phase) => return self.run_lazily(&state, (&layout, &missing), phase),
         };
         let began = Instant::now();
         self.vm.restore(&state).map_err(MigrationError::vm("restore the VM's state"))?;
@@ -92,7 +93,10 @@ impl<V: DestinationVm, T: Transport> Destination<'_, V, T> {
             return Err(MigrationError::Connections(connections.into()));
         }
         self.accept_lanes(session, connections, &mut accept)?;
-        let capabilities = Capabilities::ALL.and(offered);
+        let mut capabilities = Capabilities::ALL.and(offered);
+        if !self.vm.can_postpone() {
+            capabilities = capabilities.without(Capabilities::POSTCOPY);
+        }
         self.control.send(Message::Welcome { version: PROTOCOL_VERSION, capabilities })?;
         Ok(())
     }
@@ -104,7 +108,7 @@ impl<V: DestinationVm, T: Transport> Destination<'_, V, T> {
         connections: u16,
         accept: &mut impl FnMut() -> io::Result<T>,
     ) -> Result<(), MigrationError> {
-        let mut is_there = vec![false; connections.into()];
+        let mut lanes: Vec<_> = (0..connections).map(|_| None).collect();
         for _ in 1..connections {
             let accepted = accept().map_err(WireError::from)?;
             let mut lane = Connection::new(accepted, self.patience);
@@ -112,16 +116,17 @@ impl<V: DestinationVm, T: Transport> Destination<'_, V, T> {
                 Message::Join { session: joined, index } if joined == session => index,
                 other => return Err(unexpected_message(&other, "Join of this migration").into()),
             };
-            match is_there.get_mut(usize::from(index)) {
-                Some(place @ false) if index > 0 => *place = true,
+            match lanes.get_mut(usize::from(index)) {
+                Some(place @ None) if index > 0 => *place = Some(lane),
                 _ => return Err(MigrationError::Connections(index.into())),
             }
-            self.lanes.push(lane);
         }
+        // In the order of the source's, which is not that of their coming.
+        self.lanes = lanes.into_iter().flatten().collect();
         Ok(())
     }
 
-    fn receive_memory(&mut self) -> Result<(), MigrationError> {
+    fn receive_memory(&mut self) -> Result<Layout, MigrationError> {
         let (layout, config) = match self.control.message("Describe")? {
             Message::Describe { regions, config } => (Layout::new(regions)?, config),
             other => return Err(unexpected_message(&other, "Describe").into()),
@@ -162,6 +167,7 @@ impl<V: DestinationVm, T: Transport> Destination<'_, V, T> {
                 pumped => Ok(rounds.and(pumped)?),
             }
         })
+        .map(|()| layout)
     }
 
     fn receive_state(&mut self) -> Result<Vec<u8>, MigrationError> {
@@ -186,6 +192,10 @@ impl<V: DestinationVm, T: Transport> Destination<'_, V, T> {
 
     /// Discards the VM, then tells the source why: it may take the disks back when it hears of it.
     fn give_up(&mut self, error: MigrationError) -> MigrationError {
+        if self.phase == DestinationPhase::Interrupted {
+            // It was let go, and has ended; the source has been told.
+            return error;
+        }
         // Legal: nothing fails after the start.
         drop(self.on(DestinationEvent::Lost));
         self.vm.discard();

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::copy::Copied;
 use super::error::MigrationError;
 use super::estimate::Costs;
 use super::handle::Handle;
@@ -25,6 +26,14 @@ pub enum Sent<S> {
     /// Nobody here can know whose the VM is, or the VM could not be given back what it needs. It stands still, intact, for
     /// as long as `still` is kept; its disks are not locked. The operator decides: take the disks and let go, or end it.
     InDoubt {
+        /// What holds it.
+        still: S,
+        /// What happened.
+        error: MigrationError,
+    },
+    /// The VM went on at the destination without all of its memory, and the rest may not have come: it stands still here, as it was when it left, and
+    /// must not go on, because it has gone on there.
+    Stranded {
         /// What holds it.
         still: S,
         /// What happened.
@@ -75,7 +84,7 @@ pub(super) struct Source<'m, V: SourceVm, T> {
     pub(super) options: &'m Options,
     pub(super) handle: &'m Handle,
     phase: SourcePhase,
-    compression: Compression,
+    pub(super) compression: Compression,
     pub(super) costs: Costs,
     pub(super) throttle: u8,
     pub(super) still: Option<V::Still>,
@@ -99,14 +108,17 @@ impl<V: SourceVm, T: Transport> Source<'_, V, T> {
         self.connect()?;
         self.on(SourceEvent::Accepted)?;
         self.vm.start_dirty_log().map_err(MigrationError::vm("start the dirty log"))?;
-        let (round, pages, downtime) = self.copy()?;
-        self.finish(round, &pages, downtime)
+        match self.copy()? {
+            Copied::All(round, pages, downtime) => self.finish(round, &pages, downtime),
+            Copied::Postponed(round, pages) => self.postpone(round, pages),
+        }
     }
 
     fn connect(&mut self) -> Result<(), MigrationError> {
         let count = self.connections.len();
         let connections = u16::try_from(count).ok().filter(|n| (1..=MAX_CONNECTIONS).contains(n));
         let connections = connections.ok_or(MigrationError::Connections(count))?;
+        self.check_connections()?;
         let interrupters = self.connections.iter().map(Connection::interrupter);
         self.handle.begin(interrupters.collect::<Result<_, _>>()?);
         let session = Session::random().map_err(WireError::from)?;
@@ -122,6 +134,9 @@ impl<V: SourceVm, T: Transport> Source<'_, V, T> {
         }
         match self.control()?.message("Welcome")? {
             Message::Welcome { version: PROTOCOL_VERSION, capabilities } => {
+                if self.may_postpone() && !capabilities.has(Capabilities::POSTCOPY) {
+                    return Err(MigrationError::NoPostCopy);
+                }
                 if capabilities.allow(self.options.compression) {
                     self.compression = self.options.compression;
                 }
@@ -163,8 +178,10 @@ impl<V: SourceVm, T: Transport> Source<'_, V, T> {
         self.vm.stop_dirty_log();
         self.throttle(0);
         if let Some(still) = self.still.take() {
-            if self.phase == SourcePhase::InDoubt {
-                return Sent::InDoubt { still, error };
+            match self.phase {
+                SourcePhase::InDoubt => return Sent::InDoubt { still, error },
+                SourcePhase::Stranded => return Sent::Stranded { still, error },
+                _ => {}
             }
             if self.disks == Disks::Released
                 && let Err(source) = self.vm.retake_disks(&still)

@@ -1,6 +1,9 @@
 //! What the engine needs of a VM.
 
+use vcpu_state::sync::Arc;
+
 use super::error::VmError;
+use super::postcopy::LazyMemory;
 use crate::memory::{DestinationMemory, PageSet, SourceMemory};
 use crate::wire::Phase;
 
@@ -69,6 +72,14 @@ pub trait SourceVm {
     /// Somebody else has one.
     fn retake_disks(&mut self, still: &Self::Still) -> Result<(), VmError>;
 
+    /// A handle of its own on the memory, for those who send it while the VM is handed over.
+    ///
+    /// # Errors
+    /// There is none to be had; memory cannot come after the VM then.
+    fn lend_memory(&self) -> Result<Box<dyn SourceMemory + Send>, VmError> {
+        Err("its memory goes before it or not at all".into())
+    }
+
     /// The VM is the destination's: ends it here, without letting it run again.
     fn end(&mut self, still: Self::Still);
 }
@@ -84,7 +95,20 @@ pub trait DestinationVm {
     /// The configuration cannot be had here.
     fn build(&mut self, config: &[u8]) -> Result<&Self::Memory, VmError>;
 
-    /// Gives it the source's state; its memory is complete.
+    /// Whether it can run while memory is missing.
+    fn can_postpone(&self) -> bool {
+        false
+    }
+
+    /// Makes these pages missing: what they hold is old, and who touches one waits for it from now on.
+    ///
+    /// # Errors
+    /// This host cannot.
+    fn postpone(&mut self, missing: &PageSet) -> Result<Arc<dyn LazyMemory>, VmError> {
+        Err(format!("it cannot run without {} of its pages", missing.len()).into())
+    }
+
+    /// Gives it the source's state; its memory is complete, or what is missing comes when it is touched.
     ///
     /// # Errors
     /// The state is not that of such a VM.

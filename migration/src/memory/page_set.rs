@@ -69,6 +69,12 @@ impl PageSet {
         word.is_some_and(|word| word >> (page % 64) & 1 == 1)
     }
 
+    /// The first page of the set at or behind this one.
+    #[must_use]
+    pub fn first_at(&self, page: u64) -> Option<u64> {
+        self.next(page, 0)
+    }
+
     /// How many pages are in it.
     #[must_use]
     pub fn len(&self) -> u64 {

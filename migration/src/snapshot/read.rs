@@ -97,7 +97,7 @@ impl<'s, S: Storage> Snapshot<'s, S> {
         Ok(bytes)
     }
 
-    fn open_file(&self, path: &Path, expected: u64) -> Result<S::File, SnapshotError> {
+    pub(super) fn open_file(&self, path: &Path, expected: u64) -> Result<S::File, SnapshotError> {
         let file = self.storage.open(path).map_err(SnapshotError::io("open", path))?;
         let found = file.len().map_err(SnapshotError::io("measure", path))?;
         if found != expected {
@@ -152,15 +152,26 @@ fn restore_extent<F: StoredFile>(
     buffer: &mut Vec<u8>,
 ) -> Result<(), SnapshotError> {
     let failed = |source| SnapshotError::Memory { action: "fill", page: run.first(), source };
-    let Stored::Data { crc } = extent.contents else {
+    if extent.contents == Stored::Zeros {
         return memory.zero(run).map_err(failed);
-    };
+    }
+    checked_extent((file, path), (extent, run), buffer)?;
+    memory.write(run.first(), buffer).map_err(failed)
+}
+
+/// Reads an extent of data, whose pages are `run`, and checks it.
+pub(super) fn checked_extent<F: StoredFile>(
+    (file, path): (&F, &Path),
+    (extent, run): (&Extent, Run),
+    buffer: &mut Vec<u8>,
+) -> Result<(), SnapshotError> {
     // At most EXTENT_PAGES: the manifest was checked.
     buffer.resize(usize::try_from(run.bytes()).unwrap_or(PAGE_SIZE), 0);
     file.read_at(buffer, run.offset()).map_err(SnapshotError::io("read", path))?;
-    if crc_of_pages(buffer.chunks(PAGE_SIZE).map(crc32c::crc32c)) != crc {
+    let crc = crc_of_pages(buffer.chunks(PAGE_SIZE).map(crc32c::crc32c));
+    if extent.contents != (Stored::Data { crc }) {
         let (first, last) = (run.first(), run.end() - 1);
         return Err(SnapshotError::MemoryChecksum { path: path.to_owned(), first, last });
     }
-    memory.write(run.first(), buffer).map_err(failed)
+    Ok(())
 }

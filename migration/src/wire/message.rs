@@ -29,7 +29,21 @@ pub struct Capabilities(pub u32);
 
 impl Capabilities {
     /// All that this program can do.
-    pub const ALL: Self = Self(0b11);
+    pub const ALL: Self = Self(0b11 | Self::POSTCOPY.0);
+    /// A VM may come whose memory comes after it.
+    pub const POSTCOPY: Self = Self(1 << 8);
+
+    /// Whether it can do all of these.
+    #[must_use]
+    pub fn has(self, others: Self) -> bool {
+        self.0 & others.0 == others.0
+    }
+
+    /// All but these.
+    #[must_use]
+    pub fn without(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
+    }
 
     /// Whether pages may be sent so.
     #[must_use]
@@ -161,6 +175,20 @@ pub enum Message {
         /// Why.
         reason: Reason,
     },
+    /// Source: before `Prepare`; these pages come after the VM.
+    Missing {
+        /// The first page of each run, and how many follow each other, in ascending order.
+        runs: Vec<(u64, u64)>,
+    },
+    /// Destination: somebody waits for a page that is missing.
+    Need {
+        /// Which.
+        page: u64,
+    },
+    /// Either: nothing, but the connection is alive.
+    Beat,
+    /// Destination: no page is needed any more.
+    Arrived,
 }
 
 impl Message {
@@ -182,6 +210,10 @@ impl Message {
             Self::Ready { .. } => "Ready",
             Self::Committed => "Committed",
             Self::Refused { .. } => "Refused",
+            Self::Missing { .. } => "Missing",
+            Self::Need { .. } => "Need",
+            Self::Beat => "Beat",
+            Self::Arrived => "Arrived",
         }
     }
 }

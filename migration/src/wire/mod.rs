@@ -6,6 +6,9 @@
 //!   connection 0:   Hello ▶ ◀ Welcome   Describe ▶ ◀ Built   [ pages, Mark, RoundEnd ▶ ◀ RoundDone ] …
 //!                   State ▶, state frames ▶, Prepare ▶ ◀ Ready   Commit ▶ ◀ Committed
 //!   the others:     Join ▶   [ pages, Mark ▶ ] …
+//!
+//!   post-copy:      State ▶, state frames ▶, Missing ▶ …, Prepare ▶ ◀ Ready   Commit ▶ ◀ Committed   ◀ Arrived
+//!   meanwhile:      ◀ Need, Beat …       (the second connection)       pages, Beat …, Mark ▶       (those behind it)
 //! ```
 //!
 //! Instead of any answer the destination may send `Refused` with a reason, instead of anything before `Commit` the source

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use migration::engine::postcopy::MemoryMode;
 use migration::engine::{MigrationError, Options, Sent, Strategy, receive, send};
 use migration::memory::{Layout, Region};
 use migration::wire::{Compression, Phase};
@@ -36,6 +37,8 @@ pub struct Setup {
     pub destination: Trouble,
     pub cancel_at_throttle: Option<u8>,
     pub first_pause: Duration,
+    /// After how many pages that it has touched the user ends the VM at the destination.
+    pub ends_after: Option<u64>,
 }
 
 impl Setup {
@@ -50,6 +53,7 @@ impl Setup {
                 downtime: hour,
                 timeout: hour,
                 strategy: Strategy::Cancel,
+                memory: MemoryMode::PreCopy,
                 compression: Compression::None,
                 patience: Duration::from_mins(1),
             },
@@ -59,6 +63,7 @@ impl Setup {
             destination: Trouble::None,
             cancel_at_throttle: None,
             first_pause: Duration::ZERO,
+            ends_after: None,
         }
     }
 }
@@ -86,6 +91,7 @@ pub fn migrate(setup: &Setup) -> Ended {
     source.cancel_at_throttle = setup.cancel_at_throttle;
     source.first_pause = setup.first_pause;
     let mut destination = Destination::new(&world, &layout(), setup.destination);
+    destination.ends_after = setup.ends_after;
     let (mut here, mut there, mut counts) = (Vec::new(), Vec::new(), Vec::new());
     for index in 0..setup.connections {
         let (near, far) = UnixStream::pair().expect("the host has sockets");
@@ -112,6 +118,9 @@ pub fn migrate(setup: &Setup) -> Ended {
         let sent = send(&mut source, here, &setup.options, &handle);
         (sent, receiving.join().expect("it does not panic"))
     });
+    if let Some(toucher) = destination.toucher.take() {
+        toucher.join().expect("it does not panic");
+    }
     let carried = counts.into_iter().map(|(end, at, sent)| (end, at, sent.load(Ordering::Relaxed)));
     Ended { sent, received, source, destination, world, carried: carried.collect() }
 }
@@ -152,6 +161,7 @@ impl Ended {
                 assert!(self.source.throttles.last().is_none_or(|last| *last == 0));
                 How::Restored
             }
+            Sent::Stranded { error, .. } => panic!("no memory was to come later: {error}"),
             Sent::InDoubt { .. } => {
                 assert!(!self.source.is_ended);
                 if !is_there {

@@ -4,8 +4,11 @@
 mod bed;
 mod faults;
 mod guest;
+mod lazy;
 mod lies;
 mod link;
 mod model;
+mod postcopy;
+mod postcopy_lies;
 mod whole;
 mod world;

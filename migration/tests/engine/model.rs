@@ -1,17 +1,20 @@
 //! Model VMs at both ends.
 
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use migration::engine::postcopy::LazyMemory;
 use migration::engine::{DestinationVm, Handle, SourceVm, VmError};
 use migration::format::{StateReader, StateWriter, Unit};
-use migration::memory::{Layout, PageSet};
+use migration::memory::{Layout, PageSet, SourceMemory};
 use migration::testing::ModelMemory;
 use migration::wire::Phase;
 use serde::{Deserialize, Serialize};
 use vcpu_state::sync::atomic::Ordering;
 
 use crate::guest::Guest;
+use crate::lazy::{LazyModel, Lent};
 use crate::world::{DESTINATION, SOURCE, World};
 
 pub const CONFIG: &[u8] = b"{\"model\": true}";
@@ -190,6 +193,10 @@ impl SourceVm for Source {
         self.world.take(SOURCE)
     }
 
+    fn lend_memory(&self) -> Result<Box<dyn SourceMemory + Send>, VmError> {
+        Ok(Box::new(Lent(Arc::clone(&self.guest))))
+    }
+
     fn end(&mut self, mut still: Still) {
         still.resumes = false;
         self.is_ended = true;
@@ -198,7 +205,12 @@ impl SourceVm for Source {
 
 pub struct Destination {
     pub world: Arc<World>,
-    pub memory: ModelMemory,
+    pub memory: Arc<ModelMemory>,
+    pub lazy: Option<Arc<LazyModel>>,
+    /// The guest at this end, which touches missing pages.
+    pub toucher: Option<JoinHandle<()>>,
+    /// When that ends its VM, as a user would: after so many pages.
+    pub ends_after: Option<u64>,
     pub trouble: Trouble,
     pub asked: u32,
     pub restored: Option<u64>,
@@ -210,7 +222,10 @@ impl Destination {
     pub fn new(world: &Arc<World>, layout: &Layout, trouble: Trouble) -> Self {
         Self {
             world: Arc::clone(world),
-            memory: ModelMemory::new(layout),
+            memory: Arc::new(ModelMemory::new(layout)),
+            lazy: None,
+            toucher: None,
+            ends_after: None,
             trouble,
             asked: 0,
             restored: None,
@@ -238,8 +253,22 @@ impl DestinationVm for Destination {
         Ok(&self.memory)
     }
 
+    fn can_postpone(&self) -> bool {
+        true
+    }
+
+    fn postpone(&mut self, missing: &PageSet) -> Result<Arc<dyn LazyMemory>, VmError> {
+        self.asked("wait for its memory")?;
+        let lazy = LazyModel::new(&self.world, &self.memory, missing);
+        Ok(Arc::clone(self.lazy.insert(Arc::new(lazy))) as _)
+    }
+
     fn restore(&mut self, state: &[u8]) -> Result<(), VmError> {
         self.asked("restore")?;
+        if let Some(lazy) = &self.lazy {
+            // As what a VM has in memory is looked at; whether it comes does not matter any more if it does not.
+            let _ = [0, 5, 61].map(|page| lazy.touch(page));
+        }
         let mut reader = StateReader::parse(state)?;
         let Writes(writes) = reader.take()?;
         reader.finish()?;
@@ -254,8 +283,32 @@ impl DestinationVm for Destination {
 
     fn start(&mut self, phase: Phase) -> Result<(), VmError> {
         self.asked("start")?;
-        if phase == Phase::Running {
+        let runs = phase == Phase::Running;
+        if runs {
             self.world.run();
+        }
+        if self.lazy.as_ref().is_some_and(|lazy| !lazy.go_live(runs)) {
+            if runs {
+                self.world.stop();
+            }
+            return Err("its memory cannot be had".into());
+        }
+        if runs {
+            self.toucher = self.lazy.clone().map(|lazy| {
+                let pages = SourceMemory::layout(&*self.memory).pages();
+                let ends_after = self.ends_after;
+                std::thread::spawn(move || {
+                    // All of them, in an order of its own.
+                    for at in 0..pages {
+                        if ends_after == Some(at) {
+                            lazy.end();
+                        }
+                        if lazy.touch(at * 37 % pages).is_none() {
+                            return;
+                        }
+                    }
+                })
+            });
         }
         self.started = Some(phase);
         Ok(())
@@ -266,4 +319,11 @@ impl DestinationVm for Destination {
         self.is_discarded = true;
         self.world.give(DESTINATION);
     }
+}
+
+/// A state that says that nothing was written.
+pub fn state_of_nothing() -> Vec<u8> {
+    let mut writer = StateWriter::new();
+    writer.put(&Writes(0)).expect("it is the only one");
+    writer.finish()
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use migration::format::{StateReader, StateWriter, Unit};
-use migration::memory::{Layout, PageSet, Region, SourceMemory};
+use migration::memory::{DestinationMemory, Layout, PageSet, Region, SourceMemory};
 use migration::snapshot::{Base, Snapshot, SnapshotError, SnapshotId, SnapshotWriter, Storage};
 use migration::testing::ModelMemory;
 use serde::{Deserialize, Serialize};
@@ -89,5 +89,27 @@ pub fn restore<S: Storage>(storage: &S, path: &Path) -> Result<(Vec<u64>, u64), 
     Snapshot::open(storage, full.parent().expect("a directory"))?.restore_memory(&over)?;
     snapshot.restore_changes(&over)?;
     assert_eq!(over.words(), memory.words());
+    assert_eq!(from_the_back(&snapshot)?.words(), memory.words());
     Ok((memory.words(), counter(&snapshot.state()?)))
+}
+
+/// What a VM would have that takes the last page first; each page comes once.
+fn from_the_back<S: Storage>(snapshot: &Snapshot<'_, S>) -> Result<ModelMemory, SnapshotError> {
+    let memory = ModelMemory::new(&layout());
+    let mut pages = snapshot.pages()?;
+    let mut left = pages.data();
+    while let Some(last) = left.runs().last() {
+        let page = last.end() - 1;
+        let is_data = pages.read(page, |run, bytes| {
+            assert!((run.first()..run.end()).all(|page| left.contains(page)), "once each");
+            left.remove(run);
+            memory.write(run.first(), bytes)
+        });
+        assert!(is_data? && !left.contains(page), "it is data, and was read");
+    }
+    let data = pages.data();
+    for page in (0..layout().pages()).filter(|page| !data.contains(*page)) {
+        assert!(!pages.read(page, |_, _| unreachable!("it is zeros"))?);
+    }
+    Ok(memory)
 }

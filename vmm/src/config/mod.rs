@@ -61,8 +61,8 @@ pub use payload::PayloadConfig;
 pub use rate_limit::{RateLimiterConfig, TokenBucket};
 pub use rng::RngConfig;
 pub use transfer::{
-    MAX_CONNECTIONS, MemoryRestoreMode, PageCompression, ReceiveMigrationConfig, Resolution,
-    ResolveConfig, RestoreConfig, SendMigrationConfig, SnapshotConfig, TimeoutStrategy,
+    MAX_CONNECTIONS, MemoryMode, MemoryRestoreMode, PageCompression, ReceiveMigrationConfig,
+    Resolution, ResolveConfig, RestoreConfig, SendMigrationConfig, SnapshotConfig, TimeoutStrategy,
 };
 pub use validate::{MAX_HOST_CPU, MAX_MEMORY, MAX_VCPUS, MIN_MEMORY};
 pub use values::{parse_size, print_size};

@@ -30,9 +30,13 @@ pub enum MemoryRestoreMode {
     #[default]
     #[serde(alias = "copy")]
     Copy,
-    /// The snapshot's file is mapped privately, and pages are read when they are touched.
+    /// The VM runs at once. Pages are read, and checked, when they are touched, and all others in the background. On a host
+    /// that cannot do that, as `Mapped`.
     #[serde(alias = "ondemand", alias = "on-demand")]
     OnDemand,
+    /// The full snapshot's file is mapped privately, and pages are read, unchecked, when they are touched.
+    #[serde(alias = "mapped")]
+    Mapped,
 }
 
 /// The body of `vm.restore`.
@@ -78,6 +82,21 @@ pub enum PageCompression {
     Zstd,
 }
 
+/// When memory goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MemoryMode {
+    /// Before the VM does.
+    #[default]
+    #[serde(alias = "precopy")]
+    Precopy,
+    /// The rest after the VM, if it does not get little enough. If the link breaks then, the VM is lost.
+    #[serde(alias = "postcopy")]
+    Postcopy,
+}
+
+/// Connections that memory takes that goes after the VM: messages, requests, urgent pages.
+const POSTCOPY_CONNECTIONS: u16 = 3;
+
 /// The body of `vm.send-migration`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendMigrationConfig {
@@ -98,6 +117,12 @@ pub struct SendMigrationConfig {
     /// How pages are sent.
     #[serde(default)]
     pub compression: PageCompression,
+    /// Whether memory may go after the VM.
+    #[serde(default)]
+    pub memory_mode: MemoryMode,
+    /// With [`MemoryMode::Postcopy`], after how many rounds over the memory the rest goes after the VM, if it is not little enough before; 0 for all of it.
+    #[serde(default = "SendMigrationConfig::usual_precopy_rounds")]
+    pub precopy_rounds: u32,
     /// The directory with this end's certificate and key, and those who issue the other's; none for a link without TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_dir: Option<PathBuf>,
@@ -114,6 +139,8 @@ impl SendMigrationConfig {
             timeout_strategy: TimeoutStrategy::default(),
             connections: Self::usual_connections(),
             compression: PageCompression::default(),
+            memory_mode: MemoryMode::default(),
+            precopy_rounds: Self::usual_precopy_rounds(),
             tls_dir: None,
         }
     }
@@ -130,6 +157,19 @@ impl SendMigrationConfig {
         1
     }
 
+    const fn usual_precopy_rounds() -> u32 {
+        1
+    }
+
+    /// All connections of such a migration: memory that goes after the VM takes more of them.
+    #[must_use]
+    pub fn all_connections(&self) -> u16 {
+        match self.memory_mode {
+            MemoryMode::Precopy => self.connections,
+            MemoryMode::Postcopy => self.connections.saturating_add(POSTCOPY_CONNECTIONS),
+        }
+    }
+
     /// Such a migration can be tried.
     pub fn validate(&self) -> Result<LinkUrl, ConfigError> {
         let refuse = |problem: String| Err(invalid("send-migration", &problem));
@@ -142,6 +182,11 @@ impl SendMigrationConfig {
         if !(1..=MAX_CONNECTIONS).contains(&self.connections) {
             let given = self.connections;
             return refuse(format!("connections {given}: there can be 1 to {MAX_CONNECTIONS}"));
+        }
+        if self.all_connections() > MAX_CONNECTIONS {
+            let most = MAX_CONNECTIONS - POSTCOPY_CONNECTIONS;
+            let given = self.connections;
+            return refuse(format!("connections {given}: with postcopy there can be 1 to {most}"));
         }
         let url = link_url("destination_url", &self.destination_url)?;
         tls_is_for_tcp(&url, self.tls_dir.as_ref())?;
@@ -225,11 +270,16 @@ mod tests {
             let error = config.validate().unwrap_err().to_string();
             assert!(error.contains(named), "{error}");
         }
-        for field in ["local\": true", "memory_mode\": \"postcopy\""] {
-            let json = format!("{{\"destination_url\": \"unix:/x\", \"{field}}}");
-            let error = SendMigrationConfig::from_json(json.as_bytes()).unwrap_err().to_string();
-            assert!(error.contains(field.split('"').next().unwrap()), "{error}");
-        }
+        let local = br#"{"destination_url": "unix:/x", "local": true}"#;
+        let error = SendMigrationConfig::from_json(local).unwrap_err().to_string();
+        assert!(error.contains("local"), "{error}");
+        let later =
+            br#"{"destination_url": "unix:/x", "memory_mode": "postcopy", "connections": 61}"#;
+        let later = SendMigrationConfig::from_json(later).unwrap();
+        later.validate().unwrap();
+        assert_eq!((later.precopy_rounds, later.all_connections()), (1, 64));
+        let error = SendMigrationConfig { connections: 62, ..later }.validate().unwrap_err();
+        assert!(error.to_string().contains("1 to 61"), "{error}");
         let idle = br#"{"destination_url": "unix:/x", "local": false}"#;
         assert_eq!(SendMigrationConfig::from_json(idle).unwrap(), usual);
     }

@@ -264,8 +264,7 @@ const PLATFORM: &[(&str, Idle)] = &[
 
 const RESTORE: &[(&str, Idle)] = &[("prefault", Idle::Empty), ("net_fds", Idle::Empty)];
 
-const SEND_MIGRATION: &[(&str, Idle)] =
-    &[("local", Idle::Empty), ("memory_mode", Idle::Only(&["\"Precopy\"", "\"precopy\""]))];
+const SEND_MIGRATION: &[(&str, Idle)] = &[("local", Idle::Empty)];
 
 const RECEIVE_MIGRATION: &[(&str, Idle)] = &[("net_fds", Idle::Empty)];
 

@@ -16,6 +16,7 @@ use super::owner::Owner;
 use super::phase::{Move, Phase};
 use crate::config::{ConsoleMode, VmConfig};
 use crate::host_devices::Claim;
+use crate::memory::PageServer;
 use crate::migration::{Disks, Transfer};
 use crate::vm::Start;
 
@@ -43,7 +44,11 @@ impl Owner {
         }
         self.published.config.store(Some(Arc::new(config.clone())));
         let vm = self.build(&config, start, Claim::Later)?;
-        let built = Built { ram: vm.machine().ram.clone(), disks: Disks::of(self.host.iter()) };
+        let built = Built {
+            vm: self.serial,
+            ram: vm.machine().ram.clone(),
+            disks: Disks::of(self.host.iter()),
+        };
         self.vm = Some(vm);
         Ok(built)
     }
@@ -54,6 +59,12 @@ impl Owner {
         } else {
             Err(ControlError::Stopping)
         }
+    }
+
+    pub(super) fn bring_expected(&mut self, pages: PageServer) -> Result<(), ControlError> {
+        self.expects()?;
+        self.vm.as_mut().ok_or(ControlError::NotCreated)?.brought_by(pages);
+        Ok(())
     }
 
     pub(super) fn restore_expected(&mut self, state: &[u8]) -> Result<(), ControlError> {

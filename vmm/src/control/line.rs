@@ -10,7 +10,7 @@ use super::ControlError;
 use super::core::Core;
 use super::message::Message;
 use crate::config::{Resolution, VmConfig};
-use crate::memory::GuestRam;
+use crate::memory::{GuestRam, PageServer};
 use crate::migration::{Disks, Transfer};
 use crate::vm::{LiveMemory, Start, Still, Stillness};
 
@@ -34,6 +34,8 @@ pub(super) enum Ask {
     Expect(Arc<Transfer>),
     /// It is to be built.
     Build(Box<VmConfig>, Start),
+    /// What brings its memory while it runs already.
+    Bring(PageServer),
     /// Its state.
     Restore(Vec<u8>),
     /// It is here.
@@ -73,6 +75,8 @@ pub(crate) struct Saved {
 
 /// The handles on a VM that was built for another's state.
 pub(crate) struct Built {
+    /// Its serial number.
+    pub(crate) vm: u64,
     pub(crate) ram: GuestRam,
     pub(crate) disks: Disks,
 }
@@ -87,7 +91,18 @@ pub(crate) enum Outcome {
         still: Arc<Still>,
         /// What happened.
         error: String,
+        /// Whether it may still be kept here.
+        keep: Keep,
     },
+}
+
+/// Whether a VM whose migration broke off may go on here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// If the other end does not have it.
+    Possible,
+    /// It has gone on at the other end.
+    TooLate,
 }
 
 /// The way to the owner.
@@ -162,6 +177,16 @@ impl Line {
             Told::Built(built) => Ok(built),
             _ => Err(ControlError::Stopping),
         }
+    }
+
+    /// Has the memory of the VM that was built be brought by this for as long as it needs that.
+    pub(crate) fn bring(&self, pages: PageServer) -> Result<(), ControlError> {
+        self.ask(Ask::Bring(pages)).map(drop)
+    }
+
+    /// Memory of the VM with this serial number cannot be had although it may run: it ends, with this report. From any thread; it waits for nothing.
+    pub(crate) fn memory_lost(&self, vm: u64, report: String) {
+        self.0.inbox.post(Message::VcpuFailed { vm, report });
     }
 
     /// Gives the VM that was built its state.

@@ -38,7 +38,7 @@ pub use device_tree::{
     Added, DeviceKind, DeviceNode, DeviceTree, NotABdf, PciBdf, PciDeviceInfo, device_tree,
 };
 pub use inbox::Inbox;
-pub(crate) use line::{Begun, Line, Outcome};
+pub(crate) use line::{Begun, Keep, Line, Outcome};
 pub use phase::{AtomicPhase, Consequence, GuestEvent, Move, Phase};
 pub use vmm::{Ended, Vmm, VmmThread};
 
@@ -102,6 +102,9 @@ pub struct VmInfo {
     pub device_tree: DeviceTree,
     /// Bytes of RAM that the guest has now, with what is plugged.
     pub memory_actual_size: u64,
+    /// Bytes of its RAM that are still to come, while it runs already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_missing_bytes: Option<u64>,
     /// What is to be plugged and what is, if memory can be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_hotplug: Option<MemoryHotplugInfo>,

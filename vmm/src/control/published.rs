@@ -133,6 +133,10 @@ impl Published {
                 None => device_tree(&config, &BTreeMap::new()),
             },
             memory_actual_size: config.memory.boot_size() + plugged_size,
+            memory_missing_bytes: live
+                .as_ref()
+                .map(|live| live.machine.ram.missing_bytes())
+                .filter(|bytes| *bytes > 0),
             memory_hotplug,
             name: self.name.clone(),
             last_error: self.last_error.load().as_deref().cloned(),

@@ -14,7 +14,7 @@
 use migration::wire::Phase as WirePhase;
 use vcpu_state::sync::Arc;
 
-use super::line::{Ask, Begun, Outcome, Saved, Told};
+use super::line::{Ask, Begun, Keep, Outcome, Saved, Told};
 use super::message::{Message, Request};
 use super::owner::Owner;
 use super::phase::{Move, Phase};
@@ -38,6 +38,7 @@ struct Doubt {
     #[expect(dead_code, reason = "its drop is what it is for")]
     still: Arc<Still>,
     transfer: Arc<Transfer>,
+    keep: Keep,
 }
 
 impl Owner {
@@ -56,6 +57,7 @@ impl Owner {
             Ask::Resolve(resolution) => return self.resolve(resolution),
             Ask::Expect(transfer) => self.expect(transfer).map(|()| Told::Done),
             Ask::Build(config, start) => self.build_expected(*config, start).map(Told::Built),
+            Ask::Bring(pages) => self.bring_expected(pages).map(|()| Told::Done),
             Ask::Restore(state) => self.restore_expected(&state).map(|()| Told::Done),
             Ask::Start(transfer, phase) => {
                 self.start_expected(&transfer, phase).map(|()| Told::Done)
@@ -219,11 +221,11 @@ impl Owner {
         self.transfers.now = None;
         let is_leaving = self.published.phase() == Phase::Leaving;
         match outcome {
-            Outcome::InDoubt { still, error } if is_leaving => {
+            Outcome::InDoubt { still, error, keep } if is_leaving => {
                 self.published.phase.advance(Move::Doubt)?;
                 tracing::error!("{error}");
                 self.published.last_error.store(Some(Arc::new(error)));
-                self.transfers.doubt = Some(Doubt { still, transfer: Arc::clone(transfer) });
+                self.transfers.doubt = Some(Doubt { still, transfer: Arc::clone(transfer), keep });
             }
             Outcome::InDoubt { .. } | Outcome::Stays => {
                 return self.stay(self.serial).map(|()| Told::Done);
@@ -273,6 +275,12 @@ impl Owner {
     }
 
     fn keep(&mut self, doubt: Doubt) -> Result<Told, ControlError> {
+        if doubt.keep == Keep::TooLate {
+            self.transfers.doubt = Some(doubt);
+            return Err(ControlError::Failed(
+                "the VM has gone on at the other end: what is here is what it was before. Resolve with drop".to_owned(),
+            ));
+        }
         if let Err(error) = Disks::of(self.host.iter()).claim() {
             self.transfers.doubt = Some(doubt);
             return Err(ControlError::Failed(format!(

@@ -11,9 +11,17 @@ use vm_memory::mmap::{MmapRegionBuilder, MmapRegionError, NewBitmap};
 use vm_memory::{FileOffset, GuestAddress, GuestRegionMmap};
 
 use super::advise::{Keep, Span};
+use super::lazy::Missing;
 use super::ram::{Backing, Faulting, Inner, Sharing};
 use super::{GuestMemory, GuestRam, MemoryError, hugepages, layout, prefault};
 use crate::config::MemoryConfig;
+
+/// When what is to be faulted in is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fill {
+    Now,
+    Later,
+}
 
 impl GuestRam {
     /// Makes the RAM that `config` asks for. `address_bits` is the number of physical address
@@ -24,10 +32,25 @@ impl GuestRam {
     /// What `shared` decides is whether the memfd may leave this process
     /// ([`shareable_memfd`](Self::shareable_memfd)).
     pub fn new(config: &MemoryConfig, address_bits: u8) -> Result<Self, MemoryError> {
+        Self::of_memfd(config, address_bits, Fill::Now)
+    }
+
+    /// The same with nothing faulted in yet, whatever `config` says of that: what it holds is still to come.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new); huge pages do not come one by one.
+    pub fn to_be_filled(config: &MemoryConfig, address_bits: u8) -> Result<Self, MemoryError> {
+        if config.hugepages {
+            return Err(MemoryError::NotOnDemand { option: "hugepages" });
+        }
+        Self::of_memfd(config, address_bits, Fill::Later)
+    }
+
+    fn of_memfd(config: &MemoryConfig, address_bits: u8, fill: Fill) -> Result<Self, MemoryError> {
         let config = &config.whole();
         let page = check(config, address_bits)?;
         let memfd = Arc::new(File::from(make_memfd(config.size + config.hotplug(), page)?));
-        Self::map(config, Backing::Memfd(memfd), page)
+        Self::map(config, Backing::Memfd(memfd), (page, fill))
     }
 
     /// The same RAM with the contents of a file, which holds all regions one behind the other, as a snapshot's memory does. It
@@ -58,13 +81,13 @@ impl GuestRam {
         if len.len() != expected {
             return Err(MemoryError::FileLength { found: len.len(), expected });
         }
-        Self::map(config, Backing::Snapshot(file), page)
+        Self::map(config, Backing::Snapshot(file), (page, Fill::Now))
     }
 
     fn map(
         config: &MemoryConfig,
         backing: Backing,
-        page: Option<u64>,
+        (page, fill): (Option<u64>, Fill),
     ) -> Result<Self, MemoryError> {
         let (size, hot) = (config.size, config.hotplug());
         let mut regions = Vec::with_capacity(3);
@@ -79,7 +102,7 @@ impl GuestRam {
         }
         let memory = GuestMemory::from_regions(regions)?;
         advise(&memory, config, page);
-        if config.prefault {
+        if config.prefault && fill == Fill::Now {
             // Huge pages come from a pool of their own, whose size was looked at before.
             if let Some(available) = prefault::available()
                 && available < size
@@ -92,7 +115,8 @@ impl GuestRam {
         }
         let sharing = if config.shared { Sharing::Shared } else { Sharing::Private };
         let faulting = if config.prefault { Faulting::Ahead } else { Faulting::OnTouch };
-        Ok(Self::of(Inner { memory, backing, size, hot, sharing, faulting }))
+        let missing = Missing::default();
+        Ok(Self::of(Inner { memory, backing, size, hot, sharing, faulting, missing }))
     }
 }
 

@@ -7,6 +7,8 @@
 //! RAM over a snapshot's file is read and written through the mapping, where what was written since is. There the data are the file's, and the
 //! pages that are this process's own.
 //!
+//! RAM of which pages are still to come is read through the mapping until all are there: reading brings them.
+//!
 //! The file's cursor is shared by all handles on the memfd, and looking for data moves it. That harms nobody: nothing reads or
 //! writes at it, and what a look finds is its result, not where the cursor is.
 
@@ -47,6 +49,11 @@ impl MigrationMemory {
             Backing::Snapshot(_) => Some(PageMap::open()?),
         };
         Ok(Self { ram: ram.clone(), file, own })
+    }
+
+    /// Whether the file behind it has nothing but holes there.
+    pub(crate) fn is_hole(&self, run: Run) -> io::Result<bool> {
+        Ok(self.file.next_data(run)?.is_none())
     }
 
     /// Whether pages are written through the mapping.
@@ -100,7 +107,7 @@ impl SourceMemory for MigrationMemory {
     }
 
     fn read(&self, first: u64, into: &mut [u8]) -> io::Result<()> {
-        if self.own.is_none() {
+        if self.own.is_none() && self.ram.missing_bytes() == 0 {
             return self.file.read(first, into);
         }
         for (page, bytes) in (first..).zip(into.chunks_mut(PAGE_SIZE)) {
@@ -112,6 +119,10 @@ impl SourceMemory for MigrationMemory {
     }
 
     fn next_data(&self, run: Run) -> io::Result<Option<Run>> {
+        if self.ram.missing_bytes() > 0 {
+            // What the file has is not all.
+            return Ok(Some(run));
+        }
         let of_file = self.file.next_data(run)?;
         let Some(own) = &self.own else { return Ok(of_file) };
         let before = of_file.map_or(Some(run), |data| run.until(data.first()));

@@ -16,8 +16,8 @@
 //! the host is `hotplug_size`, which the operator has promised it anyway, and they go back when the block is plugged, when all is unplugged
 //! and when the machine restarts. (To take it out of KVM's sight would need a slot of its own for each block, and leave devices' DMA.)
 //!
-//! A VM that is restored on demand has its RAM over a snapshot's file instead of a memfd, mapped privately: what nobody has written yet is in the
-//! file, the rest is this process's own, and what was given back is anonymous memory.
+//! A VM that is restored on demand has a memfd whose pages come when they are touched ([`lazy`]), or has its RAM over a snapshot's file instead of a memfd, mapped
+//! privately: what nobody has written yet is in the file, the rest is this process's own, and what was given back is anonymous memory.
 //!
 //! Invariants:
 //! - regions are sorted by guest physical address, don't overlap, and cover `size` bytes in all, and `hotplug_size` more;
@@ -28,6 +28,7 @@ mod advise;
 mod error;
 mod hugepages;
 pub mod layout;
+mod lazy;
 mod make;
 mod migration;
 #[cfg(test)]
@@ -37,10 +38,13 @@ mod pagemap;
 mod pages;
 mod prefault;
 mod ram;
+mod uffd;
 
 pub use error::MemoryError;
+pub(crate) use lazy::{Counted, Failure, LazyRam, PageServer};
 pub use migration::MigrationMemory;
 pub use ram::{GuestRam, RamRegion};
+pub use uffd::UffdError;
 
 /// The checked view of guest RAM that devices and loaders read and write through.
 pub use devices::memory::GuestMemory;

@@ -36,7 +36,8 @@ pub(super) fn fault_in(memory: &GuestMemory, place: (usize, usize)) -> io::Resul
     Span::part(memory, place).ok_or_else(no_ram)?.advise(Keep::FaultIn)
 }
 
-fn fill(memory: &GuestMemory, (address, len): (usize, usize)) -> io::Result<()> {
+/// The same, of pages that stay.
+pub(super) fn fill(memory: &GuestMemory, (address, len): (usize, usize)) -> io::Result<()> {
     let zeros = [0; PAGE_SIZE];
     for address in (address..address + len).step_by(zeros.len()) {
         let gpa = memory.iter().find_map(|region| {

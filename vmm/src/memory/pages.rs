@@ -53,6 +53,10 @@ impl GuestRam {
     pub fn discard_range(&self, gpa: GuestAddress, len: u64) -> io::Result<()> {
         self.each(gpa, len, |part| {
             match self.backing() {
+                // A hole would be a page that is still to come.
+                Backing::Memfd(_) if self.missing_bytes() > 0 => {
+                    overlay::fill(self.memory(), part.span())?;
+                }
                 Backing::Memfd(file) => fallocate(file, PUNCH, part.offset, part.len)?,
                 Backing::Snapshot(_) => overlay::zeros(self.memory(), part.span())?,
             }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use vm_memory::{FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
+use super::lazy::Missing;
 use super::{GuestMemory, layout};
 
 /// Guest RAM. Clones are handles on the same memory; it is unmapped with the last of them.
@@ -23,6 +24,8 @@ pub(super) struct Inner {
     pub(super) hot: u64,
     pub(super) sharing: Sharing,
     pub(super) faulting: Faulting,
+    /// What is still to come of it.
+    pub(super) missing: Missing,
 }
 
 /// The file whose pages it is made of, all regions one behind the other.
@@ -111,6 +114,20 @@ impl GuestRam {
     /// When pages come from the host.
     pub(super) fn faulting(&self) -> Faulting {
         self.inner.faulting
+    }
+
+    /// Bytes of it that are still to come, while the VM runs already (or is about to).
+    pub fn missing_bytes(&self) -> u64 {
+        self.missing().pages() * layout::PAGE_SIZE
+    }
+
+    pub(super) fn missing(&self) -> &Missing {
+        &self.inner.missing
+    }
+
+    /// No vCPU runs any more: who waits for a page that cannot be had gets an error.
+    pub(crate) fn forsake(&self) {
+        self.missing().forsake();
     }
 
     /// The regions, by ascending guest physical address; the last is the one of [`GuestRam::hot_region`], if there is one.

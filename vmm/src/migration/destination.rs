@@ -2,16 +2,20 @@
 
 use std::io;
 
+use migration::engine::postcopy::LazyMemory;
 use migration::engine::{DestinationVm, VmError};
+use migration::memory::{DestinationMemory, PageSet};
+use migration::snapshot::{SnapshotPages, StoredFile};
 use migration::wire::Phase;
 use vcpu_state::sync::Arc;
 
 use super::memory::Watched;
+use super::postcopy::IncomingRam;
 use super::progress::TransferState;
 use super::{Disks, Transfer};
 use crate::config::{ConfigError, VmConfig};
 use crate::control::{ControlError, Line};
-use crate::memory::MigrationMemory;
+use crate::memory::{GuestRam, LazyRam, MigrationMemory, PageServer, UffdError};
 use crate::vm::Start;
 
 /// A VM that was saved cannot be had here.
@@ -26,6 +30,9 @@ pub enum RestoreError {
     /// Its memory.
     #[error("its memory: {0}")]
     Memory(io::Error),
+    /// Its memory cannot come while it runs.
+    #[error("its memory: {0}")]
+    Lazy(#[from] UffdError),
     /// It was ended before it was done.
     #[error("{0}")]
     Ended(String),
@@ -39,7 +46,11 @@ pub(super) struct Arrival {
     line: Line,
     transfer: Arc<Transfer>,
     memory: Option<Watched<MigrationMemory>>,
+    /// The RAM of a VM that runs before it has all of it.
+    lazy: Option<Arc<LazyRam>>,
     disks: Disks,
+    /// Its serial number, and its RAM.
+    built: Option<(u64, GuestRam)>,
     /// Whether the owner expects one.
     is_expected: bool,
     was_described: bool,
@@ -56,7 +67,9 @@ impl Arrival {
             line: line.clone(),
             transfer: Arc::clone(transfer),
             memory: None,
+            lazy: None,
             disks: Disks::default(),
+            built: None,
             is_expected: true,
             was_described: false,
         })
@@ -78,6 +91,7 @@ impl Arrival {
         config.validate_arriving()?;
         let built = self.line.build(config, start)?;
         self.disks = built.disks;
+        self.built = Some((built.vm, built.ram.clone()));
         self.transfer.set_memory(built.ram.regions().map(|region| region.size).sum());
         self.transfer.reach(TransferState::Copying);
         let memory = MigrationMemory::new(&built.ram).map_err(RestoreError::Memory)?;
@@ -101,9 +115,30 @@ impl Arrival {
         Ok(())
     }
 
+    /// Fills it with the pages of a snapshot from now on, also while it runs.
+    pub(super) fn fill_lazily<F: StoredFile + Send + 'static>(
+        &mut self,
+        pages: SnapshotPages<F>,
+    ) -> Result<(), RestoreError> {
+        let (vm, ram) = self.built.clone().ok_or(RestoreError::NotBuilt)?;
+        let line = self.line.clone();
+        let lost = Box::new(move |report| line.memory_lost(vm, report));
+        let server = PageServer::start(&ram, pages, lost)?;
+        self.lazy = Some(Arc::clone(server.ram()));
+        Ok(self.line.bring(server)?)
+    }
+
     /// Lets it run, or leaves it to its user.
     pub(super) fn let_go(&mut self, phase: Phase) -> Result<(), ControlError> {
-        self.line.start(&self.transfer, phase)?;
+        if let Some(lazy) = &self.lazy {
+            lazy.go_live().map_err(ControlError::Failed)?;
+            self.transfer.reach(TransferState::Filling);
+        }
+        let started = self.line.start(&self.transfer, phase);
+        if let (Err(_), Some(lazy)) = (&started, &self.lazy) {
+            lazy.abandon();
+        }
+        started?;
         self.is_expected = false;
         Ok(())
     }
@@ -112,7 +147,7 @@ impl Arrival {
         if std::mem::take(&mut self.is_expected) {
             self.line.discard(&self.transfer);
         }
-        self.memory = None;
+        (self.memory, self.lazy, self.built) = (None, None, None);
         self.disks = Disks::default();
     }
 }
@@ -122,6 +157,28 @@ impl DestinationVm for Arrival {
 
     fn build(&mut self, config: &[u8]) -> Result<&Self::Memory, VmError> {
         Ok(self.build_from(config, Start::Restore { ram: None })?)
+    }
+
+    fn can_postpone(&self) -> bool {
+        LazyRam::probe().is_ok()
+    }
+
+    fn postpone(&mut self, missing: &PageSet) -> Result<Arc<dyn LazyMemory>, VmError> {
+        let (vm, ram) = self.built.clone().ok_or(RestoreError::NotBuilt)?;
+        let memory = &self.memory.as_ref().ok_or(RestoreError::NotBuilt)?.memory;
+        let lazy = LazyRam::watch(&ram, missing.len())?;
+        // What came of them before is old.
+        missing.runs().try_for_each(|run| memory.zero(run))?;
+        // A part of a page that is larger than these may have become zeros instead of a hole.
+        for run in missing.runs() {
+            if !memory.is_hole(run)? {
+                return Err(UffdError::NotEmpty.into());
+            }
+        }
+        self.line.bring(PageServer::of_others(&lazy))?;
+        self.lazy = Some(Arc::clone(&lazy));
+        let (line, transfer) = (self.line.clone(), Arc::clone(&self.transfer));
+        Ok(Arc::new(IncomingRam { ram: lazy, line, vm, transfer }))
     }
 
     fn restore(&mut self, state: &[u8]) -> Result<(), VmError> {

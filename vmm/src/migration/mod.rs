@@ -23,6 +23,7 @@ mod inspect;
 mod link;
 mod listener;
 mod memory;
+mod postcopy;
 mod progress;
 mod receive;
 mod restore;

@@ -47,10 +47,16 @@ pub enum TransferState {
     Cancelled,
     /// Nobody here can know whose the VM is; it stands still here, intact.
     InDoubt,
+    /// The VM runs at the other end, and memory that is still here is sent there.
+    Serving,
+    /// The VM ran at the other end before it had all of its memory, and may not have got the rest; it stands still here, and must not go on.
+    Stranded,
+    /// The VM runs, and memory that is still at the other end comes.
+    Filling,
 }
 
 impl TransferState {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 12] = [
         Self::Connecting,
         Self::Copying,
         Self::Stopped,
@@ -60,12 +66,18 @@ impl TransferState {
         Self::Failed,
         Self::Cancelled,
         Self::InDoubt,
+        Self::Serving,
+        Self::Stranded,
+        Self::Filling,
     ];
 
     /// Whether nothing more will happen.
     #[must_use]
     pub const fn is_final(self) -> bool {
-        matches!(self, Self::Completed | Self::Failed | Self::Cancelled | Self::InDoubt)
+        matches!(
+            self,
+            Self::Completed | Self::Failed | Self::Cancelled | Self::InDoubt | Self::Stranded
+        )
     }
 }
 
@@ -141,6 +153,7 @@ impl Transfer {
             Some(Result::Failed(error)) => (TransferState::Failed, Some(error), None),
             Some(Result::Cancelled(error)) => (TransferState::Cancelled, Some(error), None),
             Some(Result::InDoubt(error)) => (TransferState::InDoubt, Some(error), None),
+            Some(Result::Stranded(error)) => (TransferState::Stranded, Some(error), None),
         };
         let took = result.as_deref().map_or_else(|| self.elapsed(), |(_, took)| *took);
         let Progress { rounds, remaining_pages, bandwidth, dirty_rate, throttle, .. } = progress;
@@ -185,6 +198,8 @@ const fn of_phase(phase: SourcePhase) -> TransferState {
         SourcePhase::Committing | SourcePhase::Completed => TransferState::Committing,
         SourcePhase::Restored => TransferState::Failed,
         SourcePhase::InDoubt => TransferState::InDoubt,
+        SourcePhase::Serving => TransferState::Serving,
+        SourcePhase::Stranded => TransferState::Stranded,
     }
 }
 

@@ -4,6 +4,8 @@
 //!   expect ─▶ build, held ─▶ memory ─▶ state ─▶ the disks' locks ─▶ paused ─▶ running, if that was asked for
 //!      └─ any error: nothing is left, and the VMM has no VM, as before
 //! ```
+//!
+//! On demand, `memory` is a thread that begins to bring pages, and is done long after the VM runs ([`crate::memory`]); or the mapping of a file.
 
 use std::fs::File;
 
@@ -17,6 +19,7 @@ use super::progress::TransferKind;
 use super::snapshot::settle;
 use crate::config::{MemoryRestoreMode, RestoreConfig, file_url};
 use crate::control::{ControlError, Line};
+use crate::memory::LazyRam;
 use crate::vm::Start;
 
 /// Restores a VM.
@@ -35,6 +38,15 @@ pub(crate) fn restore(line: &Line, config: &RestoreConfig) -> Result<(), Control
     settle(&transfer, restored)
 }
 
+/// Whether this host can fill memory while the VM runs; else a file is mapped.
+fn can_bring() -> bool {
+    let can = LazyRam::probe();
+    if let Err(error) = &can {
+        tracing::warn!("the snapshot's memory is mapped, and not checked: {error}");
+    }
+    can.is_ok()
+}
+
 fn fill(
     arrival: &mut Arrival,
     snapshot: &Snapshot<'_, HostStorage>,
@@ -48,7 +60,12 @@ fn fill(
             let memory = arrival.build_from(&vm, Start::Restore { ram: None })?;
             snapshot.restore_memory(memory).map_err(ControlError::from)?;
         }
-        MemoryRestoreMode::OnDemand => {
+        MemoryRestoreMode::OnDemand if can_bring() => {
+            let pages = snapshot.pages().map_err(ControlError::from)?;
+            arrival.build_from(&vm, Start::RestoreLazily)?;
+            arrival.fill_lazily(pages)?;
+        }
+        MemoryRestoreMode::OnDemand | MemoryRestoreMode::Mapped => {
             let file = snapshot.full_memory_file();
             let file = File::open(file).map_err(RestoreError::Memory)?;
             let start = Start::RestoreOver { file: Arc::new(file) };

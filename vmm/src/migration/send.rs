@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use migration::engine::{self, MigrationError, Options, Sent, Strategy};
+use migration::engine::{self, MigrationError, Options, Sent, Strategy, postcopy};
 use migration::memory::SourceMemory;
 use migration::wire::Compression;
 use vcpu_state::sync::Arc;
@@ -13,8 +13,8 @@ use super::snapshot::settle;
 use super::source::Departure;
 use super::transfer::Result as Settled;
 use super::{PATIENCE, Transfer};
-use crate::config::{LinkUrl, PageCompression, SendMigrationConfig, TimeoutStrategy};
-use crate::control::{ControlError, Line, Outcome};
+use crate::config::{LinkUrl, MemoryMode, PageCompression, SendMigrationConfig, TimeoutStrategy};
+use crate::control::{ControlError, Keep, Line, Outcome};
 
 /// Sends the VM.
 pub(crate) fn send(
@@ -31,7 +31,7 @@ pub(crate) fn send(
             use migration::engine::SourceVm;
             transfer.set_memory(departure.memory().layout().bytes());
             let way = Way::to(url.clone(), config.tls_dir.as_deref());
-            let links = way.and_then(|way| way.connect(config.connections, &transfer));
+            let links = way.and_then(|way| way.connect(config.all_connections(), &transfer));
             let links = links.map_err(|error| failed(&error))?;
             Ok((departure, links))
         },
@@ -66,7 +66,16 @@ pub(crate) fn send(
             transfer.settle(Settled::InDoubt(error.clone()));
             drop(departure);
             if let Some(still) = still.into_still() {
-                guard.end(Outcome::InDoubt { still, error: error.clone() });
+                guard.end(Outcome::InDoubt { still, error: error.clone(), keep: Keep::Possible });
+            }
+            Err(ControlError::Failed(error))
+        }
+        Sent::Stranded { still, error } => {
+            let error = stranded(&url, &error);
+            transfer.settle(Settled::Stranded(error.clone()));
+            drop(departure);
+            if let Some(still) = still.into_still() {
+                guard.end(Outcome::InDoubt { still, error: error.clone(), keep: Keep::TooLate });
             }
             Err(ControlError::Failed(error))
         }
@@ -80,6 +89,12 @@ fn in_doubt(url: &LinkUrl, error: &MigrationError) -> String {
     )
 }
 
+fn stranded(url: &LinkUrl, error: &MigrationError) -> String {
+    format!(
+        "the VM went on at {url} before all of its memory was there (post-copy), and perhaps the rest has not come: {error}. It stands still here and must not go on.          See whether it runs there; then, or if it has to be given up, resolve the migration with drop"
+    )
+}
+
 fn options(config: &SendMigrationConfig) -> Options {
     Options {
         downtime: Duration::from_millis(config.downtime_ms),
@@ -88,6 +103,12 @@ fn options(config: &SendMigrationConfig) -> Options {
             TimeoutStrategy::Cancel => Strategy::Cancel,
             TimeoutStrategy::Ignore => Strategy::Ignore,
             TimeoutStrategy::Throttle => Strategy::Throttle,
+        },
+        memory: match config.memory_mode {
+            MemoryMode::Precopy => postcopy::MemoryMode::PreCopy,
+            MemoryMode::Postcopy => {
+                postcopy::MemoryMode::PostCopy { rounds: config.precopy_rounds }
+            }
         },
         compression: match config.compression {
             PageCompression::None => Compression::None,

@@ -7,7 +7,7 @@ use std::cell::OnceCell;
 use std::time::Duration;
 
 use migration::engine::{SourceVm, VmError};
-use migration::memory::PageSet;
+use migration::memory::{PageSet, SourceMemory};
 use migration::wire::Phase;
 use vcpu_state::sync::Arc;
 use vcpu_state::sync::atomic::{AtomicBool, Ordering};
@@ -195,6 +195,10 @@ impl SourceVm for Departure {
 
     fn retake_disks(&mut self, _: &Hold) -> Result<(), VmError> {
         Ok(self.begun.disks.claim()?)
+    }
+
+    fn lend_memory(&self) -> Result<Box<dyn SourceMemory + Send>, VmError> {
+        Ok(Box::new(self.begun.memory.pages()?))
     }
 
     fn end(&mut self, still: Hold) {

@@ -37,6 +37,7 @@ pub(super) enum Result {
     Failed(String),
     Cancelled(String),
     InDoubt(String),
+    Stranded(String),
 }
 
 /// A transfer, from its beginning on.

@@ -151,6 +151,7 @@ impl Builder<'_> {
             watchdog,
             root,
             kvm: vm,
+            pages: None,
         };
         built.count_devices();
         vcpus::start(&mut built)?;

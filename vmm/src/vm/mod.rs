@@ -34,6 +34,7 @@ use vcpu_state::{Completer, Deadline, Group, OneShot, PauseParts, Resumed};
 use crate::config::WATCHDOG_ID;
 use crate::control::Inbox;
 use crate::host_devices::HostDevice;
+use crate::memory::PageServer;
 
 use build::Legacy;
 pub use build::{BuildError, Builder, Start, make_room_for_files};
@@ -79,6 +80,8 @@ pub struct Vm {
     watchdog: Option<PlacedWatchdog>,
     root: PciRoot,
     kvm: Arc<VmFd>,
+    /// What brings memory that is still to come: behind all that may wait for it.
+    pages: Option<PageServer>,
 }
 
 /// A resume that is done but for waking the threads, which its drop has the control thread do.
@@ -258,8 +261,14 @@ impl Vm {
         self.end_threads();
     }
 
+    /// Its memory is brought by this while it runs.
+    pub(crate) fn brought_by(&mut self, pages: PageServer) {
+        self.pages = Some(pages);
+    }
+
     fn end_threads(&mut self) {
         self.group.kill_all();
+        self.machine.ram.forsake();
         self.threads.join();
     }
 }

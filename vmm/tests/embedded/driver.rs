@@ -71,6 +71,11 @@ impl DriverVm {
         Self { vm, sequences, image: None }
     }
 
+    /// It has come to another VMM, by whatever way.
+    pub fn arrived(self, vm: TestVm) -> Self {
+        Self { vm, sequences: self.sequences, image: None }
+    }
+
     fn machine(&self) -> Arc<Machine> {
         self.vm.machine()
     }

@@ -1,6 +1,8 @@
 //! Two VMMs in one process, and destinations that are none.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod gates;
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::Shutdown;

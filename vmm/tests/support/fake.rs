@@ -177,6 +177,7 @@ impl VmmControl for FakeVmm {
         };
         Ok(VmInfo {
             memory_actual_size: config.memory.size,
+            memory_missing_bytes: None,
             memory_hotplug: None,
             device_tree: device_tree(&config, &BTreeMap::new()),
             vcpus: (0..config.cpus.boot_vcpus).map(vcpu).collect(),

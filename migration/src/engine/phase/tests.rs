@@ -6,7 +6,7 @@ use super::DestinationEvent as D;
 use super::SourceEvent as S;
 use super::*;
 
-const SOURCE_EVENTS: [S; 9] = [
+const SOURCE_EVENTS: [S; 11] = [
     S::Accepted,
     S::Stop,
     S::NotYet,
@@ -16,6 +16,8 @@ const SOURCE_EVENTS: [S; 9] = [
     S::Refused,
     S::Lost,
     S::Cancelled,
+    S::Entrusted,
+    S::Arrived,
 ];
 
 #[test]
@@ -24,7 +26,7 @@ fn what_is_over_stays_over() {
         assert!(SOURCE_EVENTS.iter().all(|event| phase.after(*event).is_err()));
     }
     for phase in DestinationPhase::ALL.into_iter().filter(|phase| phase.is_final()) {
-        let events = [D::Described, D::Prepared, D::Committed, D::Lost];
+        let events = [D::Described, D::Prepared, D::Committed, D::Lost, D::Entrusted, D::Arrived];
         assert!(events.iter().all(|event| phase.after(*event).is_err()));
     }
 }
@@ -34,14 +36,24 @@ fn a_loss_is_legal_in_every_phase_that_is_not_over_and_ends_it() {
     for phase in SourcePhase::ALL.into_iter().filter(|phase| !phase.is_final()) {
         let expected = match phase {
             SourcePhase::Committing => SourcePhase::InDoubt,
+            SourcePhase::Serving => SourcePhase::Stranded,
             _ => SourcePhase::Restored,
         };
         assert_eq!(phase.after(S::Lost), Ok(expected));
-        assert_eq!(phase.after(S::Refused), Ok(SourcePhase::Restored));
-        assert_eq!(phase.after(S::Cancelled).is_ok(), phase != SourcePhase::Committing);
+        let refused = match phase {
+            SourcePhase::Serving => SourcePhase::Stranded,
+            _ => SourcePhase::Restored,
+        };
+        assert_eq!(phase.after(S::Refused), Ok(refused));
+        let is_late = matches!(phase, SourcePhase::Committing | SourcePhase::Serving);
+        assert_eq!(phase.after(S::Cancelled).is_ok(), !is_late);
     }
     for phase in DestinationPhase::ALL.into_iter().filter(|phase| !phase.is_final()) {
-        assert_eq!(phase.after(D::Lost), Ok(DestinationPhase::Discarded));
+        let expected = match phase {
+            DestinationPhase::Filling => DestinationPhase::Interrupted,
+            _ => DestinationPhase::Discarded,
+        };
+        assert_eq!(phase.after(D::Lost), Ok(expected));
     }
 }
 
@@ -52,7 +64,9 @@ fn only_a_lost_commit_leaves_a_doubt_and_only_an_acknowledged_one_completes() {
             let after = phase.after(event);
             let is_commit = phase == SourcePhase::Committing;
             assert_eq!(after == Ok(SourcePhase::InDoubt), is_commit && event == S::Lost);
-            assert_eq!(after == Ok(SourcePhase::Completed), is_commit && event == S::Acknowledged);
+            let is_done = is_commit && event == S::Acknowledged
+                || phase == SourcePhase::Serving && event == S::Arrived;
+            assert_eq!(after == Ok(SourcePhase::Completed), is_done);
         }
     }
 }
@@ -72,6 +86,7 @@ enum ToSource {
     Built,
     Ready,
     Committed,
+    Arrived,
     Refused,
     End,
 }
@@ -79,6 +94,8 @@ enum ToSource {
 /// Both ends, each of which may be dead, and what is between them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct World {
+    /// Whether memory comes after the VM.
+    is_lazy: bool,
     source: SourcePhase,
     destination: DestinationPhase,
     is_source_dead: bool,
@@ -88,8 +105,9 @@ struct World {
 }
 
 impl World {
-    fn begin() -> Self {
+    fn begin(is_lazy: bool) -> Self {
         Self {
+            is_lazy,
             source: SourcePhase::Connecting,
             destination: DestinationPhase::Greeting,
             is_source_dead: false,
@@ -139,6 +157,7 @@ impl World {
         next.extend(self.source(S::Lost, &[]));
         next.extend(self.destination(D::Lost, &[]));
         next.extend(self.destination(D::Lost, &[ToSource::Refused]));
+        next.extend(self.destination(D::Arrived, &[ToSource::Arrived]));
         // Either dies: what it has sent may still arrive.
         if !self.is_source_dead {
             let mut dead = Self { is_source_dead: true, ..self.clone() };
@@ -172,7 +191,10 @@ impl World {
         let moved = match message {
             ToDestination::Describe => taken.destination(D::Described, &[ToSource::Built]),
             ToDestination::All => taken.destination(D::Prepared, &[ToSource::Ready]),
-            ToDestination::Commit => taken.destination(D::Committed, &[ToSource::Committed]),
+            ToDestination::Commit => {
+                let event = if self.is_lazy { D::Entrusted } else { D::Committed };
+                taken.destination(event, &[ToSource::Committed])
+            }
             ToDestination::End => taken.destination(D::Lost, &[]),
         };
         // Nobody listens any more.
@@ -185,7 +207,9 @@ impl World {
         let moved = match message {
             ToSource::Built => taken.source(S::Accepted, &[]),
             ToSource::Ready => taken.source(S::Ready, &[ToDestination::Commit]),
+            ToSource::Committed if self.is_lazy => taken.source(S::Entrusted, &[]),
             ToSource::Committed => taken.source(S::Acknowledged, &[]),
+            ToSource::Arrived => taken.source(S::Arrived, &[]),
             ToSource::Refused => taken.source(S::Refused, &[]),
             ToSource::End => taken.source(S::Lost, &[]),
         };
@@ -196,7 +220,7 @@ impl World {
 /// Every world that can be reached.
 fn explore() -> HashSet<World> {
     let mut seen = HashSet::new();
-    let mut waiting = vec![World::begin()];
+    let mut waiting = vec![World::begin(false), World::begin(true)];
     while let Some(world) = waiting.pop() {
         // The source may hesitate for ever (Stop, NotYet), but not send without bound.
         if world.forth.len() <= 6 && world.back.len() <= 6 && seen.insert(world.clone()) {
@@ -217,7 +241,7 @@ fn whatever_gets_lost_and_whoever_dies_never_both_vms_run() {
 
 #[test]
 fn when_all_is_over_one_vm_is_there_or_the_source_says_that_it_cannot_know() {
-    let mut ends = BTreeSet::new();
+    let (mut ends, mut lazy_ends) = (BTreeSet::new(), BTreeSet::new());
     for world in explore() {
         let is_over = world.source.is_final() && world.destination.is_final();
         if !is_over || world.is_source_dead || world.is_destination_dead {
@@ -226,18 +250,32 @@ fn when_all_is_over_one_vm_is_there_or_the_source_says_that_it_cannot_know() {
         let runs = (world.source_runs(), world.destination_runs());
         match world.source {
             SourcePhase::InDoubt => assert!(!runs.0),
+            // It was started, so it must never go on here; whether it is whole there, only that end knows.
+            SourcePhase::Stranded => {
+                assert!(!runs.0 && world.destination != DestinationPhase::Discarded);
+            }
             _ => assert!(runs.0 != runs.1, "{world:?}"),
         }
+        let ends = if world.is_lazy { &mut lazy_ends } else { &mut ends };
         ends.insert((format!("{:?}", world.source), format!("{:?}", world.destination)));
     }
-    let ends: Vec<_> = ends.iter().map(|(s, d)| (s.as_str(), d.as_str())).collect();
+    let names = |ends: BTreeSet<(String, String)>| {
+        ends.iter().map(|(source, there)| format!("{source} {there}")).collect::<Vec<_>>()
+    };
     assert_eq!(
-        ends,
+        names(ends),
+        ["Completed Started", "InDoubt Discarded", "InDoubt Started", "Restored Discarded"]
+    );
+    assert_eq!(
+        names(lazy_ends),
         [
-            ("Completed", "Started"),
-            ("InDoubt", "Discarded"),
-            ("InDoubt", "Started"),
-            ("Restored", "Discarded"),
+            "Completed Started",
+            "InDoubt Discarded",
+            "InDoubt Interrupted",
+            "InDoubt Started",
+            "Restored Discarded",
+            "Stranded Interrupted",
+            "Stranded Started",
         ]
     );
 }

@@ -26,6 +26,8 @@ pub enum Start {
         /// Memory that holds the other's, made for this configuration. Without it, the VM gets memory of zeros, to be filled.
         ram: Option<GuestRam>,
     },
+    /// The same with memory that is still to come when it runs already ([`GuestRam::to_be_filled`]).
+    RestoreLazily,
     /// The same with memory over a file that holds the other's, from which pages come when they are touched ([`GuestRam::over`]).
     RestoreOver {
         /// The file.
@@ -43,6 +45,7 @@ impl Start {
         match self {
             Self::Restore { ram: Some(ram) } => Ok(ram.clone()),
             Self::RestoreOver { file } => GuestRam::over(config, address_bits, Arc::clone(file)),
+            Self::RestoreLazily => GuestRam::to_be_filled(config, address_bits),
             Self::Boot | Self::Restore { ram: None } => GuestRam::new(config, address_bits),
         }
     }
@@ -55,7 +58,7 @@ impl Start {
     ) -> Result<Option<Entry>, BuildError> {
         match self {
             Self::Boot => Ok(Some(boot::load(ram, &payload(config, &cmdline(config)))?.entry)),
-            Self::Restore { .. } | Self::RestoreOver { .. } => Ok(None),
+            Self::Restore { .. } | Self::RestoreLazily | Self::RestoreOver { .. } => Ok(None),
         }
     }
 }

@@ -1,0 +1,194 @@
+//! The source's end of post-copy.
+
+use std::panic;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::super::error::MigrationError;
+use super::super::phase::SourceEvent;
+use super::super::send::{Disks, Source};
+use super::super::vm::SourceVm;
+use super::super::{Downtime, Report};
+use super::memory::Lent;
+use super::pushing::{Kind, Pushing};
+use super::{CONNECTIONS, MemoryMode, beat};
+use crate::memory::{PageSet, SourceMemory};
+use crate::wire::{Connection, Mark, Message, Transport, WireError, unexpected_message};
+
+/// Runs of missing pages in one message: far less than a payload.
+const RUNS: usize = 32 << 10;
+
+impl<V: SourceVm, T: Transport> Source<'_, V, T> {
+    /// Whether memory may come after the VM.
+    pub(in super::super) fn may_postpone(&self) -> bool {
+        self.options.memory != MemoryMode::PreCopy
+    }
+
+    /// Whether memory is to come after the VM from here on, before this round.
+    pub(in super::super) fn is_to_postpone(&self, round: u32) -> bool {
+        match self.options.memory {
+            MemoryMode::PreCopy => false,
+            MemoryMode::PostCopy { rounds } => round >= rounds || self.is_out_of_time(),
+        }
+    }
+
+    /// Stops the VM although `pages` are left, and hands it over.
+    pub(in super::super) fn postpone(
+        &mut self,
+        round: u32,
+        mut pages: PageSet,
+    ) -> Result<Report, MigrationError> {
+        let stopped = Instant::now();
+        self.still = Some(self.vm.pause().map_err(MigrationError::vm("pause the VM"))?);
+        self.on(SourceEvent::Stop)?;
+        let mut downtime = Downtime { pause: stopped.elapsed(), ..Downtime::begun(stopped) };
+        let memory = self.vm.lend_memory().map_err(MigrationError::vm("lend the VM's memory"))?;
+        if round == 0 {
+            pages = data_of(&*memory).map_err(WireError::from)?;
+        } else if let Some(still) = &self.still {
+            let last = self.vm.last_dirty(still);
+            pages.add_all(&last.map_err(MigrationError::vm("read the dirty log"))?);
+        }
+        if pages.is_empty() {
+            return self.finish(round, &pages, downtime);
+        }
+        // The connections of pages say that no round follows.
+        self.send_pages(Mark { round, is_last: true }, &PageSet::empty(memory.layout()))?;
+        let Some(still) = &self.still else { return Err(MigrationError::Cancelled) };
+        let (phase, state) = (self.vm.phase(still), self.vm.save(still));
+        let state = state.map_err(MigrationError::vm("save the VM's state"))?;
+        self.await_round(round)?;
+        downtime.pages = downtime.lap();
+        self.send_state(&state)?;
+        let runs: Vec<_> = pages.runs().map(|run| (run.first(), run.count())).collect();
+        for runs in runs.chunks(RUNS) {
+            self.control()?.send(Message::Missing { runs: runs.to_vec() })?;
+        }
+        self.control()?.send(Message::Prepare { phase })?;
+        self.on(SourceEvent::Sent)?;
+
+        let pushing = Pushing::new(Lent(memory), &pages);
+        let mut lanes = self.connections.split_off(1);
+        let handed = self.push_and_hand_over(&pushing, &mut lanes, &mut downtime);
+        let sent_bytes = lanes.iter().chain(&self.connections).map(Connection::sent).sum();
+        handed?;
+        self.on(SourceEvent::Arrived)?;
+        if let Some(still) = self.still.take() {
+            self.vm.end(still);
+        }
+        Ok(Report {
+            rounds: round + 1,
+            sent_bytes,
+            state_bytes: state.len() as u64,
+            postponed_pages: pages.len(),
+            total: self.began.elapsed(),
+            downtime,
+        })
+    }
+
+    fn push_and_hand_over(
+        &mut self,
+        pushing: &Pushing,
+        lanes: &mut [Connection<T>],
+        downtime: &mut Downtime,
+    ) -> Result<(), MigrationError> {
+        let (handle, compression) = (self.handle, self.compression);
+        let beat = beat(self.options.patience);
+        let [requests, pages @ ..] = lanes else { return Err(MigrationError::Connections(1)) };
+        thread::scope(|scope| {
+            let listener = scope.spawn(|| {
+                let error = pushing.listen(requests);
+                // So that a source that hears nothing any more does not wait for ever; nothing, when all is sent.
+                pushing.fail();
+                handle.interrupt_from(1);
+                error
+            });
+            let kinds = [Kind::Urgent].into_iter().chain(std::iter::repeat(Kind::Any));
+            let pushers: Vec<_> = pages
+                .iter_mut()
+                .zip(kinds)
+                .map(|(lane, kind)| {
+                    scope.spawn(move || {
+                        let pushed = pushing.push(lane, (kind, compression), beat);
+                        pushed.inspect_err(|_| handle.interrupt_from(1))
+                    })
+                })
+                .collect();
+            let handed = self.hand_over(pushing, downtime);
+            if handed.is_err() {
+                pushing.fail();
+                handle.interrupt_from(1);
+            }
+            let join = |pusher: thread::ScopedJoinHandle<'_, _>| {
+                pusher.join().unwrap_or_else(|panic| panic::resume_unwind(panic))
+            };
+            let pushed = pushers.into_iter().map(join).fold(Ok(()), Result::and);
+            let arrived = handed.and_then(|()| self.await_arrival(pushed));
+            handle.interrupt_from(1);
+            // Whatever it has to say was heard, or is known better.
+            drop(listener.join());
+            arrived
+        })
+    }
+
+    /// From `Prepare` to `Committed`.
+    fn hand_over(
+        &mut self,
+        pushing: &Pushing,
+        downtime: &mut Downtime,
+    ) -> Result<(), MigrationError> {
+        match self.control()?.message("Ready")? {
+            Message::Ready { setup } => downtime.setup = Duration::from_nanos(setup),
+            other => return Err(unexpected_message(&other, "Ready").into()),
+        }
+        downtime.state = downtime.lap();
+        if pushing.has_failed() {
+            return Err(WireError::Closed { waiting_for: "the connections of pages" }.into());
+        }
+        if !self.handle.commit() {
+            return Err(MigrationError::Cancelled);
+        }
+        self.disks = Disks::Released;
+        let Some(still) = &self.still else { return Err(MigrationError::Cancelled) };
+        self.vm.release_disks(still).map_err(MigrationError::vm("give up the disks"))?;
+        self.on(SourceEvent::Ready)?;
+        self.control()?.send(Message::Commit)?;
+        match self.control()?.message("Committed")? {
+            Message::Committed => {}
+            other => return Err(unexpected_message(&other, "Committed").into()),
+        }
+        downtime.commit = downtime.lap();
+        self.on(SourceEvent::Entrusted)
+    }
+
+    /// All was sent, or the connections broke: what the destination says of it.
+    fn await_arrival(&mut self, pushed: Result<(), WireError>) -> Result<(), MigrationError> {
+        let waiting_for = "the arrival of all memory";
+        match (self.control()?.message(waiting_for), pushed) {
+            // Also when it needs no more, because its VM has ended.
+            (Ok(Message::Arrived), _) => Ok(()),
+            (Ok(other), _) => Err(unexpected_message(&other, waiting_for).into()),
+            (Err(WireError::Closed { .. }), Err(error)) => Err(error.into()),
+            (Err(error), _) => Err(error.into()),
+        }
+    }
+
+    /// Whether there are connections enough for what was asked for.
+    pub(in super::super) fn check_connections(&self) -> Result<(), MigrationError> {
+        let count = self.connections.len();
+        let is_enough = !self.may_postpone() || count >= CONNECTIONS;
+        if is_enough { Ok(()) } else { Err(MigrationError::FewConnections(count)) }
+    }
+}
+
+/// The pages that may hold something.
+fn data_of(memory: &dyn SourceMemory) -> std::io::Result<PageSet> {
+    let mut pages = PageSet::empty(memory.layout());
+    let mut rest = Some(memory.layout().all());
+    while let Some(left) = rest {
+        let data = memory.next_data(left)?;
+        data.into_iter().for_each(|data| pages.insert(data));
+        rest = data.and_then(|data| left.from(data.end()));
+    }
+    Ok(pages)
+}

@@ -1,0 +1,84 @@
+//! RAM of a VM that runs before all of its pages are there.
+//!
+//! ```text
+//!            watch                 go_live                    all pages placed
+//!   whole ───────▶ EARLY ─────────────────────▶ LIVE ───────────────────────────▶ whole
+//!                    │ fail                      │ fail ──▶ the VM ends by an error, named in `last_error`
+//!                    └──▶ FAILED: it never goes live          └─vCPUs are dead─▶ who waits gets an error
+//! ```
+//!
+//! Where pages come from is the business of others: a snapshot ([`PageServer`]), or the other end of a migration. A page that cannot be had must
+//! neither become zeros nor keep a thread for ever:
+//! - Before the VM may run nothing of it can do harm: who waits gets zeros, so that it comes back, and the VM is discarded.
+//! - Afterwards the VM ends. Its vCPUs are ended by a signal; those that wait where a signal does not reach, and devices' workers, get an error in place
+//!   of the page when no vCPU can act on it any more. For a system call that is EFAULT. A worker that itself reads or writes such a
+//!   page cannot go on, nor can anybody take its work back: the VMM ends by SIGSEGV.
+//!
+//! While pages are missing, what reads the memfd reads holes. So [`MigrationMemory`](super::MigrationMemory) reads through the mapping until then, and what is
+//! given back to the host is filled with zeros instead.
+
+mod ram;
+mod server;
+
+use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
+
+use vcpu_state::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+pub(crate) use ram::{Counted, Failure, LazyRam};
+pub(crate) use server::PageServer;
+
+/// No vCPU runs any more.
+const FORSAKEN: u8 = 1;
+/// Nobody touches it any more.
+const STOPPED: u8 = 2;
+
+/// What is still to come of some RAM, and what its user says of it.
+#[derive(Debug, Default)]
+pub(super) struct Missing {
+    pages: AtomicU64,
+    flags: AtomicU8,
+    /// Rung when a flag is raised, and when whoever brings pages is to look around.
+    bell: OnceLock<OwnedFd>,
+}
+
+impl Missing {
+    /// Pages.
+    pub(super) fn pages(&self) -> u64 {
+        // Acquire: pairs with `set_pages` and `arrived`: who finds none missing finds all in the memfd.
+        self.pages.load(Ordering::Acquire)
+    }
+
+    fn set_pages(&self, pages: u64) {
+        self.pages.store(pages, Ordering::Release);
+    }
+
+    /// Pages that hold something have been placed. The last one is missing until the watch has ended.
+    fn arrived(&self, pages: u64) {
+        let rest = |now: u64| Some(now.saturating_sub(pages).max(1));
+        // Never fails.
+        let _ = self.pages.fetch_update(Ordering::Release, Ordering::Relaxed, rest);
+    }
+
+    fn has(&self, flag: u8) -> bool {
+        // Acquire: pairs with `raise`; what was done before is seen.
+        self.flags.load(Ordering::Acquire) & flag != 0
+    }
+
+    fn raise(&self, flag: u8) {
+        self.flags.fetch_or(flag, Ordering::Release);
+        self.ring();
+    }
+
+    fn ring(&self) {
+        if let Some(bell) = self.bell.get() {
+            // Fails only if it is readable already.
+            let _ = rustix::io::write(bell, &1_u64.to_ne_bytes());
+        }
+    }
+
+    /// No vCPU runs any more: nobody can act on an error that is given instead of a page.
+    pub(super) fn forsake(&self) {
+        self.raise(FORSAKEN);
+    }
+}

@@ -1,0 +1,333 @@
+//! userfaultfd(2): pages of guest RAM that are not there yet, and what puts them there.
+//!
+//! ```text
+//!   a thread touches a page of the watched memory that its memfd does not have
+//!     └─▶ it sleeps in the kernel ──event──▶ `next_fault` … `place` or `place_zeros` ──▶ it goes on with the page
+//! ```
+//!
+//! The memory is the mapping of a memfd (`UFFD_FEATURE_MISSING_SHMEM`, Linux 4.11); a page is missing while the memfd has a hole there. Who touches it may be
+//! a thread of this process, a system call of one, or KVM for a vCPU. A vCPU that sleeps in KVM's fault handler is woken by a signal (Linux 6.2); one
+//! whose instruction KVM emulates, a system call and a thread in user mode are not, and wait for the page. What is read or
+//! written through the memfd itself is not seen here.
+//!
+//! Invariants:
+//! - Placing is atomic: whoever touches the page finds it missing, and sleeps, or whole.
+//! - A page that is there is never replaced: what the guest has written stays.
+//! - Watched memory stays mapped for as long as the descriptor lives: it has a handle on the RAM.
+
+mod kernel;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::mm::MprotectFlags;
+
+use super::GuestRam;
+use super::layout::PAGE_SIZE;
+
+/// Pages of shared mappings of memfds can be watched.
+const MISSING_SHMEM: u64 = 1 << 5;
+
+/// The host cannot have guest RAM filled while the guest runs.
+#[derive(Debug, thiserror::Error)]
+pub enum UffdError {
+    /// No descriptor.
+    #[error(
+        "the host gives no userfaultfd that sees KVM's page faults ({0}): let the VMM open /dev/userfaultfd, or set \
+         vm.unprivileged_userfaultfd=1"
+    )]
+    Open(io::Error),
+    /// A kernel without what is needed.
+    #[error(
+        "the host's userfaultfd cannot watch memory files (UFFD_FEATURE_MISSING_SHMEM, Linux 4.11)"
+    )]
+    Features,
+    /// The memory cannot be watched.
+    #[error("the host's userfaultfd does not watch guest RAM: {0}")]
+    Register(io::Error),
+    /// The memory is not of a kind that can be.
+    #[error("RAM that is {0} cannot be filled while the guest runs")]
+    Kind(&'static str),
+    /// Something was there already.
+    #[error("guest RAM that was to be filled while the guest runs is not empty")]
+    NotEmpty,
+}
+
+/// All RAM of a VM, watched for pages that are missing.
+#[derive(Debug)]
+pub(super) struct Uffd {
+    fd: OwnedFd,
+    ram: GuestRam,
+    /// Where each region is mapped: address and bytes, in the order of their pages.
+    regions: Vec<(u64, u64)>,
+}
+
+impl Uffd {
+    /// A descriptor that can watch memory files.
+    ///
+    /// # Errors
+    /// The host has none, or gives none.
+    pub(super) fn open() -> Result<OwnedFd, UffdError> {
+        let fd = kernel::open().map_err(UffdError::Open)?;
+        let mut api =
+            kernel::Api { api: kernel::API, features: MISSING_SHMEM, ..Default::default() };
+        // SAFETY: there are no addresses in it.
+        if unsafe { kernel::request(&fd, &mut api) }.is_err() {
+            return Err(UffdError::Features);
+        }
+        Ok(fd)
+    }
+
+    /// Watches this RAM from now on.
+    ///
+    /// # Errors
+    /// The host cannot, or may not.
+    pub(super) fn watch(ram: &GuestRam) -> Result<Self, UffdError> {
+        if ram.memfd().is_none() {
+            return Err(UffdError::Kind("over a snapshot's file"));
+        }
+        if ram.is_huge() {
+            return Err(UffdError::Kind("made of huge pages"));
+        }
+        let fd = Self::open()?;
+        let regions = ram.regions().map(|region| (region.host_address, region.size)).collect();
+        let uffd = Self { fd, ram: ram.clone(), regions };
+        for &(start, len) in &uffd.regions {
+            let range = kernel::Range { start, len };
+            let mut register =
+                kernel::Register { range, mode: kernel::MODE_MISSING, ..Default::default() };
+            // SAFETY: the range is a region of the RAM, on which there is a handle. Who touches a missing page sleeps until it is placed: nobody
+            // sees anything else than without.
+            unsafe { kernel::request(&uffd.fd, &mut register) }.map_err(UffdError::Register)?;
+        }
+        Ok(uffd)
+    }
+
+    /// The next page that somebody waits for; `None`: nobody does at the moment.
+    pub(super) fn next_fault(&self) -> io::Result<Option<u64>> {
+        while let Some(event) = kernel::read(&self.fd)? {
+            if event.kind == kernel::EVENT_PAGE_FAULT
+                && let Some(page) = self.page_at(event.address)
+            {
+                return Ok(Some(page));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Puts pages into their places, from page `first` on, and wakes who waits for them. Those that are there stay as they are. How many were not.
+    pub(super) fn place(&self, first: u64, pages: &[u8]) -> io::Result<u64> {
+        let from = pages.as_ptr().expose_provenance() as u64;
+        self.fill((first, pages.len() as u64 / PAGE_SIZE), |to, done, len| {
+            let mut copy = kernel::Copy { to, from: from + done, len, ..Default::default() };
+            // SAFETY: `to` and what follows is RAM, on which there is a handle, `from` the caller's bytes, of which there are as many.
+            let copied = unsafe { kernel::request(&self.fd, &mut copy) };
+            (copied, copy.placed)
+        })
+    }
+
+    /// The same with zeros.
+    pub(super) fn place_zeros(&self, first: u64, count: u64) -> io::Result<u64> {
+        self.fill((first, count), |start, _, len| {
+            let range = kernel::Range { start, len };
+            let mut zeros = kernel::Zeros { range, ..Default::default() };
+            // SAFETY: the range is RAM, on which there is a handle.
+            let filled = unsafe { kernel::request(&self.fd, &mut zeros) };
+            (filled, zeros.placed)
+        })
+    }
+
+    /// `place` gets an address, the bytes before it that are done with, and those that follow each other there.
+    fn fill(
+        &self,
+        (first, count): (u64, u64),
+        mut place: impl FnMut(u64, u64, u64) -> (io::Result<()>, i64),
+    ) -> io::Result<u64> {
+        let (mut done, mut new) = (0, 0);
+        while done < count {
+            let (address, room) = self.address_of(first + done)?;
+            let len = room.min((count - done) * PAGE_SIZE);
+            let (result, placed) = place(address, done * PAGE_SIZE, len);
+            let pages = match result.map_err(|error| error.raw_os_error()) {
+                Ok(()) => len / PAGE_SIZE,
+                // Some of it, or none: the address space was being changed.
+                Err(Some(libc::EAGAIN)) => u64::try_from(placed).unwrap_or(0) / PAGE_SIZE,
+                Err(Some(libc::EEXIST)) => {
+                    // Its waiter may have begun to wait before it was placed, by an event that is read later.
+                    self.wake(first + done)?;
+                    done += 1;
+                    continue;
+                }
+                Err(error) => return Err(io::Error::from_raw_os_error(error.unwrap_or(libc::EIO))),
+            };
+            (done, new) = (done + pages, new + pages);
+        }
+        Ok(new)
+    }
+
+    fn wake(&self, page: u64) -> io::Result<()> {
+        let range = kernel::Range { start: self.address_of(page)?.0, len: PAGE_SIZE };
+        // SAFETY: the range is a page of the RAM, on which there is a handle.
+        unsafe { kernel::request(&self.fd, &mut kernel::Wake(range)) }
+    }
+
+    /// Has everybody who waits look again, and be heard of again.
+    pub(super) fn wake_all(&self) -> io::Result<()> {
+        self.regions.iter().try_for_each(|&(start, len)| {
+            let range = kernel::Range { start, len };
+            // SAFETY: the range is a region of the RAM, on which there is a handle.
+            unsafe { kernel::request(&self.fd, &mut kernel::Wake(range)) }
+        })
+    }
+
+    /// A page that will never be had: whoever touches it from now on, or waits for it, gets an error instead. In KVM and in system calls that is
+    /// EFAULT; a thread of the process itself ends by SIGSEGV, and the process with it.
+    pub(super) fn deny(&self, page: u64) -> io::Result<()> {
+        let address = usize::try_from(self.address_of(page)?.0).unwrap_or(usize::MAX);
+        let address = std::ptr::with_exposed_provenance_mut(address);
+        let size = usize::try_from(PAGE_SIZE).unwrap_or(usize::MAX);
+        // SAFETY: a page of the RAM, on which there is a handle. There are no references to guest RAM, and who accesses it is to fail.
+        unsafe { rustix::mm::mprotect(address, size, MprotectFlags::empty()) }?;
+        self.wake(page)
+    }
+
+    /// Ends the watch: a page that is missing is zeros from now on, and nobody waits any more.
+    pub(super) fn end(&self) -> io::Result<()> {
+        for &(start, len) in &self.regions {
+            let range = kernel::Range { start, len };
+            // SAFETY: the range is a region of the RAM, on which there is a handle.
+            unsafe { kernel::request(&self.fd, &mut kernel::Unregister(range)) }?;
+        }
+        Ok(())
+    }
+
+    /// The RAM.
+    pub(super) fn ram(&self) -> &GuestRam {
+        &self.ram
+    }
+
+    fn page_at(&self, address: u64) -> Option<u64> {
+        let mut first = 0;
+        for &(start, len) in &self.regions {
+            match address.checked_sub(start).filter(|offset| *offset < len) {
+                Some(offset) => return Some(first + offset / PAGE_SIZE),
+                None => first += len / PAGE_SIZE,
+            }
+        }
+        None
+    }
+
+    /// Where a page is mapped, and the bytes from there to the end of its region.
+    fn address_of(&self, page: u64) -> io::Result<(u64, u64)> {
+        let mut place = page;
+        for &(start, len) in &self.regions {
+            match place.checked_sub(len / PAGE_SIZE) {
+                None => return Ok((start + place * PAGE_SIZE, len - place * PAGE_SIZE)),
+                Some(rest) => place = rest,
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "no such page"))
+    }
+}
+
+impl AsFd for Uffd {
+    /// Readable when somebody waits for a page.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use rustix::event::{PollFd, PollFlags, poll};
+    use vm_memory::{Bytes, GuestAddress};
+
+    use super::*;
+    use crate::config::MemoryConfig;
+
+    fn ram(size: u64) -> GuestRam {
+        GuestRam::new(&MemoryConfig { size, ..MemoryConfig::default() }, 46).unwrap()
+    }
+
+    #[test]
+    fn who_touches_a_missing_page_waits_for_it_and_finds_it_whole() {
+        let ram = ram((3 << 30) + (1 << 20));
+        let uffd = match Uffd::watch(&ram) {
+            Err(UffdError::Open(error)) => return println!("left out: {error}"),
+            other => other.unwrap(),
+        };
+        // The last page, above the hole.
+        let last = ram.size() / PAGE_SIZE - 1;
+        let gpa = GuestAddress((4 << 30) + (1 << 20) - PAGE_SIZE);
+        let toucher = std::thread::spawn({
+            let ram = ram.clone();
+            move || {
+                let whole: [u64; 32] = ram.memory().read_obj(gpa).unwrap();
+                ram.memory().write_obj(0_u8, gpa).unwrap();
+                let zeros: [u64; 32] = ram.memory().read_obj(GuestAddress(PAGE_SIZE)).unwrap();
+                (whole, zeros)
+            }
+        });
+        let mut asked = Vec::new();
+        for bytes in [Some([7; 4096]), None] {
+            poll(&mut [PollFd::new(&uffd, PollFlags::IN)], None).unwrap();
+            let page = uffd.next_fault().unwrap().unwrap();
+            asked.push(page);
+            let placed = match &bytes {
+                Some(bytes) => uffd.place(page, bytes),
+                None => uffd.place_zeros(page, 1),
+            };
+            assert_eq!(placed.unwrap(), 1);
+        }
+        let (whole, zeros) = toucher.join().unwrap();
+        assert_eq!(asked, [last, 1]);
+        assert_eq!((whole, zeros), ([0x0707_0707_0707_0707; 32], [0; 32]));
+        // What was written since stays.
+        assert_eq!(uffd.place_zeros(last, 1).unwrap(), 0);
+        assert_eq!(ram.memory().read_obj::<u16>(gpa).unwrap(), 0x0700);
+        // Around pages that are there, and over the hole.
+        let hole = (3 << 30) / PAGE_SIZE;
+        assert_eq!(uffd.place(0, &[1; 3 * 4096]).unwrap(), 2);
+        assert_eq!(uffd.place_zeros(hole - 1, 2).unwrap(), 2);
+        assert_eq!(uffd.place(hole - 2, &[2; 4 * 4096]).unwrap(), 2);
+        let bytes = |gpa: u64| ram.memory().read_obj::<u8>(GuestAddress(gpa)).unwrap();
+        let around = [0, 1, 2, hole - 2, hole - 1].map(|page| bytes(page * PAGE_SIZE));
+        assert_eq!(around, [1, 0, 1, 2, 0]);
+        assert_eq!([0, 1].map(|page| bytes((4 << 30) + page * PAGE_SIZE)), [0, 2]);
+        assert_eq!(
+            uffd.place(last - 1, &[9; 3 * 4096]).unwrap_err().kind(),
+            io::ErrorKind::InvalidInput
+        );
+        uffd.end().unwrap();
+        assert_eq!(bytes(9 * PAGE_SIZE), 0);
+    }
+
+    #[test]
+    fn a_page_that_cannot_be_had_is_an_error_for_a_system_call_and_never_zeros() {
+        let ram = ram(1 << 20);
+        let uffd = match Uffd::watch(&ram) {
+            Err(UffdError::Open(error)) => return println!("left out: {error}"),
+            other => other.unwrap(),
+        };
+        let file = tempfile::tempfile().unwrap();
+        let from = ram.regions().next().unwrap().host_address + 5 * PAGE_SIZE;
+        let writer = std::thread::spawn({
+            let (file, ram) = (file.try_clone().unwrap(), ram.clone());
+            move || {
+                let from = std::ptr::with_exposed_provenance(usize::try_from(from).unwrap());
+                // SAFETY: a page of RAM, on which there is a handle.
+                let written = unsafe { libc::write(file.as_raw_fd(), from, 4096) };
+                let error = io::Error::last_os_error();
+                drop(ram);
+                (written, error.raw_os_error())
+            }
+        });
+        poll(&mut [PollFd::new(&uffd, PollFlags::IN)], None).unwrap();
+        assert_eq!(uffd.next_fault().unwrap(), Some(5));
+        uffd.deny(5).unwrap();
+        assert_eq!(writer.join().unwrap(), (-1, Some(libc::EFAULT)));
+        assert_eq!(file.metadata().unwrap().len(), 0);
+    }
+}
