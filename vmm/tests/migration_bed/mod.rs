@@ -33,7 +33,7 @@ impl Destination {
     pub fn waiting(vcpus: u32, url: Option<&str>) -> Self {
         let vm = TestVm::none_yet(vcpus);
         let own = format!("unix:{}", vm.path("link").display());
-        let config = ReceiveMigrationConfig { receiver_url: url.unwrap_or(&own).to_owned() };
+        let config = ReceiveMigrationConfig::on(url.unwrap_or(&own));
         let (listens, listening) = channel();
         let vmm = std::sync::Arc::clone(&vm.vmm);
         let received = std::thread::spawn(move || {
