@@ -12,11 +12,17 @@ use migration::engine::postcopy::{Fault, LazyMemory, POSTPONED};
 use migration::engine::{DestinationVm, MigrationError, VmError, receive};
 use migration::memory::{DestinationMemory, Layout, PAGE_SIZE, PageSet, Region, Run};
 use migration::testing::ModelMemory;
-use migration::wire::{Capabilities, Compression, Frame, Mark, Message, Pages, Phase, Session};
+use migration::wire::{
+    Capabilities, Compression, Frame, Mark, Message, Pages, Phase, Rehearsal, Session,
+};
 
+mod bounded;
 mod canned;
 
-use canned::Canned;
+use canned::{Canned, End};
+
+/// Frames of 1 MiB in and out, unpacked once, on a few connections.
+const BYTES: usize = 16 << 20;
 
 #[derive(Debug, Arbitrary)]
 enum Said {
@@ -89,8 +95,8 @@ struct Vm {
 impl DestinationVm for Vm {
     type Memory = ModelMemory;
 
-    fn build(&mut self, _: &[u8]) -> Result<&ModelMemory, VmError> {
-        Ok(&self.memory)
+    fn build(&mut self, _: &[u8]) -> Result<(&ModelMemory, Option<Rehearsal>), VmError> {
+        Ok((&self.memory, None))
     }
 
     fn can_postpone(&self) -> bool {
@@ -162,18 +168,22 @@ impl LazyMemory for Lazy {
     fn fail(&self, _: &str) {}
 }
 
-fuzz_target!(|said: Vec<Vec<Said>>| {
+fuzz_target!(|input: (u8, Vec<Vec<Said>>)| {
+    let (end, said) = (End::of(input.0), input.1);
     let memory = ModelMemory::of_pages(4).expect("it can be");
     let is_commit_there =
         said.first().into_iter().flatten().any(|one| matches!(one, Said::Commit | Said::Raw(_)));
     let layout = DestinationMemory::layout(&memory).clone();
-    let mut connections = said.iter().map(|said| Canned(io::Cursor::new(bytes(said, &layout))));
+    let bytes: Vec<_> = said.iter().map(|said| bytes(said, &layout)).collect();
+    let mut connections = bytes.into_iter().map(|bytes| Canned::new(bytes, end));
     let mut vm = Vm { memory, is_restored: false, has_disks: false, is_started: false };
-    let accept = || connections.next().ok_or(io::ErrorKind::NotConnected.into());
-    let received = receive(&mut vm, accept, Duration::from_secs(2));
-    // It is there, or has been interrupted for want of memory.
-    let was_started = matches!(received, Ok(()) | Err(MigrationError::Interrupted { .. }));
-    assert_eq!(was_started, vm.is_started);
+    bounded::within(BYTES, || {
+        let accept = || connections.next().ok_or(io::ErrorKind::NotConnected.into());
+        let received = receive(&mut vm, accept, end.patience());
+        // It is there, or has been interrupted for want of memory.
+        let was_started = matches!(received, Ok(()) | Err(MigrationError::Interrupted { .. }));
+        assert_eq!(was_started, vm.is_started);
+    });
     assert!(!vm.is_started || is_commit_there);
 });
 

@@ -2,7 +2,6 @@
 //! VM only when it was told that it was committed, and otherwise has it as it was, or standing still and in doubt.
 #![no_main]
 use std::cell::Cell;
-use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,11 +11,17 @@ use migration::engine::postcopy::MemoryMode;
 use migration::engine::{Handle, Options, Sent, SourceVm, Strategy, VmError, send};
 use migration::memory::{PageSet, SourceMemory};
 use migration::testing::ModelMemory;
-use migration::wire::{Capabilities, Compression, Frame, Mark, Message, PROTOCOL_VERSION, Phase};
+use migration::wire::{
+    Capabilities, Compression, Frame, Mark, Message, PROTOCOL_VERSION, Phase, Rehearsal,
+};
 
+mod bounded;
 mod canned;
 
-use canned::Canned;
+use canned::{Canned, End};
+
+/// Frames of 1 MiB in and out, and what is to be sent.
+const BYTES: usize = 16 << 20;
 
 #[derive(Debug, Arbitrary)]
 enum Said {
@@ -25,7 +30,7 @@ enum Said {
         capabilities: u32,
     },
     WelcomeRight,
-    Built,
+    Built(Option<(u64, u64, u64)>),
     RoundDone {
         round: u32,
     },
@@ -131,8 +136,8 @@ impl SourceVm for Vm {
     }
 }
 
-fuzz_target!(|said: (Vec<Said>, Vec<Said>, Option<u8>)| {
-    let (said, asked, rounds) = said;
+fuzz_target!(|input: (u8, Vec<Said>, Vec<Said>, Option<u8>)| {
+    let (end, said, asked, rounds) = (End::of(input.0), input.1, input.2, input.3);
     let memory = ModelMemory::of_pages(4).expect("it can be");
     memory.fill(1, 1);
     let is_running = Rc::new(Cell::new(true));
@@ -148,26 +153,28 @@ fuzz_target!(|said: (Vec<Said>, Vec<Said>, Option<u8>)| {
             rounds: (rounds % 3).into(),
         }),
         compression: Compression::Lz4,
-        patience: Duration::from_secs(2),
+        patience: end.patience(),
     };
-    let canned = |said: &[Said]| Canned(io::Cursor::new(bytes(said)));
+    let canned = |said: &[Said]| Canned::new(bytes(said), end);
     let mut transports = vec![canned(&said)];
     if rounds.is_some() {
         // Requests come over the second one.
         transports.extend([canned(&asked), canned(&[]), canned(&[])]);
     }
-    let sent = send(&mut vm, transports, &options, &Handle::new());
     let is_committed = said
         .iter()
         .any(|one| matches!(one, Said::Committed | Said::AllLazily { .. } | Said::Raw(_)));
-    match &sent {
-        Sent::Completed(_) => assert!(is_committed && vm.is_ended && !is_running.get()),
-        Sent::Restored(_) => assert!(!vm.is_ended && is_running.get() && vm.has_disks),
-        Sent::InDoubt { .. } => assert!(!vm.is_ended && !is_running.get()),
-        Sent::Stranded { .. } => {
-            assert!(rounds.is_some() && is_committed && !vm.is_ended && !is_running.get());
+    bounded::within(BYTES, || {
+        let sent = send(&mut vm, transports, &options, &Handle::new());
+        match &sent {
+            Sent::Completed(_) => assert!(is_committed && vm.is_ended && !is_running.get()),
+            Sent::Restored(_) => assert!(!vm.is_ended && is_running.get() && vm.has_disks),
+            Sent::InDoubt { .. } => assert!(!vm.is_ended && !is_running.get()),
+            Sent::Stranded { .. } => {
+                assert!(rounds.is_some() && is_committed && !vm.is_ended && !is_running.get());
+            }
         }
-    }
+    });
 });
 
 fn bytes(said: &[Said]) -> Vec<u8> {
@@ -181,18 +188,21 @@ fn bytes(said: &[Said]) -> Vec<u8> {
         match one {
             Said::Welcome { version, capabilities } => say(welcome(*version, *capabilities)),
             Said::WelcomeRight => say(welcome(PROTOCOL_VERSION, Capabilities::ALL.0)),
-            Said::Built => say(Message::Built),
+            Said::Built(rehearsal) => {
+                let rehearsal = rehearsal.map(|(save, setup, state)| Rehearsal { save, setup, state });
+                say(Message::Built { rehearsal });
+            }
             Said::RoundDone { round } => say(Message::RoundDone { round: *round }),
             Said::AllRight => {
                 say(welcome(PROTOCOL_VERSION, 1));
-                say(Message::Built);
+                say(Message::Built { rehearsal: None });
                 say(Message::RoundDone { round: 0 });
                 say(Message::RoundDone { round: 1 });
                 say(Message::Ready { setup: 1 });
             }
             Said::AllLazily { rounds } => {
                 say(welcome(PROTOCOL_VERSION, Capabilities::ALL.0));
-                say(Message::Built);
+                say(Message::Built { rehearsal: None });
                 (0..=u32::from(*rounds % 3)).for_each(|round| say(Message::RoundDone { round }));
                 say(Message::Ready { setup: 1 });
                 say(Message::Committed);

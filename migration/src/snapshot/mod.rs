@@ -29,6 +29,7 @@ mod error;
 mod inspect;
 mod manifest;
 mod pages;
+mod pipeline;
 mod read;
 mod storage;
 mod table;

@@ -11,11 +11,12 @@
 //! Invariant: a page is in one piece, that of the last snapshot of the chain that lists it as data; what is in none is zeros.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::chain::Link;
 use super::manifest::{Extent, Stored};
-use super::read::{Snapshot, checked_extent};
+use super::read::Snapshot;
+use super::table::crc_of_pages;
 use super::{MEMORY, SnapshotError, Storage, StoredFile};
 use crate::memory::{Layout, PAGE_SIZE, PageSet, Run};
 
@@ -141,4 +142,21 @@ impl<F: StoredFile> SnapshotPages<F> {
         let at = self.pieces.partition_point(|piece| piece.run.end() <= page);
         self.pieces.get(at).filter(|piece| piece.run.first() <= page)
     }
+}
+
+/// Reads an extent of data, whose pages are `run`, and checks it.
+fn checked_extent<F: StoredFile>(
+    (file, path): (&F, &Path),
+    (extent, run): (&Extent, Run),
+    buffer: &mut Vec<u8>,
+) -> Result<(), SnapshotError> {
+    // At most EXTENT_PAGES: the manifest was checked.
+    buffer.resize(usize::try_from(run.bytes()).unwrap_or(PAGE_SIZE), 0);
+    file.read_at(buffer, run.offset()).map_err(SnapshotError::io("read", path))?;
+    let crc = crc_of_pages(buffer.chunks(PAGE_SIZE).map(crc32c::crc32c));
+    if extent.contents != (Stored::Data { crc }) {
+        let (first, last) = (run.first(), run.end() - 1);
+        return Err(SnapshotError::MemoryChecksum { path: path.to_owned(), first, last });
+    }
+    Ok(())
 }

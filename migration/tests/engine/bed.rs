@@ -8,7 +8,7 @@ use std::time::Duration;
 use migration::engine::postcopy::MemoryMode;
 use migration::engine::{MigrationError, Options, Sent, Strategy, receive, send};
 use migration::memory::{Layout, Region};
-use migration::wire::{Compression, Phase};
+use migration::wire::{Compression, Phase, Rehearsal};
 use vcpu_state::sync::atomic::Ordering;
 
 use crate::guest::{Guest, Program};
@@ -39,6 +39,7 @@ pub struct Setup {
     pub first_pause: Duration,
     /// After how many pages that it has touched the user ends the VM at the destination.
     pub ends_after: Option<u64>,
+    pub rehearsal: Option<Rehearsal>,
 }
 
 impl Setup {
@@ -64,6 +65,7 @@ impl Setup {
             cancel_at_throttle: None,
             first_pause: Duration::ZERO,
             ends_after: None,
+            rehearsal: None,
         }
     }
 }
@@ -92,6 +94,7 @@ pub fn migrate(setup: &Setup) -> Ended {
     source.first_pause = setup.first_pause;
     let mut destination = Destination::new(&world, &layout(), setup.destination);
     destination.ends_after = setup.ends_after;
+    destination.rehearsal = setup.rehearsal;
     let (mut here, mut there, mut counts) = (Vec::new(), Vec::new(), Vec::new());
     for index in 0..setup.connections {
         let (near, far) = UnixStream::pair().expect("the host has sockets");

@@ -12,7 +12,7 @@ use super::message::Message;
 use crate::config::{Resolution, VmConfig};
 use crate::memory::{GuestRam, PageServer};
 use crate::migration::{Disks, Transfer};
-use crate::vm::{LiveMemory, Start, Still, Stillness};
+use crate::vm::{LiveMemory, Rehearsal, Start, Still, Stillness};
 
 /// What a worker asks.
 pub(super) enum Ask {
@@ -36,6 +36,8 @@ pub(super) enum Ask {
     Build(Box<VmConfig>, Start),
     /// What brings its memory while it runs already.
     Bring(PageServer),
+    /// What its restore will take.
+    Rehearse,
     /// Its state.
     Restore(Vec<u8>),
     /// It is here.
@@ -51,6 +53,7 @@ pub(super) enum Told {
     Phase(Phase),
     Saved(Saved),
     Built(Built),
+    Rehearsed(Rehearsal),
 }
 
 /// The handles on a VM that is transferred.
@@ -187,6 +190,14 @@ impl Line {
     /// Memory of the VM with this serial number cannot be had although it may run: it ends, with this report. From any thread; it waits for nothing.
     pub(crate) fn memory_lost(&self, vm: u64, report: String) {
         self.0.inbox.post(Message::VcpuFailed { vm, report });
+    }
+
+    /// What the restore of the VM that was built will take.
+    pub(crate) fn rehearse(&self) -> Result<Rehearsal, ControlError> {
+        match self.ask(Ask::Rehearse)? {
+            Told::Rehearsed(rehearsal) => Ok(rehearsal),
+            _ => Err(ControlError::Stopping),
+        }
     }
 
     /// Gives the VM that was built its state.
