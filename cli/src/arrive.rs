@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Instant;
 
-use vmm::config::{MAX_VCPUS, MemoryRestoreMode, ReceiveMigrationConfig, RestoreConfig};
+use vmm::config::{MAX_VCPUS, MemoryRestoreMode, NetFds, ReceiveMigrationConfig, RestoreConfig};
 use vmm::control::VmmControl;
 
 use crate::args::{Logging, Place, Receive, Restore};
+use crate::embed::{Announcement, Purpose, Vmm};
+use crate::events::{Event, finish, next, say};
 use crate::failure::Failure;
-use crate::run::{Announcement, Event, Purpose, Vmm, finish, next, say};
 use crate::snapshot::{absolute, file_url};
 use crate::{detach, logging, signals, terminal};
 
@@ -30,7 +31,9 @@ pub fn restore(options: &Restore, logging: &Logging, started: Instant) -> Result
         }
     };
     let source_url = file_url(&options.directory)?;
-    let config = RestoreConfig { source_url, resume: !options.paused, memory_restore_mode };
+    let net_fds = net_fds(&options.net_fds)?;
+    let config =
+        RestoreConfig { source_url, resume: !options.paused, memory_restore_mode, net_fds };
     let ask: Ask = Box::new(move |control, _| Ok(control.restore(config)?));
     arrive(&options.place, logging, started, ask)
 }
@@ -41,11 +44,17 @@ pub fn receive(options: &Receive, logging: &Logging, started: Instant) -> Result
         options.url.parse().map_err(|problem: String| Failure::Usage(problem))?;
     let mut config = ReceiveMigrationConfig::on(&url.to_string());
     config.tls_dir = options.tls_dir.as_deref().map(absolute).transpose()?;
+    config.net_fds = net_fds(&options.net_fds)?;
     config.validate().map_err(|error| Failure::Usage(error.to_string()))?;
     let ask: Ask = Box::new(move |control, waiting| {
         Ok(control.receive_migration(config, &|url| waiting(&url.to_string()))?)
     });
     arrive(&options.place, logging, started, ask)
+}
+
+fn net_fds(options: &[String]) -> Result<Vec<NetFds>, Failure> {
+    let given: Result<_, String> = options.iter().map(|text| text.parse()).collect();
+    given.map_err(|problem| Failure::Usage(format!("--net-fds: {problem}")))
 }
 
 fn arrive(place: &Place, logging: &Logging, started: Instant, ask: Ask) -> Result<(), Failure> {

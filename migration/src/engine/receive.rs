@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use super::error::MigrationError;
 use super::lanes::{Lane, Lanes};
+use super::local::Memory;
 use super::phase::{DestinationEvent, DestinationPhase};
 use super::vm::DestinationVm;
-use crate::memory::{DestinationMemory, Layout};
+use crate::memory::DestinationMemory;
 use crate::wire::{
     Capabilities, Connection, Frame, MAX_CONNECTIONS, MAX_STATE, Message, PROTOCOL_VERSION,
     Session, Transport, WireError, unexpected, unexpected_message,
@@ -37,9 +38,9 @@ pub fn receive<V: DestinationVm, T: Transport>(
     destination.run(accept).map_err(|error| destination.give_up(error))
 }
 
-struct Destination<'m, V, T> {
-    vm: &'m mut V,
-    control: Connection<T>,
+pub(super) struct Destination<'m, V, T> {
+    pub(super) vm: &'m mut V,
+    pub(super) control: Connection<T>,
     /// The other connections.
     lanes: Vec<Connection<T>>,
     phase: DestinationPhase,
@@ -122,16 +123,16 @@ impl<V: DestinationVm, T: Transport> Destination<'_, V, T> {
     }
 
     fn receive_memory(&mut self) -> Result<(), MigrationError> {
-        let (layout, config) = match self.control.message("Describe")? {
-            Message::Describe { regions, config } => (Layout::new(regions)?, config),
-            other => return Err(unexpected_message(&other, "Describe").into()),
-        };
+        let (layout, config, source) = self.described()?;
         let memory = self.vm.build(&config).map_err(MigrationError::vm("build the VM"))?;
         if memory.layout() != &layout {
             return Err(MigrationError::OtherLayout);
         }
         self.phase = self.phase.after(DestinationEvent::Described)?;
         self.control.send(Message::Built)?;
+        if source == Memory::Adopted {
+            return Ok(());
+        }
         let (control, patience) = (&mut self.control, self.patience);
         let shared = &Lanes::new();
         let interrupters: Vec<_> =

@@ -11,6 +11,8 @@
 //! Instead of any answer the destination may send `Refused` with a reason, instead of anything before `Commit` the source
 //! may send `Abort` with one; both close everything then.
 //!
+//! On one host memory may be taken over instead: `Adopt ▶` with descriptors before `Describe`, and no rounds.
+//!
 //! **Rounds.** Pages carry the number of their round, and a connection's `Mark` ends its part of one. The destination
 //! answers `RoundDone` when it has the marks of all connections, the source sends a page of the next round only after
 //! that, and the destination refuses one that comes before. So, in whatever order connections deliver, no page takes the
@@ -27,6 +29,8 @@ mod connection;
 mod error;
 mod frame;
 mod message;
+mod passing;
+mod rights;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -37,6 +41,8 @@ pub(crate) use connection::{unexpected, unexpected_message};
 pub use error::WireError;
 pub use frame::{Frame, MAX_PAYLOAD, Mark, Pages};
 pub use message::{Capabilities, Message, Phase, Reason, Session};
+pub use passing::{Part, Passed};
+pub use rights::MAX_PASSED;
 pub use transport::{Interrupter, Transport};
 
 /// The version of the protocol.

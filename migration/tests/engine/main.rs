@@ -6,6 +6,7 @@ mod faults;
 mod guest;
 mod lies;
 mod link;
+mod local;
 mod model;
 mod whole;
 mod world;

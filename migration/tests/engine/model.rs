@@ -7,7 +7,7 @@ use migration::engine::{DestinationVm, Handle, SourceVm, VmError};
 use migration::format::{StateReader, StateWriter, Unit};
 use migration::memory::{Layout, PageSet};
 use migration::testing::ModelMemory;
-use migration::wire::Phase;
+use migration::wire::{Part, Passed, Phase};
 use serde::{Deserialize, Serialize};
 use vcpu_state::sync::atomic::Ordering;
 
@@ -115,6 +115,11 @@ impl SourceVm for Source {
         &self.guest
     }
 
+    fn parts(&mut self) -> Result<Vec<Passed>, VmError> {
+        self.asked("pass its memory")?;
+        Ok(vec![Passed { part: Part::Memory, file: tempfile::tempfile()?.into() }])
+    }
+
     fn config(&self) -> Vec<u8> {
         CONFIG.to_vec()
     }
@@ -204,6 +209,10 @@ pub struct Destination {
     pub restored: Option<u64>,
     pub started: Option<Phase>,
     pub is_discarded: bool,
+    /// The memory that it shares with the source, if that was passed.
+    pub adopted: Option<Arc<Guest>>,
+    /// What it would share.
+    pub neighbour: Option<Arc<Guest>>,
 }
 
 impl Destination {
@@ -216,6 +225,8 @@ impl Destination {
             restored: None,
             started: None,
             is_discarded: false,
+            adopted: None,
+            neighbour: None,
         }
     }
 
@@ -231,6 +242,13 @@ impl Destination {
 
 impl DestinationVm for Destination {
     type Memory = ModelMemory;
+
+    fn adopt(&mut self, passed: Vec<Passed>) -> Result<(), VmError> {
+        self.asked("adopt")?;
+        assert_eq!(passed.len(), 1);
+        self.adopted.clone_from(&self.neighbour);
+        Ok(())
+    }
 
     fn build(&mut self, config: &[u8]) -> Result<&ModelMemory, VmError> {
         self.asked("build")?;
@@ -256,6 +274,8 @@ impl DestinationVm for Destination {
         self.asked("start")?;
         if phase == Phase::Running {
             self.world.run();
+            // The memory is its own now.
+            self.adopted.iter().for_each(|guest| guest.take_over());
         }
         self.started = Some(phase);
         Ok(())

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::validate::invalid;
-use super::{ConfigError, LinkUrl, link_url};
+use super::{ConfigError, LinkUrl, NetFds, link_url};
 
 /// The most connections of a migration.
 pub const MAX_CONNECTIONS: u16 = migration::wire::MAX_CONNECTIONS;
@@ -46,6 +46,22 @@ pub struct RestoreConfig {
     /// How its memory is filled.
     #[serde(default)]
     pub memory_restore_mode: MemoryRestoreMode,
+    /// Open taps of this process for its network devices: numbers that mean nothing to who asks over the API.
+    #[serde(skip)]
+    pub net_fds: Vec<NetFds>,
+}
+
+impl RestoreConfig {
+    /// From there, the rest as usual.
+    #[must_use]
+    pub fn of(source_url: &str) -> Self {
+        Self {
+            source_url: source_url.to_owned(),
+            resume: false,
+            memory_restore_mode: MemoryRestoreMode::default(),
+            net_fds: Vec::new(),
+        }
+    }
 }
 
 /// What becomes of a migration whose guest writes memory faster than the downtime has room for.
@@ -101,6 +117,9 @@ pub struct SendMigrationConfig {
     /// The directory with this end's certificate and key, and those who issue the other's; none for a link without TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_dir: Option<PathBuf>,
+    /// Whether the destination, on this host, takes over the memory itself, and the files of disks and taps.
+    #[serde(default)]
+    pub local: bool,
 }
 
 impl SendMigrationConfig {
@@ -115,6 +134,7 @@ impl SendMigrationConfig {
             connections: Self::usual_connections(),
             compression: PageCompression::default(),
             tls_dir: None,
+            local: false,
         }
     }
 
@@ -145,7 +165,25 @@ impl SendMigrationConfig {
         }
         let url = link_url("destination_url", &self.destination_url)?;
         tls_is_for_tcp(&url, self.tls_dir.as_ref())?;
+        if self.local {
+            self.validate_local(&url)?;
+        }
         Ok(url)
+    }
+
+    fn validate_local(&self, url: &LinkUrl) -> Result<(), ConfigError> {
+        let problem = if !matches!(url, LinkUrl::Unix(_)) {
+            format!(
+                "local: memory is passed over a Unix socket, which {url} is not; give unix:/path"
+            )
+        } else if self.connections > 1 {
+            format!("local: no memory is sent; connections {} has no use", self.connections)
+        } else if self.compression != PageCompression::None {
+            "local: no memory is sent; compression has no use".to_owned()
+        } else {
+            return Ok(());
+        };
+        Err(invalid("send-migration", &problem))
     }
 }
 
@@ -168,13 +206,16 @@ pub struct ReceiveMigrationConfig {
     /// The directory with this end's certificate and key, and those who issue the source's; none for a link without TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_dir: Option<PathBuf>,
+    /// Open taps of this process for its network devices: numbers that mean nothing to who asks over the API.
+    #[serde(skip)]
+    pub net_fds: Vec<NetFds>,
 }
 
 impl ReceiveMigrationConfig {
     /// Waiting there, the rest as usual.
     #[must_use]
     pub fn on(receiver_url: &str) -> Self {
-        Self { receiver_url: receiver_url.to_owned(), tls_dir: None }
+        Self { receiver_url: receiver_url.to_owned(), tls_dir: None, net_fds: Vec::new() }
     }
 
     /// A VM can be waited for so.
@@ -220,12 +261,25 @@ mod tests {
             (SendMigrationConfig { connections: 65, ..usual.clone() }, "1 to 64"),
             (SendMigrationConfig::to("/x"), "destination_url"),
             (SendMigrationConfig { tls_dir: Some("/x".into()), ..usual.clone() }, "tcp:host:port"),
+            (
+                SendMigrationConfig { local: true, ..SendMigrationConfig::to("tcp:h:1") },
+                "unix:/path",
+            ),
+            (SendMigrationConfig { local: true, connections: 2, ..usual.clone() }, "connections 2"),
+            (
+                SendMigrationConfig {
+                    local: true,
+                    compression: PageCompression::Lz4,
+                    ..usual.clone()
+                },
+                "compression",
+            ),
         ];
         for (config, named) in wrong {
             let error = config.validate().unwrap_err().to_string();
             assert!(error.contains(named), "{error}");
         }
-        for field in ["local\": true", "memory_mode\": \"postcopy\""] {
+        for field in ["memory_mode\": \"postcopy\""] {
             let json = format!("{{\"destination_url\": \"unix:/x\", \"{field}}}");
             let error = SendMigrationConfig::from_json(json.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(field.split('"').next().unwrap()), "{error}");

@@ -265,7 +265,7 @@ const PLATFORM: &[(&str, Idle)] = &[
 const RESTORE: &[(&str, Idle)] = &[("prefault", Idle::Empty), ("net_fds", Idle::Empty)];
 
 const SEND_MIGRATION: &[(&str, Idle)] =
-    &[("local", Idle::Empty), ("memory_mode", Idle::Only(&["\"Precopy\"", "\"precopy\""]))];
+    &[("memory_mode", Idle::Only(&["\"Precopy\"", "\"precopy\""]))];
 
 const RECEIVE_MIGRATION: &[(&str, Idle)] = &[("net_fds", Idle::Empty)];
 

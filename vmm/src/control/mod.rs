@@ -7,6 +7,7 @@ mod core;
 mod cpus;
 mod device_tree;
 mod devices;
+mod doubt;
 mod guest_counts;
 mod inbox;
 mod line;

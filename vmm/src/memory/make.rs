@@ -61,7 +61,7 @@ impl GuestRam {
         Self::map(config, Backing::Snapshot(file), page)
     }
 
-    fn map(
+    pub(super) fn map(
         config: &MemoryConfig,
         backing: Backing,
         page: Option<u64>,
@@ -97,7 +97,7 @@ impl GuestRam {
 }
 
 /// Checks everything that can be checked before the host is asked. Returns the huge page size.
-fn check(config: &MemoryConfig, address_bits: u8) -> Result<Option<u64>, MemoryError> {
+pub(super) fn check(config: &MemoryConfig, address_bits: u8) -> Result<Option<u64>, MemoryError> {
     let size = config.size;
     if size == 0 {
         return Err(MemoryError::Zero);
@@ -200,7 +200,7 @@ fn map(
 }
 
 /// Advice is only advice: a host that can't follow it still runs the VM.
-fn advise(memory: &GuestMemory, config: &MemoryConfig, huge_page: Option<u64>) {
+pub(super) fn advise(memory: &GuestMemory, config: &MemoryConfig, huge_page: Option<u64>) {
     let thp = match (huge_page, config.thp) {
         (Some(_), _) => None,
         (None, true) => Some(Keep::HugePages),

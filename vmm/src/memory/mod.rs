@@ -24,7 +24,9 @@
 //! - a memfd is as long as the RAM and sealed: nobody who holds it can shrink it under the
 //!   mapping, so an access through the mapping can't raise SIGBUS because of a truncation;
 //! - a fresh [`GuestRam`] reads as zeros, and so does one after [`GuestRam::discard`].
+mod adopt;
 mod advise;
+mod claim;
 mod error;
 mod hugepages;
 pub mod layout;
@@ -38,6 +40,8 @@ mod pages;
 mod prefault;
 mod ram;
 
+pub use adopt::Apart;
+pub use claim::Claimed;
 pub use error::MemoryError;
 pub use migration::MigrationMemory;
 pub use ram::{GuestRam, RamRegion};

@@ -3,13 +3,14 @@
 use std::io;
 
 use migration::engine::{DestinationVm, VmError};
-use migration::wire::Phase;
+use migration::wire::{Passed, Phase};
 use vcpu_state::sync::Arc;
 
+use super::adopted::Adopted;
 use super::memory::Watched;
 use super::progress::TransferState;
 use super::{Disks, Transfer};
-use crate::config::{ConfigError, VmConfig};
+use crate::config::{ConfigError, NetFds, VmConfig};
 use crate::control::{ControlError, Line};
 use crate::memory::MigrationMemory;
 use crate::vm::Start;
@@ -39,6 +40,9 @@ pub(super) struct Arrival {
     line: Line,
     transfer: Arc<Transfer>,
     memory: Option<Watched<MigrationMemory>>,
+    adopted: Adopted,
+    /// Its open taps.
+    net_fds: Vec<NetFds>,
     disks: Disks,
     /// Whether the owner expects one.
     is_expected: bool,
@@ -46,16 +50,22 @@ pub(super) struct Arrival {
 }
 
 impl Arrival {
-    /// The owner expects a VM.
+    /// The owner expects a VM, for which there are these open taps.
     ///
     /// # Errors
     /// There is one.
-    pub(super) fn expect(line: &Line, transfer: &Arc<Transfer>) -> Result<Self, ControlError> {
+    pub(super) fn expect(
+        line: &Line,
+        transfer: &Arc<Transfer>,
+        net_fds: &[NetFds],
+    ) -> Result<Self, ControlError> {
         line.expect(transfer)?;
         Ok(Self {
             line: line.clone(),
             transfer: Arc::clone(transfer),
             memory: None,
+            adopted: Adopted::default(),
+            net_fds: net_fds.to_vec(),
             disks: Disks::default(),
             is_expected: true,
             was_described: false,
@@ -74,7 +84,7 @@ impl Arrival {
         start: Start,
     ) -> Result<&Watched<MigrationMemory>, RestoreError> {
         self.was_described = true;
-        let config = VmConfig::from_json(config)?;
+        let config = VmConfig::arriving(config, &self.net_fds)?;
         config.validate_arriving()?;
         let built = self.line.build(config, start)?;
         self.disks = built.disks;
@@ -111,8 +121,10 @@ impl Arrival {
     fn give_up(&mut self) {
         if std::mem::take(&mut self.is_expected) {
             self.line.discard(&self.transfer);
+            self.adopted.give_back();
         }
         self.memory = None;
+        self.adopted = Adopted::default();
         self.disks = Disks::default();
     }
 }
@@ -120,8 +132,14 @@ impl Arrival {
 impl DestinationVm for Arrival {
     type Memory = Watched<MigrationMemory>;
 
+    fn adopt(&mut self, passed: Vec<Passed>) -> Result<(), VmError> {
+        self.adopted = Adopted::of(passed)?;
+        Ok(())
+    }
+
     fn build(&mut self, config: &[u8]) -> Result<&Self::Memory, VmError> {
-        Ok(self.build_from(config, Start::Restore { ram: None })?)
+        let ram = self.adopted.ram(config, &self.net_fds)?;
+        Ok(self.build_from(config, Start::Restore { ram })?)
     }
 
     fn restore(&mut self, state: &[u8]) -> Result<(), VmError> {
@@ -129,7 +147,8 @@ impl DestinationVm for Arrival {
     }
 
     fn take_disks(&mut self) -> Result<(), VmError> {
-        Ok(self.claim_disks()?)
+        self.claim_disks()?;
+        Ok(self.adopted.own()?)
     }
 
     fn start(&mut self, phase: Phase) -> Result<(), VmError> {
@@ -137,6 +156,7 @@ impl DestinationVm for Arrival {
     }
 
     fn discard(&mut self) {
+        self.adopted = Adopted::default();
         // Who has described no VM was none that the owner waits for.
         if self.was_described {
             self.give_up();

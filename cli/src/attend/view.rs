@@ -90,6 +90,7 @@ pub fn line(info: &TransferInfo) -> String {
 const fn state_of(state: TransferState) -> &'static str {
     match state {
         TransferState::Connecting => "connecting",
+        TransferState::Comparing => "comparing with the base",
         TransferState::Copying => "copying memory",
         TransferState::Stopped => "last pages",
         TransferState::HandingOver => "handing over",
