@@ -9,9 +9,9 @@ use crate::virtio::{Device, NEXT, Queue, WRITE};
 
 pub const DEVICE_ID: u16 = 0x1042;
 /// VIRTIO_BLK_F_FLUSH (virtio 1.2, 5.2.3).
-const FLUSH: u64 = 1 << 9;
-const IN: u32 = 0;
-const OUT: u32 = 1;
+pub const FLUSH: u64 = 1 << 9;
+pub const IN: u32 = 0;
+pub const OUT: u32 = 1;
 const SECTOR: u64 = 512;
 /// Descriptors of a request: header, data, status.
 const PARTS: u16 = 3;
@@ -46,7 +46,7 @@ impl Slots {
         self.header(slot).at(16)
     }
 
-    fn data(&self, slot: u64) -> Address {
+    pub fn data(&self, slot: u64) -> Address {
         self.data.at(self.bytes * slot)
     }
 }
@@ -226,6 +226,27 @@ fn offer(queue: &mut Queue, slots: &Slots, slot: u64, kind: u32, sector: u64) {
     queue.describe(head + 1, slots.data(slot), slots.bytes as u32, data);
     queue.describe(head + 2, slots.status(slot), 1, WRITE);
     queue.offer(head);
+}
+
+/// One request with what is in the first slot, to its end.
+pub fn one(
+    device: &Device,
+    queue: &mut Queue,
+    slots: &Slots,
+    kind: u32,
+    sector: u64,
+) -> Result<(), u64> {
+    offer(queue, slots, 0, kind, sector);
+    queue.notify();
+    let mut idle = 0_u32;
+    while queue.used().is_none() {
+        idle = idle.wrapping_add(1);
+        if idle % 0x10_0000 == 0 && device.needs_reset() {
+            return Err(OUTCOME_NEEDS_RESET);
+        }
+        core::hint::spin_loop();
+    }
+    if slots.status(0).read8() == 0 { Ok(()) } else { Err(OUTCOME_REQUEST) }
 }
 
 /// Offers reads of the first sectors and waits for some of them.

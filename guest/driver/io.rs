@@ -74,6 +74,16 @@ impl Line {
         self.word(DONE).store(sequence, Ordering::Release);
     }
 
+    /// Rounds of what it is at.
+    pub fn rounds(&self) -> u64 {
+        self.word(PROGRESS).load(Ordering::Relaxed)
+    }
+
+    /// What its last command came to.
+    pub fn outcome(&self) -> u64 {
+        self.word(RESULTS).load(Ordering::Relaxed)
+    }
+
     pub fn stopped(&self) -> bool {
         self.word(STOP).load(Ordering::Relaxed) != 0
     }

@@ -10,8 +10,10 @@ mod block;
 mod clock;
 mod cpus;
 mod io;
+mod lease;
 mod memory;
 mod net;
+mod patrol;
 mod pci;
 mod queue_reset;
 mod registers;
@@ -64,6 +66,8 @@ fn carry_out(line: &Line, vcpu: u64, command: u32) -> u64 {
     const PORT_LOOP: u32 = Command::PortLoop as u32;
     const RESET_QUEUE: u32 = Command::ResetQueue as u32;
     const CLOCK: u32 = Command::Clock as u32;
+    const LEASE: u32 = Command::Lease as u32;
+    const PATROL: u32 = Command::Patrol as u32;
     let end = match command {
         PROBE => pci::probe(line),
         BLOCK => block::run(line, vcpu),
@@ -79,6 +83,8 @@ fn carry_out(line: &Line, vcpu: u64, command: u32) -> u64 {
         COMPARE => memory::words(line, false),
         RESET_QUEUE => queue_reset::run(line, vcpu),
         CLOCK => clock::run(line),
+        LEASE => lease::run(line, vcpu),
+        PATROL => patrol::run(line, vcpu),
         EJECT => {
             pci::eject(line.argument(0) as u32);
             Ok(())

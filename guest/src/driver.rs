@@ -122,6 +122,51 @@ pub enum Command {
     /// Fills memory behind [`ARENAS`] (not its own arena's use of it), each page with something else; then writes the time over and over, until
     /// stopped. Arguments: address, bytes. Results while it goes on: -, TSC ticks of the longest break between two writes, the TSC.
     Clock = 18,
+    /// Holds a lease in the first sector of a disk and renews it, until stopped ([`lease`]). Arguments: slot, vCPUs to tell of.
+    /// Results: outcome, sequence.
+    Lease = 19,
+    /// Rewrites pages of the vCPU's own memory at random and checks them all, over and over, until stopped. Arguments: pages, seed, pauses
+    /// (`pause` instructions) after each round. Results: outcome; where a page is wrong: the address, what is there, what has to be
+    /// (or the sum of the sequences, and what it has to be). Progress: rounds, each of which has checked every page.
+    Patrol = 20,
+}
+
+/// The lease: a sector of u64s.
+pub mod lease {
+    /// u64s of a sector.
+    pub const WORDS: usize = 64;
+    /// Where the mark of a lease is, and what it is.
+    pub const MAGIC: (usize, u64) = (0, u64::from_le_bytes(*b"SP-LEASE"));
+    /// Instead of the mark, in the second sector: the lease was not what had been written last. Sequence and time are those that were
+    /// written; mark, sequence and time that were found are at [`VCPU_LINES`].
+    pub const COMPLAINT: u64 = u64::from_le_bytes(*b"SP-WRONG");
+    /// Rises by one with each renewal.
+    pub const SEQUENCE: usize = 1;
+    /// The guest's time-stamp counter: no two leases are alike.
+    pub const TIME: usize = 2;
+    /// How many vCPUs are told of.
+    pub const TOLD: usize = 3;
+    /// Where they are.
+    pub const VCPU_LINES: usize = 4;
+    /// u64s of one.
+    pub const LINE_WORDS: usize = 3;
+    /// Of a vCPU: sequence of the command that it has done last; 0 while it is at its first.
+    pub const LINE_DONE: usize = 0;
+    /// Of a vCPU: rounds of its command.
+    pub const LINE_PROGRESS: usize = 1;
+    /// Of a vCPU: what its command came to.
+    pub const LINE_OUTCOME: usize = 2;
+    /// The most that are told of.
+    pub const MOST_VCPUS: u64 = 16;
+    /// The last word.
+    pub const CHECKSUM: usize = WORDS - 1;
+
+    /// Of all words but the last.
+    pub fn checksum(words: impl Iterator<Item = u64>) -> u64 {
+        words.fold(0x5349_4C4C, |sum, word| {
+            (sum.rotate_left(7) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        })
+    }
 }
 
 /// What a hammer does besides: a union.

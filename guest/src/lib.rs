@@ -91,11 +91,13 @@ pub mod layout;
 mod mode;
 mod observe;
 mod options;
+mod orders;
 mod phase;
 
 pub use mode::Mode;
 pub use observe::{Control, ControlBytes, Crash, Line, LineBytes, ModeWord, line_address};
 pub use options::Options;
+pub use orders::{Order, driver_image_with};
 pub use phase::Phase;
 
 /// The guest with the driver program: vCPUs that would halt run it instead ([`driver`]).

@@ -1,5 +1,6 @@
 //! The binary in a runtime directory of its own.
 #![allow(dead_code, reason = "each test file uses a part of it")]
+pub mod api;
 pub mod kernels;
 pub mod terminal;
 
