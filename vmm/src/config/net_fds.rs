@@ -91,7 +91,7 @@ fn take_numbers(json: &[u8]) -> (Vec<u8>, Vec<usize>) {
 mod tests {
     use super::*;
 
-    const VM: &[u8] = br#"{"net": [{"id": "_net0", "fds": [3, 4], "num_queues": 4}, {"id": "lan", "tap": "tap7", "ip": "10.0.0.1", "mask": "255.0.0.0"}]}"#;
+    const VM: &[u8] = br#"{"cpus": {"boot_vcpus": 2}, "net": [{"id": "_net0", "fds": [3, 4], "num_queues": 4}, {"id": "lan", "tap": "tap7", "ip": "10.0.0.1", "mask": "255.0.0.0"}]}"#;
 
     fn fds(text: &str) -> NetFds {
         text.parse().unwrap()

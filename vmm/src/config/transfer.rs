@@ -286,5 +286,15 @@ mod tests {
         }
         let idle = br#"{"destination_url": "unix:/x", "local": false}"#;
         assert_eq!(SendMigrationConfig::from_json(idle).unwrap(), usual);
+        let json = br#"{"destination_url": "tcp:h:1", "tls_dir": "/x"}"#;
+        let tls = SendMigrationConfig {
+            tls_dir: Some("/x".into()),
+            ..SendMigrationConfig::to("tcp:h:1")
+        };
+        assert_eq!(SendMigrationConfig::from_json(json).unwrap(), tls);
+        tls.validate().unwrap();
+        let json = br#"{"receiver_url": "unix:/x", "tls_dir": "/x"}"#;
+        let receive = ReceiveMigrationConfig::from_json(json).unwrap();
+        assert!(receive.validate().unwrap_err().to_string().contains("TLS is for tcp"));
     }
 }

@@ -129,8 +129,10 @@ impl Section {
                 "timeout_strategy",
                 "connections",
                 "compression",
+                "tls_dir",
+                "local",
             ],
-            Self::ReceiveMigration => &["receiver_url"],
+            Self::ReceiveMigration => &["receiver_url", "tls_dir"],
             Self::Resolve => &["resolution"],
         }
     }
