@@ -81,9 +81,7 @@ impl Rounds {
         let [here, there] = ["first", "second"].map(|name| Process::start(&bed, name));
         let wanted = Wanted {
             devices: json!({}),
-            orders: |_| {
-                vec![Order { command: Command::Patrol, arguments: vec![PAGES, 3, 0] }]
-            },
+            orders: |_| vec![Order { command: Command::Patrol, arguments: vec![PAGES, 3, 0] }],
         };
         let guest = Guest::boot(&bed, &here, &wanted);
         let memory = guest.memory();
@@ -194,8 +192,10 @@ impl Rounds {
         // Without memory it may end, too.
         let has_ended = [self.here.has_ended(), self.there.has_ended()];
         let is_excused = matches!(plan.wrong, Wrong::NoMemory { .. });
-        let may_end =
-            [matches!(plan.wrong, Wrong::KillSource { .. }), matches!(plan.wrong, Wrong::KillDestination { .. }) || is_excused];
+        let may_end = [
+            matches!(plan.wrong, Wrong::KillSource { .. }),
+            matches!(plan.wrong, Wrong::KillDestination { .. }) || is_excused,
+        ];
         for (has, may) in has_ended.into_iter().zip(may_end) {
             assert!(may || !has, "a process has ended: {}", self.report(said));
         }

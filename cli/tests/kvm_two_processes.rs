@@ -65,8 +65,7 @@ fn migrate(bed: &Bed, here: &Process, there: &Process, round: u64) {
     let url = format!("unix:{}", link.display());
     std::thread::scope(|scope| {
         let body = json!({"receiver_url": url});
-        let received =
-            scope.spawn(move || there.put("vm.receive-migration", Some(&body)));
+        let received = scope.spawn(move || there.put("vm.receive-migration", Some(&body)));
         await_listener(&link, || received.is_finished());
         let compression = ["None", "Lz4", "Zstd"][usize::try_from(round % 3).expect("few")];
         let body = json!({

@@ -9,6 +9,11 @@ use migration::memory::{Layout, PageSet, Region};
 use migration::snapshot::{Base, Snapshot, SnapshotId, SnapshotWriter, Storage, StoredFile};
 use migration::testing::{ModelMemory, ModelStorage, reseal};
 
+mod bounded;
+
+/// The files have some kilobytes, and the VM six pages.
+const BYTES: usize = 4 << 20;
+
 const FILES: [&str; 7] = [
     "full/manifest",
     "next/manifest",
@@ -46,8 +51,13 @@ fuzz_target!(|data: &[u8]| {
         }
         storage.plant(path, &bytes);
     }
+    bounded::within(BYTES, || look(&storage));
+});
+
+/// Opens, inspects and restores both.
+fn look(storage: &ModelStorage) {
     for name in ["full", "next"] {
-        let Ok(snapshot) = Snapshot::open(&storage, Path::new(name)) else { continue };
+        let Ok(snapshot) = Snapshot::open(storage, Path::new(name)) else { continue };
         let _ = (snapshot.config(), snapshot.inspect());
         if let Ok(state) = snapshot.state() {
             let _ = StateReader::parse(&state);
@@ -57,7 +67,7 @@ fuzz_target!(|data: &[u8]| {
             assert_eq!(snapshot.layout(), &layout());
         }
     }
-});
+}
 
 fn is_sealed(name: &str) -> bool {
     name.ends_with("manifest") || name.ends_with("state")

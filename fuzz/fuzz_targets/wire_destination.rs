@@ -2,7 +2,6 @@
 //! Nothing panics or hangs, memory stays bounded, and the VM starts only when its state was restored and a commit came.
 #![no_main]
 use std::io;
-use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
@@ -11,9 +10,13 @@ use migration::memory::{DestinationMemory, Layout, Region};
 use migration::testing::ModelMemory;
 use migration::wire::{Capabilities, Compression, Frame, Mark, Message, Pages, Phase, Session};
 
+mod bounded;
 mod canned;
 
-use canned::Canned;
+use canned::{Canned, End};
+
+/// Frames of 1 MiB in and out, unpacked once, on a few connections.
+const BYTES: usize = 16 << 20;
 
 #[derive(Debug, Arbitrary)]
 enum Said {
@@ -105,16 +108,20 @@ impl DestinationVm for Vm {
     }
 }
 
-fuzz_target!(|said: Vec<Vec<Said>>| {
+fuzz_target!(|input: (u8, Vec<Vec<Said>>)| {
+    let (end, said) = (End::of(input.0), input.1);
     let memory = ModelMemory::of_pages(4).expect("it can be");
     let is_commit_there =
         said.first().into_iter().flatten().any(|one| matches!(one, Said::Commit | Said::Raw(_)));
     let layout = DestinationMemory::layout(&memory).clone();
-    let mut connections = said.iter().map(|said| Canned(io::Cursor::new(bytes(said, &layout))));
+    let bytes: Vec<_> = said.iter().map(|said| bytes(said, &layout)).collect();
+    let mut connections = bytes.into_iter().map(|bytes| Canned::new(bytes, end));
     let mut vm = Vm { memory, is_restored: false, has_disks: false, is_started: false };
-    let accept = || connections.next().ok_or(io::ErrorKind::NotConnected.into());
-    let received = receive(&mut vm, accept, Duration::from_secs(2));
-    assert_eq!(received.is_ok(), vm.is_started);
+    bounded::within(BYTES, || {
+        let accept = || connections.next().ok_or(io::ErrorKind::NotConnected.into());
+        let received = receive(&mut vm, accept, end.patience());
+        assert_eq!(received.is_ok(), vm.is_started);
+    });
     assert!(!vm.is_started || is_commit_there);
 });
 

@@ -2,7 +2,6 @@
 //! VM only when it was told that it was committed, and otherwise has it as it was, or standing still and in doubt.
 #![no_main]
 use std::cell::Cell;
-use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,9 +12,13 @@ use migration::memory::{PageSet, SourceMemory};
 use migration::testing::ModelMemory;
 use migration::wire::{Capabilities, Compression, Frame, Mark, Message, PROTOCOL_VERSION, Phase};
 
+mod bounded;
 mod canned;
 
-use canned::Canned;
+use canned::{Canned, End};
+
+/// Frames of 1 MiB in and out, and what is to be sent.
+const BYTES: usize = 16 << 20;
 
 #[derive(Debug, Arbitrary)]
 enum Said {
@@ -115,7 +118,8 @@ impl SourceVm for Vm {
     }
 }
 
-fuzz_target!(|said: Vec<Said>| {
+fuzz_target!(|input: (u8, Vec<Said>)| {
+    let (end, said) = (End::of(input.0), input.1);
     let memory = ModelMemory::of_pages(4).expect("it can be");
     memory.fill(1, 1);
     let is_running = Rc::new(Cell::new(true));
@@ -127,16 +131,18 @@ fuzz_target!(|said: Vec<Said>| {
         timeout: hour,
         strategy: Strategy::Cancel,
         compression: Compression::Lz4,
-        patience: Duration::from_secs(2),
+        patience: end.patience(),
     };
-    let transport = Canned(io::Cursor::new(bytes(&said)));
-    let sent = send(&mut vm, vec![transport], &options, &Handle::new());
+    let transport = Canned::new(bytes(&said), end);
     let is_committed = said.iter().any(|one| matches!(one, Said::Committed | Said::Raw(_)));
-    match &sent {
-        Sent::Completed(_) => assert!(is_committed && vm.is_ended && !is_running.get()),
-        Sent::Restored(_) => assert!(!vm.is_ended && is_running.get() && vm.has_disks),
-        Sent::InDoubt { .. } => assert!(!vm.is_ended && !is_running.get()),
-    }
+    bounded::within(BYTES, || {
+        let sent = send(&mut vm, vec![transport], &options, &Handle::new());
+        match &sent {
+            Sent::Completed(_) => assert!(is_committed && vm.is_ended && !is_running.get()),
+            Sent::Restored(_) => assert!(!vm.is_ended && is_running.get() && vm.has_disks),
+            Sent::InDoubt { .. } => assert!(!vm.is_ended && !is_running.get()),
+        }
+    });
 });
 
 fn bytes(said: &[Said]) -> Vec<u8> {

@@ -76,11 +76,7 @@ impl Image {
         let words = self.sector(1);
         (words[MAGIC.0] == COMPLAINT).then(|| Complaint {
             mine: (words[SEQUENCE], words[TIME]),
-            found: (
-                words[VCPU_LINES] == MAGIC.1,
-                words[VCPU_LINES + 1],
-                words[VCPU_LINES + 2],
-            ),
+            found: (words[VCPU_LINES] == MAGIC.1, words[VCPU_LINES + 1], words[VCPU_LINES + 2]),
         })
     }
 

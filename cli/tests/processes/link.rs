@@ -22,13 +22,23 @@ use super::rest;
 pub enum Fault {
     None,
     /// It ends when so many bytes have gone to the destination.
-    Cut { after: u64 },
+    Cut {
+        after: u64,
+    },
     /// It ends when so many bytes have come from there.
-    CutBack { after: u64 },
+    CutBack {
+        after: u64,
+    },
     /// Nothing goes on for a while when so many bytes have gone to the destination; then it goes on, or ends.
-    Stall { after: u64, ms: u64, cuts: bool },
+    Stall {
+        after: u64,
+        ms: u64,
+        cuts: bool,
+    },
     /// So many bytes a second go to the destination.
-    Slow { bytes: u64 },
+    Slow {
+        bytes: u64,
+    },
 }
 
 /// How long a read waits before it looks whether the link is cut.
@@ -127,11 +137,8 @@ impl State {
             };
             let bytes = &piece[..read];
             let length = i64::try_from(read).expect("small");
-            let left = if counts {
-                self.left.fetch_sub(length, Ordering::Relaxed)
-            } else {
-                i64::MAX
-            };
+            let left =
+                if counts { self.left.fetch_sub(length, Ordering::Relaxed) } else { i64::MAX };
             let is_there = left >= 0 && left < length;
             let before = if left < 0 && self.ends() {
                 0

@@ -171,10 +171,8 @@ fn report(processes: &[&Process]) -> String {
 
 /// Leaves the processors to others for a while.
 pub fn rest(time: Duration) {
-    let moment = Timespec {
-        tv_sec: time.as_secs().cast_signed(),
-        tv_nsec: time.subsec_nanos().into(),
-    };
+    let moment =
+        Timespec { tv_sec: time.as_secs().cast_signed(), tv_nsec: time.subsec_nanos().into() };
     let _ = rustix::thread::nanosleep(&moment);
 }
 

@@ -112,7 +112,10 @@ impl Process {
             let of = |file: &str| {
                 let read = std::fs::read_to_string(task.path().join(file));
                 let read = read.unwrap_or_else(|error| format!("({error})"));
-                read.split_whitespace().filter(|word| *word != "[<0>]").collect::<Vec<_>>().join(" ")
+                read.split_whitespace()
+                    .filter(|word| *word != "[<0>]")
+                    .collect::<Vec<_>>()
+                    .join(" ")
             };
             let stat = of("stat");
             let state = stat.rsplit_once(") ").map_or("?", |(_, rest)| &rest[..1]);

@@ -8,9 +8,10 @@ use crate::image::guest::Guest;
 use crate::image::tree::{self, Tree};
 use crate::packages::Packages;
 
-/// Kernel modules: KVM on AMD, taps, the disk and the ports that results come back on, and block devices in memory: its
+/// Kernel modules: KVM on AMD, taps and what joins them to a network, the disk and the ports that results come back on, and block devices in memory: its
 /// file systems lie in memory, too, and have no direct I/O.
-const MODULES: [&str; 6] = ["kvm-amd", "tun", "virtio_pci", "virtio_blk", "virtio_console", "brd"];
+const MODULES: [&str; 8] =
+    ["kvm-amd", "tun", "veth", "bridge", "virtio_pci", "virtio_blk", "virtio_console", "brd"];
 
 /// All that goes in.
 pub struct Contents<'a> {

@@ -191,6 +191,61 @@ net_serve() { # KIB
         echo "SP sum $(sha256sum </tmp/www/data)"
 }
 
+net_fetch_is() { # URL SUM
+    got=$(wget -q -O - "$1" | sha256sum)
+    [ "$got" = "$2  -" ] || { echo "came: $got"; return 1; }
+}
+
+# Does a command over and over in the background. Each time has to go well.
+over_and_over() { # NAME COMMAND…
+    name=$1
+    shift
+    (
+        n=0
+        while [ ! -e "/tmp/$name.stop" ]; do
+            "$@" >"/tmp/$name.said" 2>&1 || { echo failed >"/tmp/$name.end"; exit; }
+            n=$((n + 1))
+            echo "$n" >"/tmp/$name.new" && mv "/tmp/$name.new" "/tmp/$name.count"
+        done
+        echo well >"/tmp/$name.end"
+    ) &
+    until_true test -s "/tmp/$name.count"
+}
+# Waits until it has come round twice, or has failed.
+goes_on() { # NAME
+    before=$(cat "/tmp/$1.count")
+    until_true sh -c "[ -e /tmp/$1.end ] || [ \$(cat /tmp/$1.count) -ge $((before + 2)) ]"
+    [ ! -e "/tmp/$1.end" ] || { sed "s/^/SP $1 /" "/tmp/$1.said"; return 1; }
+}
+# Ends it after its last time.
+over() { # NAME
+    touch "/tmp/$1.stop"
+    until_true test -s "/tmp/$1.end"
+    echo "SP $1=$(cat "/tmp/$1.count")"
+    [ "$(cat "/tmp/$1.end")" = well ] || { sed "s/^/SP $1 /" "/tmp/$1.said"; return 1; }
+}
+
+# The program that looks whether registers, timers, clocks and system calls are what they have to be.
+witness_begin() {
+    witness /tmp/witness.ask /tmp/witness.stop >/tmp/witness.said 2>&1 &
+    echo $! >/tmp/witness.pid
+    witness_goes_on
+}
+witness_runs() { kill -0 "$(cat /tmp/witness.pid)" 2>/dev/null; }
+witness_answers() { [ ! -e /tmp/witness.ask ] || ! witness_runs; }
+witness_goes_on() {
+    touch /tmp/witness.ask
+    until_true witness_answers
+    witness_runs || { sed 's/^/SP witness /' /tmp/witness.said; return 1; }
+}
+witness_end() {
+    touch /tmp/witness.stop
+    wait "$(cat /tmp/witness.pid)"
+    status=$?
+    cat /tmp/witness.said
+    return $status
+}
+
 entropy() { # KIB
     until_true grep -q virtio /sys/class/misc/hw_random/rng_current
     echo "SP rng=$(cat /sys/class/misc/hw_random/rng_current)"
@@ -358,7 +413,7 @@ run() {
             while [ "$n" -lt "${2:-10}" ]; do sleep 0.1; n=$((n + 1)); echo "SP tick=$n"; done
             echo "SP-TICKS-DONE" ;;
         pci | mount_disk | fill_disk | reread_disk | sums_of_disk | fio_disk | write_on | read_on | read_ended | disk_size | trim_disk | umount_disk | \
-            net_up | net_ping | net_fetch | net_fetch_everywhere | net_queues | net_serve | entropy | memory_total | fill_memory | check_memory | free_memory | gone | answer_on_hvc0 | vsock_echo | vsock_send | \
+            net_up | net_ping | net_fetch | net_fetch_is | over_and_over | goes_on | over | witness | witness_begin | witness_goes_on | witness_end | net_fetch_everywhere | net_queues | net_serve | entropy | memory_total | fill_memory | check_memory | free_memory | gone | answer_on_hvc0 | vsock_echo | vsock_send | \
             cpus | cpus_up | nodes | cpu_nodes | pin | pinned_go_on | listen_for_button | watchdog_kicked | watchdog_silent | crash | complaints)
             "$@"
             echo "SP-DONE $?" ;;

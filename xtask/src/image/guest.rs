@@ -3,14 +3,18 @@
 //!
 //! The initramfs obeys one word of the kernel's command line, `sp.run=`; see `guest-init.sh`.
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
 use super::{bzimage, fio, tree};
 use crate::packages::Packages;
+use crate::tool;
 
 /// The guest's first program.
 const INIT: &str = include_str!("guest-init.sh");
+/// A program that looks whether the VM is what it was.
+const WITNESS: &str = include_str!("../../guest/witness.rs");
 
 /// Drivers of the VM's devices, which this kernel has as modules. They are loaded when a test asks for them.
 const MODULES: [&str; 11] = [
@@ -59,6 +63,9 @@ impl Guest {
         root.host_file(&tree::lscpu()?, "usr/bin/lscpu")?;
         root.program(&packages.socat, "usr/bin/socat")?;
         root.program(&fio::program(&packages.fio, dir)?, "usr/bin/fio")?;
+        let witness = witness(dir)?;
+        root.host_file(&witness, "usr/bin/witness")?;
+        std::fs::remove_file(witness)?;
         root.modules(&packages.guest_kernel.modules, &MODULES)?;
         write(&guest.initramfs(), &root.finish())?;
         write(&guest.stock_bzimage(), &read(&packages.host_kernel.image)?)?;
@@ -97,6 +104,20 @@ impl Guest {
     pub fn initramfs(&self) -> PathBuf {
         self.dir.join("initramfs")
     }
+}
+
+/// Compiles the guest's own program; where it is.
+fn witness(dir: &Path) -> Result<PathBuf> {
+    let id = std::process::id();
+    let (source, program) =
+        (dir.join(format!("witness.{id}.rs")), dir.join(format!("witness.{id}")));
+    write(&source, WITNESS.as_bytes())?;
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let mut compile = Command::new(rustc);
+    compile.args(["--edition", "2024", "--crate-name", "witness", "-O", "-D", "warnings"]);
+    let compiled = tool::output(compile.arg(&source).arg("-o").arg(&program));
+    std::fs::remove_file(&source)?;
+    compiled.map(|_| program)
 }
 
 fn read(file: &Path) -> Result<Vec<u8>> {

@@ -1,4 +1,6 @@
 //! A guest with devices: how it is started, and what has to be true of it in the end.
+use std::process::Command;
+
 use anyhow::{Context, Result, bail, ensure};
 
 use super::check::Report;
@@ -45,6 +47,23 @@ pub fn await_commands(vm: &mut Vm) -> Result<()> {
 
 /// Starts a guest, and leaves it to its boot.
 pub fn begin(bed: &Bed, name: &str, more: &str, network: Network, devices: &[&str]) -> Result<Vm> {
+    with_options(bed, more, devices, |options| match network {
+        Network::Shared => Vm::start(bed, name, options),
+        Network::Own => Vm::start_in_namespace(bed, name, options),
+    })
+}
+
+/// The same in a VMM that this command starts.
+pub fn begin_as(command: Command, bed: &Bed, name: &str, devices: &[&str]) -> Result<Vm> {
+    with_options(bed, "", devices, |options| Vm::arrive(command, bed, name, "run", options))
+}
+
+fn with_options(
+    bed: &Bed,
+    more: &str,
+    devices: &[&str],
+    start: impl FnOnce(&[&str]) -> Result<Vm>,
+) -> Result<Vm> {
     let (kernel, initramfs) = (bed.guest.bzimage(), bed.guest.initramfs());
     let cmdline =
         format!("console=ttyS0 quiet sp.run=commands sp.drivers {} {more}", autopsy::CMDLINE);
@@ -64,10 +83,7 @@ pub fn begin(bed: &Bed, name: &str, more: &str, network: Network, devices: &[&st
         options.extend(["--memory", "size=256M"]);
     }
     options.extend(devices);
-    match network {
-        Network::Shared => Vm::start(bed, name, &options),
-        Network::Own => Vm::start_in_namespace(bed, name, &options),
-    }
+    start(&options)
 }
 
 /// The guest's log is clean, no device has met anything malformed or lost a worker, and the guest powers off.

@@ -7,6 +7,7 @@
 mod autopsy;
 mod balloon;
 mod boot;
+mod busy_moves;
 mod check;
 mod console;
 mod cpus;
@@ -20,6 +21,7 @@ mod moves;
 mod network;
 mod part;
 mod pci;
+mod places;
 mod power;
 mod storm;
 mod topology;
@@ -47,7 +49,8 @@ pub struct Bed {
 }
 
 /// Environment variables with which a test looks longer for what is rare.
-pub const LONG_RUNS: [&str; 2] = ["STILLPOINT_STORMS", "STILLPOINT_BOOT_CYCLES"];
+pub const LONG_RUNS: [&str; 3] =
+    ["STILLPOINT_STORMS", "STILLPOINT_BOOT_CYCLES", "STILLPOINT_BUSY_MOVES"];
 
 /// A test.
 pub struct Test {
@@ -62,7 +65,7 @@ const fn test(weight: u32, name: &'static str, run: fn(&Bed) -> Result<String>) 
 }
 
 /// Every test, the simplest first.
-const TESTS: [Test; 22] = [
+const TESTS: [Test; 23] = [
     test(7, "bzimage_1_vcpu", |bed| boot::bzimage(bed, 1)),
     test(8, "bzimage_2_vcpus", |bed| boot::bzimage(bed, 2)),
     test(13, "bzimage_4_vcpus", |bed| boot::bzimage(bed, 4)),
@@ -85,6 +88,7 @@ const TESTS: [Test; 22] = [
     test(3, "a_panic_is_told", power::panic),
     test(14, "watchdog_resets_a_silent_guest", watchdog::resets_a_silent_guest),
     test(15, "a_vm_moves_while_it_boots_and_writes", moves::while_it_boots_and_writes),
+    test(15, "a_busy_vm_moves_and_everything_goes_on", busy_moves::keep_everything_going),
 ];
 
 /// How many tests there are.

@@ -1,5 +1,6 @@
 //! A guest that goes from one VMM to another: from the first second of its boot on, and while it writes to its disks; and through a snapshot.
 use std::path::Path;
+use std::process::Command;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ pub fn while_it_boots_and_writes(bed: &Bed) -> Result<String> {
     let qcow2_option = format!("path={},id=qcow2,image_type=qcow2", text(&qcow2)?);
     let devices = ["--disk", &raw_option, &qcow2_option];
     let directory = tempfile_beside(&raw);
-    let mut moves = Moves { bed, directory: &directory, count: 0, said: String::new(), from: 0 };
+    let mut moves = Moves::new(bed, &directory);
 
     let mut vm = guest::begin(bed, "moves", "", Network::Shared, &devices)?;
     for _ in 0..BOOTING {
@@ -63,18 +64,19 @@ fn tempfile_beside(image: &Path) -> std::path::PathBuf {
 }
 
 /// Looks again and again until it is so.
-fn until(vm: &Vm, what: &str, so: impl Fn() -> bool) -> Result<()> {
+pub fn until(vm: &Vm, what: &str, mut so: impl FnMut() -> Result<bool>) -> Result<()> {
     let begun = Instant::now();
     // Nobody sends: the wait between two looks.
     let (_nobody, never) = channel::<()>();
-    while !so() {
+    while !so()? {
         ensure!(begun.elapsed() < PATIENCE, "{what}; {}", vm.report());
         let _ = never.recv_timeout(Duration::from_millis(20));
     }
     Ok(())
 }
 
-struct Moves<'b> {
+/// Moves of one VM.
+pub struct Moves<'b> {
     bed: &'b Bed,
     directory: &'b Path,
     count: usize,
@@ -84,7 +86,21 @@ struct Moves<'b> {
     from: usize,
 }
 
-impl Moves<'_> {
+impl<'b> Moves<'b> {
+    /// None yet; snapshots and sockets go into the directory.
+    pub fn new(bed: &'b Bed, directory: &'b Path) -> Self {
+        Self { bed, directory, count: 0, said: String::new(), from: 0 }
+    }
+
+    /// The VMM's program.
+    pub fn stillpoint(&self) -> &'b Path {
+        &self.bed.stillpoint
+    }
+
+    fn here(&self) -> Command {
+        Command::new(self.stillpoint())
+    }
+
     /// Has the guest begin a command.
     fn begin(&mut self, vm: &mut Vm, command: &str) -> Result<()> {
         self.said.clear();
@@ -125,18 +141,24 @@ impl Moves<'_> {
         Ok(String::from_utf8_lossy(log.get(self.from..).unwrap_or_default()).into_owned())
     }
 
-    fn next(&mut self) -> Result<(String, std::path::PathBuf)> {
+    fn next(&mut self, vm: &Vm) -> Result<(String, std::path::PathBuf)> {
         self.count += 1;
         std::fs::create_dir_all(self.directory)?;
-        Ok((format!("moves-{}", self.count), self.directory.join(self.count.to_string())))
+        let name = vm.name.trim_end_matches(|c: char| c == '-' || c.is_ascii_digit());
+        Ok((format!("{name}-{}", self.count), self.directory.join(self.count.to_string())))
     }
 
     /// The VM in another VMM; the one that it was in has ended.
-    fn migrate(&mut self, mut vm: Vm) -> Result<Vm> {
-        let (name, socket) = self.next()?;
+    fn migrate(&mut self, vm: Vm) -> Result<Vm> {
+        self.migrate_as(self.here(), vm)
+    }
+
+    /// The same, to a VMM that is started by this command.
+    pub fn migrate_as(&mut self, start: Command, mut vm: Vm) -> Result<Vm> {
+        let (name, socket) = self.next(&vm)?;
         let url = format!("unix:{}", text(&socket)?);
-        let arrived = Vm::arrive(self.bed, &name, "receive", &[&url])?;
-        until(&arrived, "nobody waits there", || socket.exists())?;
+        let arrived = Vm::arrive(start, self.bed, &name, "receive", &[&url])?;
+        until(&arrived, "nobody waits there", || Ok(socket.exists()))?;
         vm.command_with("migrate", &["--to", &url])?;
         let status = vm.wait()?;
         ensure!(status.success(), "after its VM had gone the VMM ended with {status}");
@@ -145,8 +167,13 @@ impl Moves<'_> {
     }
 
     /// The VM out of a snapshot of it, in another VMM; the one that it was in was ended with it, so that the disks are as they were.
-    fn restore(&mut self, mut vm: Vm) -> Result<Vm> {
-        let (name, directory) = self.next()?;
+    fn restore(&mut self, vm: Vm) -> Result<Vm> {
+        self.restore_as(self.here(), vm)
+    }
+
+    /// The same, in a VMM that is started by this command.
+    pub fn restore_as(&mut self, start: Command, mut vm: Vm) -> Result<Vm> {
+        let (name, directory) = self.next(&vm)?;
         vm.command("pause")?;
         vm.command_with("snapshot", &[text(&directory)?])?;
         vm.command("stop")?;
@@ -154,9 +181,9 @@ impl Moves<'_> {
         self.left(&vm)?;
         let memory = if self.count.is_multiple_of(2) { "copy" } else { "ondemand" };
         let words = [text(&directory)?, "--memory", memory];
-        let arrived = Vm::arrive(self.bed, &name, "restore", &words)?;
+        let arrived = Vm::arrive(start, self.bed, &name, "restore", &words)?;
         until(&arrived, "it does not come", || {
-            arrived.info().is_ok_and(|info| info["state"] == "Running")
+            Ok(arrived.info().is_ok_and(|info| info["state"] == "Running"))
         })?;
         Ok(arrived)
     }

@@ -52,9 +52,16 @@ impl Vm {
         Self::start_as(Command::new(&bed.stillpoint), bed, name, ("run", options))
     }
 
-    /// Starts `stillpoint VERB` with these words: a VMM to which a VM comes (`receive`, `restore`), its console on a pipe again.
-    pub fn arrive(bed: &Bed, name: &str, verb: &str, words: &[&str]) -> Result<Self> {
-        Self::start_as(Command::new(&bed.stillpoint), bed, name, (verb, words))
+    /// Starts `stillpoint VERB` with these words by this command: a VMM to which a VM comes (`receive`, `restore`), its console on a pipe
+    /// again; or one that runs it, somewhere else than the test.
+    pub fn arrive(
+        command: Command,
+        bed: &Bed,
+        name: &str,
+        verb: &str,
+        words: &[&str],
+    ) -> Result<Self> {
+        Self::start_as(command, bed, name, (verb, words))
     }
 
     /// The same in a network namespace of its own, which ends with it.
