@@ -279,11 +279,9 @@ mod tests {
             let error = config.validate().unwrap_err().to_string();
             assert!(error.contains(named), "{error}");
         }
-        for field in ["memory_mode\": \"postcopy\""] {
-            let json = format!("{{\"destination_url\": \"unix:/x\", \"{field}}}");
-            let error = SendMigrationConfig::from_json(json.as_bytes()).unwrap_err().to_string();
-            assert!(error.contains(field.split('"').next().unwrap()), "{error}");
-        }
+        let postcopy = br#"{"destination_url": "unix:/x", "memory_mode": "postcopy"}"#;
+        let error = SendMigrationConfig::from_json(postcopy).unwrap_err().to_string();
+        assert!(error.contains("memory_mode"), "{error}");
         let idle = br#"{"destination_url": "unix:/x", "local": false}"#;
         assert_eq!(SendMigrationConfig::from_json(idle).unwrap(), usual);
         let json = br#"{"destination_url": "tcp:h:1", "tls_dir": "/x"}"#;
