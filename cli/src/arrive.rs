@@ -5,15 +5,17 @@
 //! ```
 //! The main thread waits for signals meanwhile: who waits for a VM can be ended at any time.
 use std::sync::Arc;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
 use vmm::config::{MAX_VCPUS, MemoryRestoreMode, NetFds, ReceiveMigrationConfig, RestoreConfig};
 use vmm::control::VmmControl;
+use vmm::migration::TransferState;
 
 use crate::args::{Logging, Place, Receive, Restore};
+use crate::attend::{LOOK, View, take_away};
 use crate::embed::{Announcement, Purpose, Vmm};
-use crate::events::{Event, finish, next, say};
+use crate::events::{Event, finish, next, next_within, say};
 use crate::failure::Failure;
 use crate::snapshot::{absolute, file_url};
 use crate::{detach, logging, signals, terminal};
@@ -50,6 +52,24 @@ pub fn receive(options: &Receive, logging: &Logging, started: Instant) -> Result
         Ok(control.receive_migration(config, &|url| waiting(&url.to_string()))?)
     });
     arrive(&options.place, logging, started, ask)
+}
+
+/// Waits for the VM, or whatever ends that; a bar shows how much of its memory is here.
+fn arrival(control: &dyn VmmControl, events: &Receiver<Event>, detached: bool) -> Event {
+    let view = if detached { None } else { View::until_the_vm_is_here() };
+    let Some(mut view) = view else { return next(events) };
+    let event = loop {
+        if let Some(event) = next_within(events, LOOK) {
+            break event;
+        }
+        if let Ok(info) = control.migration_progress()
+            && info.state == TransferState::Copying
+        {
+            view.show(&info);
+        }
+    };
+    take_away();
+    event
 }
 
 fn net_fds(options: &[String]) -> Result<Vec<NetFds>, Failure> {
@@ -93,15 +113,16 @@ fn arrive(place: &Place, logging: &Logging, started: Instant, ask: Ask) -> Resul
         let _ = events.send(Event::Arrived(arrived));
     });
     asking.map_err(|error| Failure::of("cannot start a thread", &error))?;
-    let result = loop {
-        match next(&received) {
-            Event::Arrived(Ok(())) if detached => {
+    let arrived = arrival(&*vmm.control, &received, detached);
+    let result = match arrived {
+        Event::Arrived(Ok(())) => {
+            if detached {
                 // Says nothing any more if it was said that it waits.
                 let _ = detach::report_running(&vmm.name);
             }
-            Event::Arrived(Ok(())) => {}
-            event => break finish(&*vmm.control, event),
+            finish(&*vmm.control, next(&received))
         }
+        event => finish(&*vmm.control, event),
     };
     vmm.end();
     terminal::restore();

@@ -17,11 +17,10 @@ use vmm::migration::TransferInfo;
 use crate::client::{Client, ClientError};
 use crate::failure::Failure;
 use crate::target::Found;
-use view::View;
-pub use view::{line, rough};
+pub use view::{View, line, rough, take_away};
 
 /// Between two looks.
-const LOOK: Duration = Duration::from_millis(100);
+pub const LOOK: Duration = Duration::from_millis(100);
 
 /// Asks for it, and returns when it is done, with what there is to tell.
 pub fn attend<T: DeserializeOwned + Send>(

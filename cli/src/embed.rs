@@ -7,6 +7,7 @@ use std::time::Instant;
 use vmm::api::{ApiError, ApiServer};
 use vmm::control::{VmEnd, VmmControl};
 
+use crate::attend::take_away;
 use crate::backend::{self, End};
 use crate::events::{Event, say};
 use crate::failure::Failure;
@@ -54,7 +55,10 @@ impl Announcement {
             Self::WithKeys => "; Ctrl-A x ends it, Ctrl-A h helps",
         };
         let line = format!("{name}: API on {}{keys}\n", socket.display());
-        Some(Box::new(move || say(&line)))
+        Some(Box::new(move || {
+            take_away();
+            say(&line);
+        }))
     }
 }
 

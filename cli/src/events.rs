@@ -1,5 +1,6 @@
 //! What the main thread of a VMM waits for, and what becomes of its VM then.
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
 
 use vmm::control::VmmControl;
 
@@ -29,6 +30,15 @@ pub fn say(text: &str) {
 /// The next event. Senders live as long as the VM: without any, nobody could end it any more.
 pub fn next(events: &Receiver<Event>) -> Event {
     events.recv().unwrap_or(Event::EndKey)
+}
+
+/// The next event, if one comes within so much time.
+pub fn next_within(events: &Receiver<Event>, limit: Duration) -> Option<Event> {
+    match events.recv_timeout(limit) {
+        Ok(event) => Some(event),
+        Err(RecvTimeoutError::Timeout) => None,
+        Err(RecvTimeoutError::Disconnected) => Some(Event::EndKey),
+    }
 }
 
 /// Ends the VM, unless it has ended, and tells what is to be made of it.
