@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where its premise fails")]
 
 mod embedded;
+mod local_relay;
 mod migration_bed;
 
 use std::fs::File;
@@ -13,10 +14,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use embedded::TestVm;
+use local_relay::relay;
 use migration::engine::{self, DestinationVm, VmError};
 use migration::memory::{FileMemory, Layout, Region};
-use migration::wire::{Passed, Phase};
-use migration_bed::{Destination, state};
+use migration::wire::{Passed, Phase, Rehearsal};
+use migration_bed::{Destination, send, state};
 use rustix::fs::{FlockOperation, flock};
 use stillpoint_guest::layout;
 use vmm::config::{
@@ -24,6 +26,7 @@ use vmm::config::{
     SnapshotConfig,
 };
 use vmm::control::{VmState, VmmControl};
+use vmm::migration::TransferState;
 
 fn local(url: &str) -> SendMigrationConfig {
     SendMigrationConfig { local: true, ..SendMigrationConfig::to(url) }
@@ -98,9 +101,10 @@ impl DestinationVm for Refuser {
         Ok(())
     }
 
-    fn build(&mut self, _: &[u8]) -> Result<&FileMemory, VmError> {
+    fn build(&mut self, _: &[u8]) -> Result<(&FileMemory, Option<Rehearsal>), VmError> {
         self.ask()?;
-        self.memory.as_ref().ok_or_else(|| "nothing was passed".into())
+        let memory = self.memory.as_ref().ok_or("nothing was passed")?;
+        Ok((memory, None))
     }
 
     fn restore(&mut self, _: &[u8]) -> Result<(), VmError> {
@@ -165,8 +169,9 @@ impl DestinationVm for Taker {
         Ok(())
     }
 
-    fn build(&mut self, _: &[u8]) -> Result<&FileMemory, VmError> {
-        self.memory.as_ref().ok_or_else(|| "nothing was passed".into())
+    fn build(&mut self, _: &[u8]) -> Result<(&FileMemory, Option<Rehearsal>), VmError> {
+        let memory = self.memory.as_ref().ok_or("nothing was passed")?;
+        Ok((memory, None))
     }
 
     fn restore(&mut self, _: &[u8]) -> Result<(), VmError> {
@@ -215,6 +220,68 @@ fn in_doubt_a_vm_is_not_kept_whose_memory_the_destination_has() {
     assert_eq!(state(&vm), Some(VmState::Running));
     vm.await_progress(layout::LINE_HEARTBEAT);
     assert_eq!(vm.lines(layout::LINE_BAD_READS).iter().sum::<u64>(), 0);
+}
+
+/// Whatever byte the link ends at, or whenever its user cancels: the VM is at one end, with its memory, or stands still and obeys its user's word.
+#[test]
+fn a_hand_over_that_is_cancelled_or_cut_at_any_moment_leaves_one_vm() {
+    let mut vm = TestVm::boot(1, "mode=busy quiet");
+    // Its serial port stays where it was first.
+    let mut before = Vec::new();
+    let destination = Destination::waiting(1, None);
+    let bytes = vm.vmm.send_migration(local(&destination.url)).unwrap().done_bytes;
+    before.push(std::mem::replace(&mut vm, destination.join().0));
+    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = move |below: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    let rounds = std::env::var("STILLPOINT_MIGRATION_ROUNDS").ok();
+    for round in 0..rounds.and_then(|rounds| rounds.parse().ok()).unwrap_or(16) {
+        let destination = Destination::waiting(1, None);
+        let path = destination.vm.path("cut");
+        // Most of it is the state; what matters comes before and after it.
+        let after = match random(3) {
+            0 => random(1000),
+            1 => bytes - 40 + random(60),
+            _ => random(bytes),
+        };
+        let link = relay(&path, &destination.url, after);
+        let sent = send(&vm, local(&format!("unix:{}", path.display())));
+        if random(3) == 0 {
+            vm.await_that("it to have begun", |vm| vm.vmm.migration_progress().is_ok());
+            // Too late, or nothing there any more: as good as any other moment.
+            let _ = vm.vmm.migration_cancel();
+        }
+        let sent = sent.join().unwrap();
+        link.join().unwrap();
+        let in_doubt = vm.vmm.migration_progress().unwrap().state == TransferState::InDoubt;
+        if sent.is_err() && destination.vm.vmm.info().is_err() {
+            // Whoever waits at the other end of a link that was cut learns of it.
+            let _ = destination.vm.vmm.migration_cancel();
+        }
+        let (arrived, received) = destination.join();
+        let what = format!("round {round}, {after} of {bytes} bytes: {sent:?}, {received:?}");
+        if in_doubt {
+            let resolve = |resolution| vm.vmm.migration_resolve(ResolveConfig { resolution });
+            if received.is_ok() {
+                resolve(Resolution::Keep).expect_err(&what);
+                resolve(Resolution::Drop).unwrap();
+            } else {
+                resolve(Resolution::Keep).unwrap();
+            }
+        }
+        match (state(&vm), state(&arrived)) {
+            (Some(VmState::Running), None) => assert!(received.is_err(), "{what}"),
+            (None, Some(VmState::Running)) => {
+                assert!(received.is_ok() && (sent.is_ok() || in_doubt), "{what}");
+                before.push(std::mem::replace(&mut vm, arrived));
+            }
+            other => panic!("{what}: {other:?}"),
+        }
+        vm.await_progress(layout::LINE_HEARTBEAT);
+        assert_eq!(vm.lines(layout::LINE_BAD_READS).iter().sum::<u64>(), 0, "{what}");
+    }
 }
 
 /// A relay carries bytes, and no descriptors.

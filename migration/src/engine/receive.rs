@@ -124,12 +124,13 @@ impl<V: DestinationVm, T: Transport> Destination<'_, V, T> {
 
     fn receive_memory(&mut self) -> Result<(), MigrationError> {
         let (layout, config, source) = self.described()?;
-        let memory = self.vm.build(&config).map_err(MigrationError::vm("build the VM"))?;
+        let built = self.vm.build(&config).map_err(MigrationError::vm("build the VM"))?;
+        let (memory, rehearsal) = built;
         if memory.layout() != &layout {
             return Err(MigrationError::OtherLayout);
         }
         self.phase = self.phase.after(DestinationEvent::Described)?;
-        self.control.send(Message::Built)?;
+        self.control.send(Message::Built { rehearsal })?;
         if source == Memory::Adopted {
             return Ok(());
         }

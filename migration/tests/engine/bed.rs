@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use migration::engine::{MigrationError, Options, Sent, Strategy, receive, send, send_local};
 use migration::memory::{Layout, Region};
-use migration::wire::{Compression, Phase};
+use migration::wire::{Compression, Phase, Rehearsal};
 use vcpu_state::sync::atomic::Ordering;
 
 use crate::guest::{Guest, Program};
@@ -38,6 +38,7 @@ pub struct Setup {
     pub first_pause: Duration,
     /// Whether the destination takes the memory over.
     pub local: bool,
+    pub rehearsal: Option<Rehearsal>,
 }
 
 impl Setup {
@@ -62,6 +63,7 @@ impl Setup {
             cancel_at_throttle: None,
             first_pause: Duration::ZERO,
             local: false,
+            rehearsal: None,
         }
     }
 }
@@ -90,6 +92,7 @@ pub fn migrate(setup: &Setup) -> Ended {
     source.first_pause = setup.first_pause;
     let mut destination = Destination::new(&world, &layout(), setup.destination);
     destination.neighbour = setup.local.then(|| Arc::clone(&source.guest));
+    destination.rehearsal = setup.rehearsal;
     let (mut here, mut there, mut counts) = (Vec::new(), Vec::new(), Vec::new());
     for index in 0..setup.connections {
         let (near, far) = UnixStream::pair().expect("the host has sockets");

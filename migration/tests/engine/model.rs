@@ -7,7 +7,7 @@ use migration::engine::{DestinationVm, Handle, SourceVm, VmError};
 use migration::format::{StateReader, StateWriter, Unit};
 use migration::memory::{Layout, PageSet};
 use migration::testing::ModelMemory;
-use migration::wire::{Part, Passed, Phase};
+use migration::wire::{Part, Passed, Phase, Rehearsal};
 use serde::{Deserialize, Serialize};
 use vcpu_state::sync::atomic::Ordering;
 
@@ -213,6 +213,8 @@ pub struct Destination {
     pub adopted: Option<Arc<Guest>>,
     /// What it would share.
     pub neighbour: Option<Arc<Guest>>,
+    /// What it says that it has tried out.
+    pub rehearsal: Option<Rehearsal>,
 }
 
 impl Destination {
@@ -227,6 +229,7 @@ impl Destination {
             is_discarded: false,
             adopted: None,
             neighbour: None,
+            rehearsal: None,
         }
     }
 
@@ -250,10 +253,10 @@ impl DestinationVm for Destination {
         Ok(())
     }
 
-    fn build(&mut self, config: &[u8]) -> Result<&ModelMemory, VmError> {
+    fn build(&mut self, config: &[u8]) -> Result<(&ModelMemory, Option<Rehearsal>), VmError> {
         self.asked("build")?;
         assert_eq!(config, CONFIG);
-        Ok(&self.memory)
+        Ok((&self.memory, self.rehearsal))
     }
 
     fn restore(&mut self, state: &[u8]) -> Result<(), VmError> {

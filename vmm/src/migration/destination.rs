@@ -1,9 +1,10 @@
 //! A VM that comes, as the engine sees it, and a restore: the owner builds it, this fills it.
 
 use std::io;
+use std::time::Duration;
 
 use migration::engine::{DestinationVm, VmError};
-use migration::wire::{Passed, Phase};
+use migration::wire::{Passed, Phase, Rehearsal};
 use vcpu_state::sync::Arc;
 
 use super::adopted::Adopted;
@@ -94,6 +95,17 @@ impl Arrival {
         Ok(self.memory.insert(Watched { memory, transfer: Arc::clone(&self.transfer) }))
     }
 
+    /// Tries out what saving and restoring it takes.
+    fn rehearse(&self) -> Result<Rehearsal, ControlError> {
+        let rehearsal = self.line.rehearse()?;
+        let nanoseconds = |took: Duration| u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        Ok(Rehearsal {
+            save: nanoseconds(rehearsal.save),
+            setup: nanoseconds(rehearsal.restore),
+            state: rehearsal.bytes,
+        })
+    }
+
     /// Gives it its state.
     pub(super) fn restore_state(&mut self, state: &[u8]) -> Result<(), ControlError> {
         self.transfer.reach(TransferState::HandingOver);
@@ -137,9 +149,13 @@ impl DestinationVm for Arrival {
         Ok(())
     }
 
-    fn build(&mut self, config: &[u8]) -> Result<&Self::Memory, VmError> {
+    fn build(&mut self, config: &[u8]) -> Result<(&Self::Memory, Option<Rehearsal>), VmError> {
         let ram = self.adopted.ram(config, &self.net_fds)?;
-        Ok(self.build_from(config, Start::Restore { ram })?)
+        let is_adopted = ram.is_some();
+        self.build_from(config, Start::Restore { ram })?;
+        // Nobody has to know in advance how long a hand-over takes that is to come at once.
+        let rehearsal = if is_adopted { None } else { Some(self.rehearse()?) };
+        Ok((self.memory.as_ref().ok_or(RestoreError::NotBuilt)?, rehearsal))
     }
 
     fn restore(&mut self, state: &[u8]) -> Result<(), VmError> {
