@@ -1,11 +1,18 @@
 //! The command line.
+mod devices;
 mod moves;
+mod place;
+mod run;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub use moves::{Inspect, Migrate, Place, Receive, Restore, Snapshot, SnapshotCommand};
+pub use devices::{AddDisk, AddNet, AddVsock, RemoveDevice, Resize, ResizeDisk};
+pub use moves::{Inspect, Migrate, Receive, Restore, Snapshot, SnapshotCommand};
+pub use place::Place;
+use run::RUN_EXAMPLES;
+pub use run::Run;
 
 /// Boots and controls virtual machines.
 #[derive(Debug, Parser)]
@@ -170,90 +177,6 @@ Example:\n  stillpoint top web")]
     Top(Target),
 }
 
-const RUN_EXAMPLES: &str = "\
-Values: sizes take K, M, G, T; toggles are on or off; quote what contains commas.
-On the terminal: Ctrl-A x ends the VM, Ctrl-A h helps.
-
-Examples:
-  stillpoint run
-  stillpoint run --kernel vmlinuz --initramfs initrd --cmdline \"console=ttyS0\" \\
-      --cpus boot=4,max=8,topology=2:4:1:1 --memory size=1G,hugepages=on --name web
-  stillpoint run --kernel vmlinuz --cmdline \"console=hvc0 root=/dev/vda\" --console tty --serial null \\
-      --disk path=root.qcow2 path=data.raw,readonly=on --net tap=tap0 --vsock cid=3,socket=web.vsock
-  stillpoint run --cpus boot=2,affinity=[0@[0-1],1@[2,3]] --serial file=/tmp/out.log --detach";
-
-#[derive(Args, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
-pub struct Run {
-    /// Kernel: bzImage or ELF vmlinux; without it, the embedded guest
-    #[arg(long, value_name = "PATH")]
-    pub kernel: Option<PathBuf>,
-    /// Initial RAM file system for the kernel
-    #[arg(long, value_name = "PATH")]
-    pub initramfs: Option<PathBuf>,
-    /// Kernel command line
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    pub cmdline: Option<String>,
-    /// vCPUs: `boot=N,max=N,topology=THREADS:CORES:DIES:PACKAGES,affinity=[VCPU@[CPUS],…]`
-    #[arg(long, value_name = "OPTIONS")]
-    pub cpus: Option<String>,
-    /// Guest RAM: size=SIZE,shared=,hugepages=,hugepage_size=SIZE,prefault=,thp=,
-    /// hotplug_method=virtio-mem,hotplug_size=SIZE,hotplugged_size=SIZE [default: size=512M]
-    #[arg(long, value_name = "OPTIONS")]
-    pub memory: Option<String>,
-    /// Zones of guest RAM, in order, in place of its size: id=ID,size=SIZE,shared=,hugepages=,hugepage_size=SIZE,prefault=,
-    /// hotplug_size=SIZE,hotplugged_size=SIZE
-    #[arg(long, value_name = "OPTIONS", num_args = 1..)]
-    pub memory_zone: Vec<String>,
-    /// The guest's NUMA nodes: `guest_numa_id=N,cpus=[VCPUS],distances=[NODE@DISTANCE,…],memory_zones=[IDS],
-    /// pci_segments=[0]`; without --memory-zone, the memory's zone is mem0
-    #[arg(long, value_name = "OPTIONS", num_args = 1..)]
-    pub numa: Vec<String>,
-    /// Disks: path=PATH,readonly=,direct=,num_queues=N,queue_size=N,image_type=raw|qcow2,serial=TEXT,id=ID,
-    /// backing_files=,disable_io_uring=,bw_size=SIZE,bw_one_time_burst=SIZE,bw_refill_time=MS,
-    /// ops_size=N,ops_one_time_burst=N,ops_refill_time=MS
-    #[arg(long, value_name = "OPTIONS", num_args = 1..)]
-    pub disk: Vec<String>,
-    /// Network devices: tap=NAME,ip=,mask=,mac=,host_mac=,mtu=N,num_queues=N,queue_size=N,id=ID,fd=[N,…],
-    /// offload_tso=,offload_ufo=,offload_csum=, and limits as for --disk
-    #[arg(long, value_name = "OPTIONS", num_args = 1..)]
-    pub net: Vec<String>,
-    /// Entropy for the guest: src=PATH,id=ID, usually src=/dev/urandom
-    #[arg(long, value_name = "OPTIONS")]
-    pub rng: Option<String>,
-    /// Sockets between guest and host: cid=N,socket=PATH,id=ID
-    #[arg(long, value_name = "OPTIONS")]
-    pub vsock: Option<String>,
-    /// Memory that the guest gives back: size=SIZE,deflate_on_oom=,free_page_reporting=,id=ID
-    #[arg(long, value_name = "OPTIONS")]
-    pub balloon: Option<String>,
-    /// A device by which the guest tells that its kernel panicked
-    #[arg(long)]
-    pub pvpanic: bool,
-    /// A device that resets a guest which arms it and then leaves it alone for too long (i6300esb)
-    #[arg(long)]
-    pub watchdog: bool,
-    /// COM1 (ttyS0): off, null, tty, pty, file=PATH or socket=PATH
-    /// [default: tty; null with --detach or --console tty]
-    #[arg(long, value_name = "WHERE")]
-    pub serial: Option<String>,
-    /// Virtio console (hvc0): the same values, and id=ID [default: off]
-    #[arg(long, value_name = "WHERE")]
-    pub console: Option<String>,
-    /// Name for the other commands to find the VM by [default: vm-1, vm-2, …]
-    #[arg(long)]
-    pub name: Option<String>,
-    /// Socket of the API [default: in the user's runtime directory, under the VM's name]
-    #[arg(long, value_name = "PATH")]
-    pub api_socket: Option<PathBuf>,
-    /// Run in the background; returns when the VM runs
-    #[arg(long)]
-    pub detach: bool,
-    /// This is the process that --detach made: report on standard output
-    #[arg(long, hide = true)]
-    pub detached: bool,
-}
-
 #[derive(Args, Debug)]
 pub struct Serve {
     /// Socket of the API
@@ -278,66 +201,6 @@ pub struct Info {
     /// What vm.info answers, as it is
     #[arg(long)]
     pub json: bool,
-}
-
-#[derive(Args, Debug)]
-pub struct AddDisk {
-    #[command(flatten)]
-    pub target: Target,
-    /// The disk, as after `run --disk`
-    #[arg(value_name = "OPTIONS")]
-    pub disk: String,
-}
-
-#[derive(Args, Debug)]
-pub struct AddNet {
-    #[command(flatten)]
-    pub target: Target,
-    /// The network device, as after `run --net`
-    #[arg(value_name = "OPTIONS")]
-    pub net: String,
-}
-
-#[derive(Args, Debug)]
-pub struct AddVsock {
-    #[command(flatten)]
-    pub target: Target,
-    /// The vsock, as after `run --vsock`
-    #[arg(value_name = "OPTIONS")]
-    pub vsock: String,
-}
-
-#[derive(Args, Debug)]
-pub struct RemoveDevice {
-    #[command(flatten)]
-    pub target: Target,
-    /// Id of the device, as `info` shows it
-    pub id: String,
-}
-
-#[derive(Args, Debug)]
-pub struct ResizeDisk {
-    /// The VM (may be left out if only one runs), the disk's id, and the size it is to have
-    #[arg(value_names = ["VM", "ID", "SIZE"], num_args = 2..=3, required = true)]
-    pub words: Vec<String>,
-    /// Socket of the VM's API, for a VM outside the runtime directory
-    #[arg(long, value_name = "PATH")]
-    pub api_socket: Option<PathBuf>,
-}
-
-#[derive(Args, Debug)]
-pub struct Resize {
-    #[command(flatten)]
-    pub target: Target,
-    /// How many vCPUs the guest is to have
-    #[arg(long, value_name = "N", required_unless_present_any = ["memory", "balloon"])]
-    pub cpus: Option<u32>,
-    /// Bytes of RAM that the guest is to have: from its size to that and hotplug_size together
-    #[arg(long, value_name = "SIZE")]
-    pub memory: Option<String>,
-    /// Bytes that the guest is to give back
-    #[arg(long, value_name = "SIZE")]
-    pub balloon: Option<String>,
 }
 
 /// Which VM is meant.

@@ -5,15 +5,18 @@
 //! ```
 //! The main thread waits for signals meanwhile: who waits for a VM can be ended at any time.
 use std::sync::Arc;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
-use vmm::config::{MAX_VCPUS, MemoryRestoreMode, ReceiveMigrationConfig, RestoreConfig};
+use vmm::config::{MAX_VCPUS, MemoryRestoreMode, NetFds, ReceiveMigrationConfig, RestoreConfig};
 use vmm::control::VmmControl;
+use vmm::migration::TransferState;
 
 use crate::args::{Logging, Place, Receive, Restore};
+use crate::attend::{LOOK, View, take_away};
+use crate::embed::{Announcement, Purpose, Vmm};
+use crate::events::{Event, finish, next, next_within, say};
 use crate::failure::Failure;
-use crate::run::{Announcement, Event, Purpose, Vmm, finish, next, say};
 use crate::snapshot::{absolute, file_url};
 use crate::{detach, logging, signals, terminal};
 
@@ -31,7 +34,9 @@ pub fn restore(options: &Restore, logging: &Logging, started: Instant) -> Result
         }
     };
     let source_url = file_url(&options.directory)?;
-    let config = RestoreConfig { source_url, resume: !options.paused, memory_restore_mode };
+    let net_fds = net_fds(&options.net_fds)?;
+    let config =
+        RestoreConfig { source_url, resume: !options.paused, memory_restore_mode, net_fds };
     let ask: Ask = Box::new(move |control, _| Ok(control.restore(config)?));
     arrive(&options.place, logging, started, ask)
 }
@@ -42,11 +47,35 @@ pub fn receive(options: &Receive, logging: &Logging, started: Instant) -> Result
         options.url.parse().map_err(|problem: String| Failure::Usage(problem))?;
     let mut config = ReceiveMigrationConfig::on(&url.to_string());
     config.tls_dir = options.tls_dir.as_deref().map(absolute).transpose()?;
+    config.net_fds = net_fds(&options.net_fds)?;
     config.validate().map_err(|error| Failure::Usage(error.to_string()))?;
     let ask: Ask = Box::new(move |control, waiting| {
         Ok(control.receive_migration(config, &|url| waiting(&url.to_string()))?)
     });
     arrive(&options.place, logging, started, ask)
+}
+
+/// Waits for the VM, or whatever ends that; a bar shows how much of its memory is here.
+fn arrival(control: &dyn VmmControl, events: &Receiver<Event>, detached: bool) -> Event {
+    let view = if detached { None } else { View::until_the_vm_is_here() };
+    let Some(mut view) = view else { return next(events) };
+    let event = loop {
+        if let Some(event) = next_within(events, LOOK) {
+            break event;
+        }
+        if let Ok(info) = control.migration_progress()
+            && info.state == TransferState::Copying
+        {
+            view.show(&info);
+        }
+    };
+    take_away();
+    event
+}
+
+fn net_fds(options: &[String]) -> Result<Vec<NetFds>, Failure> {
+    let given: Result<_, String> = options.iter().map(|text| text.parse()).collect();
+    given.map_err(|problem| Failure::Usage(format!("--net-fds: {problem}")))
 }
 
 fn arrive(place: &Place, logging: &Logging, started: Instant, ask: Ask) -> Result<(), Failure> {
@@ -85,15 +114,16 @@ fn arrive(place: &Place, logging: &Logging, started: Instant, ask: Ask) -> Resul
         let _ = events.send(Event::Arrived(arrived));
     });
     asking.map_err(|error| Failure::of("cannot start a thread", &error))?;
-    let result = loop {
-        match next(&received) {
-            Event::Arrived(Ok(())) if detached => {
+    let arrived = arrival(&*vmm.control, &received, detached);
+    let result = match arrived {
+        Event::Arrived(Ok(())) => {
+            if detached {
                 // Says nothing any more if it was said that it waits.
                 let _ = detach::report_running(&vmm.name);
             }
-            Event::Arrived(Ok(())) => {}
-            event => break finish(&*vmm.control, event),
+            finish(&*vmm.control, next(&received))
         }
+        event => finish(&*vmm.control, event),
     };
     vmm.end();
     terminal::restore();

@@ -3,14 +3,18 @@
 //! Every command but `run` and `serve` is a client of the API of a VMM that runs elsewhere.
 mod args;
 mod arrive;
+mod attend;
 mod backend;
 mod client;
 mod commands;
 mod detach;
 mod devices;
+mod embed;
 mod escape;
+mod events;
 mod failure;
 mod info;
+mod keys;
 mod logging;
 mod ls;
 mod migrate;
@@ -46,7 +50,7 @@ fn main() -> ExitCode {
         },
     };
     let detached = match &cli.command {
-        Command::Run(run) => run.detached,
+        Command::Run(run) => run.place.detached,
         Command::Restore(restore) => restore.place.detached,
         Command::Receive(receive) => receive.place.detached,
         _ => false,

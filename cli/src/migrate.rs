@@ -1,15 +1,6 @@
-//! `migrate`: sends a VM away, with a progress bar on a terminal and lines elsewhere; or asks about it, ends it, settles it.
-//!
-//! One connection to the API waits for the migration's end, another asks how far it is. Ctrl-C cancels the migration and waits for what that
-//! comes to, so that the exit status is always that of the migration.
-mod view;
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+//! `migrate`: sends a VM away, or asks about that, ends it, settles it.
 use std::time::Duration;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
 use vmm::config::{
     LinkUrl, MemoryMode, PageCompression, Resolution, ResolveConfig, SendMigrationConfig,
     TimeoutStrategy, print_size,
@@ -17,16 +8,12 @@ use vmm::config::{
 use vmm::migration::TransferInfo;
 
 use crate::args::Migrate;
-use crate::client::{Client, ClientError};
+use crate::attend::{attend, line, rough};
 use crate::failure::Failure;
 use crate::ls::align;
 use crate::output::print;
 use crate::snapshot::absolute;
 use crate::target::{Found, find};
-use view::{View, line, rough};
-
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// Does what the options say.
 pub fn migrate(options: &Migrate) -> Result<(), Failure> {
@@ -96,6 +83,7 @@ fn config_of(options: &Migrate) -> Result<SendMigrationConfig, Failure> {
             return Err(Failure::Usage(format!("--compression {other}: give none, lz4 or zstd")));
         }
     };
+    config.local = options.local;
     config.tls_dir = options.tls_dir.as_deref().map(absolute).transpose()?;
     let url: LinkUrl = url.parse().map_err(|problem| Failure::Usage(format!("--to: {problem}")))?;
     config.destination_url = url.to_string();
@@ -104,58 +92,9 @@ fn config_of(options: &Migrate) -> Result<SendMigrationConfig, Failure> {
 }
 
 fn send(found: Found, config: &SendMigrationConfig) -> Result<(), Failure> {
-    let looks = Client::connect(&found.socket)?;
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&interrupted))
-            .map_err(|error| Failure::of("signals", &error))?;
-    }
-    let (done, ended) = channel();
     let name = found.name.clone();
-    std::thread::scope(|scope| {
-        let Found { mut client, .. } = found;
-        scope.spawn(move || {
-            // The other side waits for it.
-            let _ = done.send(client.send("vm.send-migration", config));
-        });
-        watch(looks, &ended, &interrupted, &name)
-    })
-}
-
-/// Shows how far it is until it has ended.
-fn watch(
-    mut client: Client,
-    ended: &Receiver<Result<Option<TransferInfo>, ClientError>>,
-    interrupted: &AtomicBool,
-    name: &str,
-) -> Result<(), Failure> {
-    let mut view = View::new();
-    let result = loop {
-        match ended.recv_timeout(LOOK) {
-            Ok(result) => break result,
-            // The thread has panicked, and the scope says so.
-            Err(RecvTimeoutError::Disconnected) => break Ok(None),
-            Err(RecvTimeoutError::Timeout) => {}
-        }
-        // SeqCst: as the handler stores it; once in a while.
-        if interrupted.swap(false, Ordering::SeqCst) {
-            match client.put("vm.migration-cancel") {
-                Ok(()) => view.note("cancelling"),
-                Err(error) => view.note(&error.to_string()),
-            }
-        }
-        // The VMM may be gone, which the other connection finds out about.
-        match client.get::<TransferInfo>("vm.migration-progress") {
-            // One that has ended is an older one, or its end is on its way.
-            Ok(info) if !info.state.is_final() => view.show(&info),
-            _ => {}
-        }
-    };
-    view.clear();
-    match result {
-        Ok(info) => print(&format!("{name}: {}\n", arrival(info.as_ref()))),
-        Err(error) => Err(Failure::of(name, &error)),
-    }
+    let info: Option<TransferInfo> = attend(found, "vm.send-migration", config)?;
+    print(&format!("{name}: {}\n", arrival(info.as_ref())))
 }
 
 fn arrival(info: Option<&TransferInfo>) -> String {

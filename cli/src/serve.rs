@@ -5,9 +5,10 @@ use vmm::config::MAX_VCPUS;
 
 use crate::args::{Logging, Serve};
 use crate::backend::End;
+use crate::embed::{Purpose, Vmm};
+use crate::events::{Event, finish, next};
 use crate::failure::Failure;
 use crate::output::print;
-use crate::run::{Event, Purpose, Vmm, finish, next};
 use crate::{logging, signals, terminal};
 
 /// Serves until `vmm.shutdown` or a signal. The end of the VM alone does not end it: `vm.info`

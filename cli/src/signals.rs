@@ -10,7 +10,7 @@ use std::sync::mpsc::Sender;
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
 use signal_hook::iterator::Signals;
 
-use crate::run::Event;
+use crate::events::Event;
 use crate::terminal;
 
 /// Starts the thread; signals come as [`Event::Signal`].

@@ -5,6 +5,7 @@ use vmm::config::{SnapshotConfig, print_size};
 use vmm::migration::{SnapshotInfo, inspect};
 
 use crate::args::{Inspect, Snapshot, SnapshotCommand};
+use crate::attend::attend;
 use crate::failure::Failure;
 use crate::ls::align;
 use crate::output::print;
@@ -24,10 +25,10 @@ pub fn snapshot(options: &Snapshot) -> Result<(), Failure> {
         live: options.live,
         base_url: options.base.as_deref().map(file_url).transpose()?,
     };
-    let mut found = find(&options.target)?;
-    let sent: Result<Option<serde_json::Value>, _> = found.client.send("vm.snapshot", &config);
-    sent.map_err(|error| found.failure(&error))?;
-    print(&format!("{}: saved in {}\n", found.name, directory.display()))
+    let found = find(&options.target)?;
+    let name = found.name.clone();
+    attend::<serde_json::Value>(found, "vm.snapshot", &config)?;
+    print(&format!("{name}: saved in {}\n", directory.display()))
 }
 
 /// A directory as the API names it.

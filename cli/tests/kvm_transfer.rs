@@ -98,9 +98,14 @@ fn a_vm_moves_from_one_process_to_another_and_on() {
     bed.ok(&all);
     await_vms(&bed, &[("third", "Paused")]);
     bed.ok(&["resume", "third"]);
-    bed.ok(&["stop", "third"]);
+    // With the memory that it has.
+    let fourth = receive(&bed, "fourth", "link");
+    let said = bed.ok(&["migrate", "third", "--to", &url, "--local"]);
+    assert!(said.starts_with(&format!("third: migrated to {url}, in ")), "{said}");
+    await_vms(&bed, &[("fourth", "Running")]);
+    bed.ok(&["stop", "fourth"]);
     assert!(bed.left_behind().is_empty(), "{:?}", bed.left_behind());
-    drop((first, second, third));
+    drop((first, second, third, fourth));
 }
 
 #[test]
@@ -109,13 +114,17 @@ fn what_is_wrong_is_told_in_one_line_and_the_vm_goes_on() {
     let vm = run(&bed, "web");
     let nowhere = format!("unix:{}", bed.path("nowhere"));
     std::fs::create_dir(bed.path("there")).expect("directory");
-    let wrong: [(&[&str], i32, &str); 14] = [
+    let wrong: [(&[&str], i32, &str); 18] = [
         (&["migrate", "web"], 2, "the following required arguments"),
         (&["migrate", "web", "--to", "nowhere"], 2, "give unix:/path or tcp:host:port"),
         (&["migrate", "web", "--to", &nowhere], 1, "is a VMM waiting there?"),
         (&["migrate", "web", "--to", &nowhere, "--downtime-ms", "0"], 2, "downtime_ms 0"),
         (&["migrate", "web", "--to", &nowhere, "--connections", "99"], 2, "1 to 64"),
         (&["migrate", "web", "--to", &nowhere, "--compression", "rar"], 2, "none, lz4 or zstd"),
+        (&["migrate", "web", "--to", "tcp:localhost:1", "--local"], 2, "give unix:/path"),
+        (&["migrate", "web", "--to", &nowhere, "--tls-dir", "there"], 2, "TLS is for tcp"),
+        (&["receive", &nowhere, "--tls-dir", "there"], 2, "TLS is for tcp"),
+        (&["restore", "there", "--net-fds", "lan=x"], 2, "give ID=FD[:FD"),
         (&["migrate", "web", "--to", &nowhere, "--cancel"], 2, "cannot be used with"),
         (&["migrate", "web", "--resolve", "maybe"], 2, "give keep or drop"),
         (&["migrate", "web", "--resolve", "keep"], 1, "no migration is in doubt"),

@@ -82,7 +82,7 @@ impl Storm {
         vmm.snapshot(SnapshotConfig { destination_url, live: false, base_url: None }).unwrap();
         vmm.delete().unwrap();
         let restored = TestVm::none_yet(VCPUS);
-        let config = RestoreConfig { source_url: url, resume: true, memory_restore_mode };
+        let config = RestoreConfig { resume: true, memory_restore_mode, ..RestoreConfig::of(&url) };
         restored.vmm.restore(config).unwrap();
         self.move_to(restored);
     }

@@ -23,7 +23,8 @@ fn save(vm: &TestVm, path: &Path, base: Option<&Path>) {
 
 fn restore(vm: &TestVm, path: &Path, resume: bool) -> Result<(), ControlError> {
     let memory_restore_mode = MemoryRestoreMode::OnDemand;
-    vm.vmm.restore(RestoreConfig { source_url: url(path), resume, memory_restore_mode })
+    let from = RestoreConfig::of(&url(path));
+    vm.vmm.restore(RestoreConfig { resume, memory_restore_mode, ..from })
 }
 
 fn await_all(vm: &TestVm) {

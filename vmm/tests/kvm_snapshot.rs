@@ -31,7 +31,7 @@ fn restore_by(
     resume: bool,
     memory_restore_mode: MemoryRestoreMode,
 ) -> Result<(), ControlError> {
-    vm.vmm.restore(RestoreConfig { source_url: url(path), resume, memory_restore_mode })
+    vm.vmm.restore(RestoreConfig { resume, memory_restore_mode, ..RestoreConfig::of(&url(path)) })
 }
 
 fn state(vm: &TestVm) -> VmState {

@@ -93,7 +93,7 @@ fn saved() -> (DriverVm, std::path::PathBuf) {
 fn restore(vm: &TestVm, path: &Path) -> Result<(), ControlError> {
     let source_url = format!("file://{}", path.display());
     let memory_restore_mode = MemoryRestoreMode::Copy;
-    vm.vmm.restore(RestoreConfig { source_url, resume: false, memory_restore_mode })
+    vm.vmm.restore(RestoreConfig { memory_restore_mode, ..RestoreConfig::of(&source_url) })
 }
 
 /// The error of a restore, after which there is no VM.

@@ -18,7 +18,7 @@ use crate::subject;
   stillpoint-bench migration --only snapshot --dir /var/tmp")]
 pub(super) struct MigrationArgs {
     /// What is measured
-    #[arg(long, value_delimiter = ',', value_name = "PART,…", default_values = ["precopy", "snapshot"])]
+    #[arg(long, value_delimiter = ',', value_name = "PART,…", default_values = ["precopy", "local", "snapshot", "tls"])]
     only: Vec<Part>,
     /// Turns of each case, of which the medians are shown
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]

@@ -10,8 +10,10 @@
 //! meanwhile, also to the destination's first accesses; the breakdown is the source's own.
 
 mod link;
+mod local;
 mod precopy;
 mod snapshot;
+mod tls;
 mod vm;
 
 use std::path::PathBuf;
@@ -42,6 +44,10 @@ pub enum Part {
     Precopy,
     /// Snapshots, and restores from them
     Snapshot,
+    /// Hand-overs on this host, of which nothing is copied
+    Local,
+    /// What TLS costs
+    Tls,
 }
 
 impl Part {
@@ -50,6 +56,8 @@ impl Part {
         match self {
             Self::Precopy => tables.add("precopy", precopy::measure(plan)?),
             Self::Snapshot => tables.add("snapshot", snapshot::measure(plan)?),
+            Self::Local => tables.add("local", local::measure(plan)?),
+            Self::Tls => tables.add("tls", tls::measure(plan)?),
         }
         Ok(())
     }

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::Target;
+use super::{Place, Target};
 
 #[derive(Args, Debug)]
 pub struct Snapshot {
@@ -38,23 +38,6 @@ pub struct Inspect {
     pub json: bool,
 }
 
-/// Where a VM that comes is to be.
-#[derive(Args, Debug)]
-pub struct Place {
-    /// Name for the other commands to find the VM by [default: vm-1, vm-2, …]
-    #[arg(long)]
-    pub name: Option<String>,
-    /// Socket of the API [default: in the user's runtime directory, under the VM's name]
-    #[arg(long, value_name = "PATH")]
-    pub api_socket: Option<PathBuf>,
-    /// Run in the background; a console that was on a terminal leads nowhere then
-    #[arg(long)]
-    pub detach: bool,
-    /// This is the process that --detach made: report on standard output
-    #[arg(long, hide = true)]
-    pub detached: bool,
-}
-
 #[derive(Args, Debug)]
 pub struct Restore {
     /// Directory of the snapshot
@@ -67,6 +50,9 @@ pub struct Restore {
     /// snapshot's file, which has to stay as it is)
     #[arg(long, value_name = "HOW", default_value = "copy")]
     pub memory: String,
+    /// Open taps for network devices: ID=FD[:FD…], a descriptor for each pair of queues
+    #[arg(long, value_name = "ID=FD[:FD…]", num_args = 1..)]
+    pub net_fds: Vec<String>,
     #[command(flatten)]
     pub place: Place,
 }
@@ -79,6 +65,9 @@ pub struct Receive {
     /// Take a VM over TLS only: a directory with ca-cert.pem, server-cert.pem and server-key.pem
     #[arg(long, value_name = "DIR")]
     pub tls_dir: Option<PathBuf>,
+    /// Open taps for network devices: ID=FD[:FD…], a descriptor for each pair of queues
+    #[arg(long, value_name = "ID=FD[:FD…]", num_args = 1..)]
+    pub net_fds: Vec<String>,
     #[command(flatten)]
     pub place: Place,
 }
@@ -122,6 +111,9 @@ pub struct Migrate {
     /// With postcopy, how many rounds over the memory go before the VM [default: 1]
     #[arg(long, value_name = "N", requires = "to")]
     pub precopy_rounds: Option<u32>,
+    /// To a VMM on this host, over unix: — it takes over the memory itself, and nothing is copied
+    #[arg(long, requires = "to", conflicts_with_all = ["connections", "compression", "tls_dir"])]
+    pub local: bool,
     /// Send it over TLS: a directory with ca-cert.pem, client-cert.pem and client-key.pem
     #[arg(long, value_name = "DIR", requires = "to")]
     pub tls_dir: Option<PathBuf>,

@@ -42,6 +42,9 @@ pub enum MigrationError {
     /// The VM that was built has another layout.
     #[error("the memory of the VM that was built lies elsewhere than the source's")]
     OtherLayout,
+    /// The destination cannot take memory over.
+    #[error("the destination cannot take over a VM's memory; migrate without local")]
+    NotLocal,
     /// Connections that cannot be.
     #[error("{0} connections; there must be 1 to 64")]
     Connections(usize),

@@ -9,7 +9,7 @@ use super::vm::SourceVm;
 use super::{Downtime, Report};
 use crate::memory::PageSet;
 use crate::wire::{
-    Connection, Frame, MAX_PAYLOAD, MAX_STATE, Mark, Message, Transport, WireError,
+    Connection, Frame, MAX_PAYLOAD, MAX_STATE, Mark, Message, Phase, Transport, WireError,
     unexpected_message,
 };
 
@@ -22,12 +22,27 @@ impl<V: SourceVm, T: Transport> Source<'_, V, T> {
         mut downtime: Downtime,
     ) -> Result<Report, MigrationError> {
         self.send_pages(Mark { round, is_last: true }, pages)?;
-        let Some(still) = &self.still else { return Err(MigrationError::Cancelled) };
-        let (phase, state) = (self.vm.phase(still), self.vm.save(still));
-        let state = state.map_err(MigrationError::vm("save the VM's state"))?;
+        let (phase, state) = self.saved()?;
         self.await_round(round)?;
         downtime.pages = downtime.lap();
-        self.send_state(&state)?;
+        self.hand_over(round + 1, (phase, &state), downtime)
+    }
+
+    /// Whether the VM is to run, and its state; from here on its owner knows that it leaves.
+    pub(super) fn saved(&mut self) -> Result<(Phase, Vec<u8>), MigrationError> {
+        let Some(still) = &self.still else { return Err(MigrationError::Cancelled) };
+        let (phase, state) = (self.vm.phase(still), self.vm.save(still));
+        Ok((phase, state.map_err(MigrationError::vm("save the VM's state"))?))
+    }
+
+    /// Hands a VM over of which the destination has the memory.
+    pub(super) fn hand_over(
+        &mut self,
+        rounds: u32,
+        (phase, state): (Phase, &[u8]),
+        mut downtime: Downtime,
+    ) -> Result<Report, MigrationError> {
+        self.send_state(state)?;
         self.control()?.send(Message::Prepare { phase })?;
         self.on(SourceEvent::Sent)?;
         match self.control()?.message("Ready")? {
@@ -55,7 +70,7 @@ impl<V: SourceVm, T: Transport> Source<'_, V, T> {
         let sent_bytes = self.connections.iter().map(Connection::sent).sum();
         let total = self.began.elapsed();
         Ok(Report {
-            rounds: round + 1,
+            rounds,
             sent_bytes,
             state_bytes: state.len() as u64,
             postponed_pages: 0,

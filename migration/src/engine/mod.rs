@@ -10,6 +10,8 @@
 //!   ends its VM ◀──────────────────────────────────────────── Committed
 //! ```
 //!
+//! On one host memory can be taken over instead of being copied ([`send_local`]).
+//!
 //! The phases of both ends, and what may happen in each, are in [`phase`]. VMs come in through [`SourceVm`] and
 //! [`DestinationVm`].
 //!
@@ -31,6 +33,7 @@ mod gate;
 mod hand_over;
 mod handle;
 mod lanes;
+mod local;
 pub mod phase;
 pub mod postcopy;
 mod receive;
@@ -43,6 +46,7 @@ use std::time::{Duration, Instant};
 pub use error::{MigrationError, VmError};
 pub use gate::{Gate, TooLate};
 pub use handle::{Handle, Progress};
+pub use local::send_local;
 pub use receive::receive;
 pub use send::{Sent, send};
 pub use vm::{DestinationVm, SourceVm};

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::error::MigrationError;
 use super::lanes::{Lane, Lanes};
+use super::local::Memory;
 use super::phase::{DestinationEvent, DestinationPhase};
 use super::vm::DestinationVm;
 use crate::memory::{DestinationMemory, Layout};
@@ -127,10 +128,7 @@ impl<V: DestinationVm, T: Transport> Destination<'_, V, T> {
     }
 
     fn receive_memory(&mut self) -> Result<Layout, MigrationError> {
-        let (layout, config) = match self.control.message("Describe")? {
-            Message::Describe { regions, config } => (Layout::new(regions)?, config),
-            other => return Err(unexpected_message(&other, "Describe").into()),
-        };
+        let (layout, config, source) = self.described()?;
         let built = self.vm.build(&config).map_err(MigrationError::vm("build the VM"))?;
         let (memory, rehearsal) = built;
         if memory.layout() != &layout {
@@ -138,6 +136,9 @@ impl<V: DestinationVm, T: Transport> Destination<'_, V, T> {
         }
         self.phase = self.phase.after(DestinationEvent::Described)?;
         self.control.send(Message::Built { rehearsal })?;
+        if source == Memory::Adopted {
+            return Ok(layout);
+        }
         let (control, patience) = (&mut self.control, self.patience);
         let shared = &Lanes::new();
         let interrupters: Vec<_> =

@@ -48,27 +48,9 @@ pub fn send<V: SourceVm, T: Transport>(
     options: &Options,
     handle: &Handle,
 ) -> Sent<V::Still> {
-    let connect = |transport| Connection::new(transport, options.patience);
-    let mut source = Source {
-        vm,
-        connections: transports.into_iter().map(connect).collect(),
-        options,
-        handle,
-        phase: SourcePhase::Connecting,
-        compression: Compression::None,
-        costs: Costs::unknown(),
-        throttle: 0,
-        still: None,
-        disks: Disks::Held,
-        began: Instant::now(),
-    };
-    let sent = match source.run() {
-        Ok(report) => Sent::Completed(report),
-        Err(error) => source.give_up(error),
-    };
-    // The handle outlives this, and what it interrupts with keeps the connections open.
-    handle.interrupt();
-    sent
+    let mut source = Source::new(vm, transports, options, handle);
+    let result = source.run();
+    source.conclude(result)
 }
 
 /// Who has the locks of the disks, as far as the source did anything about it.
@@ -92,7 +74,41 @@ pub(super) struct Source<'m, V: SourceVm, T> {
     pub(super) began: Instant,
 }
 
-impl<V: SourceVm, T: Transport> Source<'_, V, T> {
+impl<'m, V: SourceVm, T: Transport> Source<'m, V, T> {
+    pub(super) fn new(
+        vm: &'m mut V,
+        transports: Vec<T>,
+        options: &'m Options,
+        handle: &'m Handle,
+    ) -> Self {
+        let connect = |transport| Connection::new(transport, options.patience);
+        Self {
+            vm,
+            connections: transports.into_iter().map(connect).collect(),
+            options,
+            handle,
+            phase: SourcePhase::Connecting,
+            compression: Compression::None,
+            costs: Costs::unknown(),
+            throttle: 0,
+            still: None,
+            disks: Disks::Held,
+            began: Instant::now(),
+        }
+    }
+
+    /// What it came to.
+    pub(super) fn conclude(self, result: Result<Report, MigrationError>) -> Sent<V::Still> {
+        let handle = self.handle;
+        let sent = match result {
+            Ok(report) => Sent::Completed(report),
+            Err(error) => self.give_up(error),
+        };
+        // The handle outlives this, and what it interrupts with keeps the connections open.
+        handle.interrupt();
+        sent
+    }
+
     pub(super) fn on(&mut self, event: SourceEvent) -> Result<(), MigrationError> {
         self.phase = self.phase.after(event)?;
         self.handle.set_phase(self.phase);
@@ -104,8 +120,14 @@ impl<V: SourceVm, T: Transport> Source<'_, V, T> {
     }
 
     fn run(&mut self) -> Result<Report, MigrationError> {
-        self.handle.set_phase(self.phase);
-        self.connect()?;
+        let capabilities = self.greet()?;
+        if self.may_postpone() && !capabilities.has(Capabilities::POSTCOPY) {
+            return Err(MigrationError::NoPostCopy);
+        }
+        if capabilities.allow(self.options.compression) {
+            self.compression = self.options.compression;
+        }
+        self.describe()?;
         self.on(SourceEvent::Accepted)?;
         self.vm.start_dirty_log().map_err(MigrationError::vm("start the dirty log"))?;
         match self.copy()? {
@@ -114,7 +136,9 @@ impl<V: SourceVm, T: Transport> Source<'_, V, T> {
         }
     }
 
-    fn connect(&mut self) -> Result<(), MigrationError> {
+    /// Begins: what the destination can do.
+    pub(super) fn greet(&mut self) -> Result<Capabilities, MigrationError> {
+        self.handle.set_phase(self.phase);
         let count = self.connections.len();
         let connections = u16::try_from(count).ok().filter(|n| (1..=MAX_CONNECTIONS).contains(n));
         let connections = connections.ok_or(MigrationError::Connections(count))?;
@@ -133,16 +157,13 @@ impl<V: SourceVm, T: Transport> Source<'_, V, T> {
             connection.send(Message::Join { session, index })?;
         }
         match self.control()?.message("Welcome")? {
-            Message::Welcome { version: PROTOCOL_VERSION, capabilities } => {
-                if self.may_postpone() && !capabilities.has(Capabilities::POSTCOPY) {
-                    return Err(MigrationError::NoPostCopy);
-                }
-                if capabilities.allow(self.options.compression) {
-                    self.compression = self.options.compression;
-                }
-            }
-            other => return Err(unexpected_message(&other, "Welcome").into()),
+            Message::Welcome { version: PROTOCOL_VERSION, capabilities } => Ok(capabilities),
+            other => Err(unexpected_message(&other, "Welcome").into()),
         }
+    }
+
+    /// Says what VM it is, and waits until the destination has built it.
+    pub(super) fn describe(&mut self) -> Result<(), MigrationError> {
         let regions = self.vm.memory().layout().regions().to_vec();
         let config = self.vm.config();
         self.control()?.send(Message::Describe { regions, config })?;

@@ -7,7 +7,7 @@ use vcpu_state::sync::Arc;
 use super::error::VmError;
 use super::postcopy::LazyMemory;
 use crate::memory::{DestinationMemory, PageSet, SourceMemory};
-use crate::wire::{Phase, Rehearsal};
+use crate::wire::{Passed, Phase, Rehearsal};
 
 /// The VM that is to go.
 pub trait SourceVm {
@@ -19,6 +19,14 @@ pub trait SourceVm {
 
     /// Its memory.
     fn memory(&self) -> &Self::Memory;
+
+    /// What it consists of, for another VMM on this host to take over: at least its memory. It stays this VM's until that is told to.
+    ///
+    /// # Errors
+    /// It cannot be passed.
+    fn parts(&mut self) -> Result<Vec<Passed>, VmError> {
+        Err("it cannot be passed".into())
+    }
 
     /// Its configuration, as the destination's VM is built from it.
     fn config(&self) -> Vec<u8>;
@@ -96,6 +104,15 @@ pub trait DestinationVm {
     /// Its memory.
     type Memory: DestinationMemory;
 
+    /// It is to be built around what a VMM on this host has had so far, and has still: nothing of it may be changed before
+    /// [`take_disks`](Self::take_disks), with which it is this VM's.
+    ///
+    /// # Errors
+    /// It cannot be had so.
+    fn adopt(&mut self, _: Vec<Passed>) -> Result<(), VmError> {
+        Err("memory cannot be taken over here".into())
+    }
+
     /// Builds it: memory of zeros, devices, threads that wait. Nothing of it runs, and it takes no lock of a disk. Tells what saving
     /// and restoring such a VM takes, if it can try that out.
     ///
@@ -122,7 +139,7 @@ pub trait DestinationVm {
     /// The state is not that of such a VM.
     fn restore(&mut self, state: &[u8]) -> Result<(), VmError>;
 
-    /// Takes the locks of its disks.
+    /// Takes the locks of its disks, and the memory that it was to adopt.
     ///
     /// # Errors
     /// Somebody has one.

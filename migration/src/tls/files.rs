@@ -8,7 +8,7 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::VerifierBuilderError;
-use rustls::{CertificateError, Error, RootCertStore};
+use rustls::{CertificateError, Error, InconsistentKeys, RootCertStore};
 
 use super::error::{TlsError, certificate_problem};
 
@@ -112,9 +112,19 @@ impl Files {
         Err(problem(path, &what))
     }
 
-    pub(super) fn own_problem(&self, error: &impl std::fmt::Display) -> TlsError {
+    /// What is wrong with this end's certificate and key together.
+    pub(super) fn pair_problem(&self, error: &Error) -> TlsError {
+        match error {
+            Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+                self.own_problem(&"they do not belong together")
+            }
+            error => self.own_problem(error),
+        }
+    }
+
+    pub(super) fn own_problem(&self, problem: &impl std::fmt::Display) -> TlsError {
         let (certificate, key) = (self.certificate_file.clone(), self.key_file.clone());
-        TlsError::Pair { certificate, key, problem: error.to_string() }
+        TlsError::Pair { certificate, key, problem: problem.to_string() }
     }
 
     pub(super) fn issuer_problem(&self, error: &VerifierBuilderError) -> TlsError {

@@ -76,7 +76,7 @@ impl TlsClient {
             .with_webpki_verifier(verifier);
         let (chain, key) = files.own();
         let config = config.with_client_auth_cert(chain, key);
-        let mut config = config.map_err(|error| files.own_problem(&error))?;
+        let mut config = config.map_err(|error| files.pair_problem(&error))?;
         config.resumption = Resumption::disabled();
         Ok(Self(Arc::new(config)))
     }
@@ -121,7 +121,7 @@ impl TlsServer {
             .map_err(|error| files.own_problem(&error))?
             .with_client_cert_verifier(verifier)
             .with_single_cert(chain, key);
-        let mut config = config.map_err(|error| files.own_problem(&error))?;
+        let mut config = config.map_err(|error| files.pair_problem(&error))?;
         // Nothing is resumed.
         config.send_tls13_tickets = 0;
         Ok(Self(Arc::new(config)))

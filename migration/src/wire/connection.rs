@@ -17,7 +17,7 @@ const GATHERED: usize = 256 << 10;
 pub struct Connection<T> {
     pub(super) transport: T,
     /// How long a frame may take to come, or to go.
-    patience: Duration,
+    pub(super) patience: Duration,
     output: Vec<u8>,
     pub(super) input: Vec<u8>,
     sent: u64,
@@ -136,13 +136,13 @@ pub(crate) fn unexpected_message(found: &Message, expected: &'static str) -> Wir
 }
 
 /// What is left until a deadline; never zero.
-fn left(deadline: Instant, waiting_for: &'static str) -> Result<Duration, WireError> {
+pub(super) fn left(deadline: Instant, waiting_for: &'static str) -> Result<Duration, WireError> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() { Err(WireError::TimedOut { waiting_for }) } else { Ok(left) }
 }
 
 /// Whether to look at the clock and try again.
-fn is_transient(kind: ErrorKind) -> bool {
+pub(super) fn is_transient(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Interrupted | ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 

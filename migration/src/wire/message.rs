@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Compression;
+use super::{Compression, Part};
 use crate::memory::Region;
 
 /// A migration, told from all others.
@@ -29,7 +29,7 @@ pub struct Capabilities(pub u32);
 
 impl Capabilities {
     /// All that this program can do.
-    pub const ALL: Self = Self(0b11 | Self::POSTCOPY.0);
+    pub const ALL: Self = Self(0b111 | Self::POSTCOPY.0);
     /// A VM may come whose memory comes after it.
     pub const POSTCOPY: Self = Self(1 << 8);
 
@@ -53,6 +53,12 @@ impl Capabilities {
             Compression::Lz4 => self.0 & 1 != 0,
             Compression::Zstd => self.0 & 2 != 0,
         }
+    }
+
+    /// Whether memory may be taken over.
+    #[must_use]
+    pub fn can_adopt(self) -> bool {
+        self.0 & 4 != 0
     }
 
     /// What both can do.
@@ -189,6 +195,11 @@ pub enum Message {
         /// Why.
         reason: Reason,
     },
+    /// Source: parts of the VM are passed, with the byte that follows.
+    Adopt {
+        /// Which, each with a descriptor.
+        parts: Vec<Part>,
+    },
     /// Source: before `Prepare`; these pages come after the VM.
     Missing {
         /// The first page of each run, and how many follow each other, in ascending order.
@@ -224,6 +235,7 @@ impl Message {
             Self::Ready { .. } => "Ready",
             Self::Committed => "Committed",
             Self::Refused { .. } => "Refused",
+            Self::Adopt { .. } => "Adopt",
             Self::Missing { .. } => "Missing",
             Self::Need { .. } => "Need",
             Self::Beat => "Beat",

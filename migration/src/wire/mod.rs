@@ -14,6 +14,8 @@
 //! Instead of any answer the destination may send `Refused` with a reason, instead of anything before `Commit` the source
 //! may send `Abort` with one; both close everything then.
 //!
+//! On one host memory may be taken over instead: `Adopt ▶` with descriptors before `Describe`, and no rounds.
+//!
 //! **Rounds.** Pages carry the number of their round, and a connection's `Mark` ends its part of one. The destination
 //! answers `RoundDone` when it has the marks of all connections, the source sends a page of the next round only after
 //! that, and the destination refuses one that comes before. So, in whatever order connections deliver, no page takes the
@@ -30,6 +32,8 @@ mod connection;
 mod error;
 mod frame;
 mod message;
+mod passing;
+mod rights;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -40,6 +44,8 @@ pub(crate) use connection::{unexpected, unexpected_message};
 pub use error::WireError;
 pub use frame::{Frame, MAX_PAYLOAD, Mark, Pages};
 pub use message::{Capabilities, Message, Phase, Reason, Rehearsal, Session};
+pub use passing::{Part, Passed};
+pub use rights::MAX_PASSED;
 pub use transport::{Interrupter, Transport};
 
 /// The version of the protocol.

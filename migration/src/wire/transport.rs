@@ -2,8 +2,11 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
+
+use super::rights;
 
 /// Ends a connection from any thread: whoever reads or writes it returns.
 pub type Interrupter = Box<dyn Fn() + Send + Sync>;
@@ -21,7 +24,25 @@ pub trait Transport: Read + Write + Send {
     /// # Errors
     /// What the host says.
     fn interrupter(&self) -> io::Result<Interrupter>;
+
+    /// Sends descriptors, with one byte that nothing else reads.
+    ///
+    /// # Errors
+    /// It carries none, or what the host says.
+    fn pass(&mut self, _: &[BorrowedFd<'_>]) -> io::Result<()> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, NO_RIGHTS))
+    }
+
+    /// Receives the descriptors that are to come next; `None` at the end of the connection.
+    ///
+    /// # Errors
+    /// As [`pass`](Self::pass), or something else came.
+    fn take_passed(&mut self) -> io::Result<Option<Vec<OwnedFd>>> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, NO_RIGHTS))
+    }
 }
+
+const NO_RIGHTS: &str = "descriptors go over Unix sockets only";
 
 impl Transport for UnixStream {
     fn set_timeout(&mut self, timeout: Duration) -> io::Result<()> {
@@ -33,6 +54,14 @@ impl Transport for UnixStream {
         let stream = self.try_clone()?;
         // Fails only if the peer ended it before.
         Ok(Box::new(move || drop(stream.shutdown(Shutdown::Both))))
+    }
+
+    fn pass(&mut self, files: &[BorrowedFd<'_>]) -> io::Result<()> {
+        rights::send(self.as_fd(), files)
+    }
+
+    fn take_passed(&mut self) -> io::Result<Option<Vec<OwnedFd>>> {
+        rights::receive(self.as_fd())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,5 +67,23 @@ impl Transport for Link {
 
     fn interrupter(&self) -> io::Result<Interrupter> {
         self.stream.interrupter()
+    }
+
+    fn pass(&mut self, files: &[BorrowedFd<'_>]) -> io::Result<()> {
+        // The byte that they go with.
+        if self.left == 0 {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        self.stream.pass(files)?;
+        self.left -= 1;
+        self.carried.fetch_add(1, Ordering::Relaxed);
+        if self.left == 0 {
+            drop(self.stream.shutdown(Shutdown::Both));
+        }
+        Ok(())
+    }
+
+    fn take_passed(&mut self) -> io::Result<Option<Vec<OwnedFd>>> {
+        self.stream.take_passed()
     }
 }

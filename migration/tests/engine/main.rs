@@ -7,6 +7,7 @@ mod guest;
 mod lazy;
 mod lies;
 mod link;
+mod local;
 mod model;
 mod postcopy;
 mod postcopy_lies;

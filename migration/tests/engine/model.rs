@@ -9,7 +9,7 @@ use migration::engine::{DestinationVm, Handle, SourceVm, VmError};
 use migration::format::{StateReader, StateWriter, Unit};
 use migration::memory::{Layout, PageSet, SourceMemory};
 use migration::testing::ModelMemory;
-use migration::wire::{Phase, Rehearsal};
+use migration::wire::{Part, Passed, Phase, Rehearsal};
 use serde::{Deserialize, Serialize};
 use vcpu_state::sync::atomic::Ordering;
 
@@ -118,6 +118,11 @@ impl SourceVm for Source {
         &self.guest
     }
 
+    fn parts(&mut self) -> Result<Vec<Passed>, VmError> {
+        self.asked("pass its memory")?;
+        Ok(vec![Passed { part: Part::Memory, file: tempfile::tempfile()?.into() }])
+    }
+
     fn config(&self) -> Vec<u8> {
         CONFIG.to_vec()
     }
@@ -216,6 +221,10 @@ pub struct Destination {
     pub restored: Option<u64>,
     pub started: Option<Phase>,
     pub is_discarded: bool,
+    /// The memory that it shares with the source, if that was passed.
+    pub adopted: Option<Arc<Guest>>,
+    /// What it would share.
+    pub neighbour: Option<Arc<Guest>>,
     /// What it says that it has tried out.
     pub rehearsal: Option<Rehearsal>,
 }
@@ -233,6 +242,8 @@ impl Destination {
             restored: None,
             started: None,
             is_discarded: false,
+            adopted: None,
+            neighbour: None,
             rehearsal: None,
         }
     }
@@ -249,6 +260,13 @@ impl Destination {
 
 impl DestinationVm for Destination {
     type Memory = ModelMemory;
+
+    fn adopt(&mut self, passed: Vec<Passed>) -> Result<(), VmError> {
+        self.asked("adopt")?;
+        assert_eq!(passed.len(), 1);
+        self.adopted.clone_from(&self.neighbour);
+        Ok(())
+    }
 
     fn build(&mut self, config: &[u8]) -> Result<(&ModelMemory, Option<Rehearsal>), VmError> {
         self.asked("build")?;
@@ -289,6 +307,8 @@ impl DestinationVm for Destination {
         let runs = phase == Phase::Running;
         if runs {
             self.world.run();
+            // The memory is its own now.
+            self.adopted.iter().for_each(|guest| guest.take_over());
         }
         if self.lazy.as_ref().is_some_and(|lazy| !lazy.go_live(runs)) {
             if runs {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::validate::invalid;
-use super::{ConfigError, LinkUrl, link_url};
+use super::{ConfigError, LinkUrl, NetFds, link_url};
 
 /// The most connections of a migration.
 pub const MAX_CONNECTIONS: u16 = migration::wire::MAX_CONNECTIONS;
@@ -50,6 +50,22 @@ pub struct RestoreConfig {
     /// How its memory is filled.
     #[serde(default)]
     pub memory_restore_mode: MemoryRestoreMode,
+    /// Open taps of this process for its network devices: numbers that mean nothing to who asks over the API.
+    #[serde(skip)]
+    pub net_fds: Vec<NetFds>,
+}
+
+impl RestoreConfig {
+    /// From there, the rest as usual.
+    #[must_use]
+    pub fn of(source_url: &str) -> Self {
+        Self {
+            source_url: source_url.to_owned(),
+            resume: false,
+            memory_restore_mode: MemoryRestoreMode::default(),
+            net_fds: Vec::new(),
+        }
+    }
 }
 
 /// What becomes of a migration whose guest writes memory faster than the downtime has room for.
@@ -126,6 +142,9 @@ pub struct SendMigrationConfig {
     /// The directory with this end's certificate and key, and those who issue the other's; none for a link without TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_dir: Option<PathBuf>,
+    /// Whether the destination, on this host, takes over the memory itself, and the files of disks and taps.
+    #[serde(default)]
+    pub local: bool,
 }
 
 impl SendMigrationConfig {
@@ -142,6 +161,7 @@ impl SendMigrationConfig {
             memory_mode: MemoryMode::default(),
             precopy_rounds: Self::usual_precopy_rounds(),
             tls_dir: None,
+            local: false,
         }
     }
 
@@ -190,7 +210,27 @@ impl SendMigrationConfig {
         }
         let url = link_url("destination_url", &self.destination_url)?;
         tls_is_for_tcp(&url, self.tls_dir.as_ref())?;
+        if self.local {
+            self.validate_local(&url)?;
+        }
         Ok(url)
+    }
+
+    fn validate_local(&self, url: &LinkUrl) -> Result<(), ConfigError> {
+        let problem = if !matches!(url, LinkUrl::Unix(_)) {
+            format!(
+                "local: memory is passed over a Unix socket, which {url} is not; give unix:/path"
+            )
+        } else if self.connections > 1 {
+            format!("local: no memory is sent; connections {} has no use", self.connections)
+        } else if self.memory_mode != MemoryMode::Precopy {
+            "local: no memory is sent, before the VM or after it; memory_mode has no use".to_owned()
+        } else if self.compression != PageCompression::None {
+            "local: no memory is sent; compression has no use".to_owned()
+        } else {
+            return Ok(());
+        };
+        Err(invalid("send-migration", &problem))
     }
 }
 
@@ -213,13 +253,16 @@ pub struct ReceiveMigrationConfig {
     /// The directory with this end's certificate and key, and those who issue the source's; none for a link without TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_dir: Option<PathBuf>,
+    /// Open taps of this process for its network devices: numbers that mean nothing to who asks over the API.
+    #[serde(skip)]
+    pub net_fds: Vec<NetFds>,
 }
 
 impl ReceiveMigrationConfig {
     /// Waiting there, the rest as usual.
     #[must_use]
     pub fn on(receiver_url: &str) -> Self {
-        Self { receiver_url: receiver_url.to_owned(), tls_dir: None }
+        Self { receiver_url: receiver_url.to_owned(), tls_dir: None, net_fds: Vec::new() }
     }
 
     /// A VM can be waited for so.
@@ -265,14 +308,24 @@ mod tests {
             (SendMigrationConfig { connections: 65, ..usual.clone() }, "1 to 64"),
             (SendMigrationConfig::to("/x"), "destination_url"),
             (SendMigrationConfig { tls_dir: Some("/x".into()), ..usual.clone() }, "tcp:host:port"),
+            (
+                SendMigrationConfig { local: true, ..SendMigrationConfig::to("tcp:h:1") },
+                "unix:/path",
+            ),
+            (SendMigrationConfig { local: true, connections: 2, ..usual.clone() }, "connections 2"),
+            (
+                SendMigrationConfig {
+                    local: true,
+                    compression: PageCompression::Lz4,
+                    ..usual.clone()
+                },
+                "compression",
+            ),
         ];
         for (config, named) in wrong {
             let error = config.validate().unwrap_err().to_string();
             assert!(error.contains(named), "{error}");
         }
-        let local = br#"{"destination_url": "unix:/x", "local": true}"#;
-        let error = SendMigrationConfig::from_json(local).unwrap_err().to_string();
-        assert!(error.contains("local"), "{error}");
         let later =
             br#"{"destination_url": "unix:/x", "memory_mode": "postcopy", "connections": 61}"#;
         let later = SendMigrationConfig::from_json(later).unwrap();
@@ -282,5 +335,15 @@ mod tests {
         assert!(error.to_string().contains("1 to 61"), "{error}");
         let idle = br#"{"destination_url": "unix:/x", "local": false}"#;
         assert_eq!(SendMigrationConfig::from_json(idle).unwrap(), usual);
+        let json = br#"{"destination_url": "tcp:h:1", "tls_dir": "/x"}"#;
+        let tls = SendMigrationConfig {
+            tls_dir: Some("/x".into()),
+            ..SendMigrationConfig::to("tcp:h:1")
+        };
+        assert_eq!(SendMigrationConfig::from_json(json).unwrap(), tls);
+        tls.validate().unwrap();
+        let json = br#"{"receiver_url": "unix:/x", "tls_dir": "/x"}"#;
+        let receive = ReceiveMigrationConfig::from_json(json).unwrap();
+        assert!(receive.validate().unwrap_err().to_string().contains("TLS is for tcp"));
     }
 }

@@ -129,8 +129,10 @@ impl Section {
                 "timeout_strategy",
                 "connections",
                 "compression",
+                "tls_dir",
+                "local",
             ],
-            Self::ReceiveMigration => &["receiver_url"],
+            Self::ReceiveMigration => &["receiver_url", "tls_dir"],
             Self::Resolve => &["resolution"],
         }
     }
@@ -264,7 +266,7 @@ const PLATFORM: &[(&str, Idle)] = &[
 
 const RESTORE: &[(&str, Idle)] = &[("prefault", Idle::Empty), ("net_fds", Idle::Empty)];
 
-const SEND_MIGRATION: &[(&str, Idle)] = &[("local", Idle::Empty)];
+const SEND_MIGRATION: &[(&str, Idle)] = &[];
 
 const RECEIVE_MIGRATION: &[(&str, Idle)] = &[("net_fds", Idle::Empty)];
 

@@ -14,12 +14,12 @@
 use migration::wire::Phase as WirePhase;
 use vcpu_state::sync::Arc;
 
-use super::line::{Ask, Begun, Keep, Outcome, Saved, Told};
+use super::doubt::Doubt;
+use super::line::{Ask, Begun, Outcome, Saved, Told};
 use super::message::{Message, Request};
 use super::owner::Owner;
 use super::phase::{Move, Phase};
 use super::{ControlError, Ended, VmEnd};
-use crate::config::Resolution;
 use crate::migration::{Disks, Transfer, TransferKind};
 use crate::vm::{Still, Vm};
 
@@ -31,14 +31,7 @@ pub(super) struct Transfers {
     /// What is asked again when it is known whose the VM is.
     waiting: Vec<Message>,
     /// What holds a VM that is in doubt.
-    doubt: Option<Doubt>,
-}
-
-struct Doubt {
-    #[expect(dead_code, reason = "its drop is what it is for")]
-    still: Arc<Still>,
-    transfer: Arc<Transfer>,
-    keep: Keep,
+    pub(super) doubt: Option<Doubt>,
 }
 
 impl Owner {
@@ -186,7 +179,7 @@ impl Owner {
     }
 
     /// The VM, which stands still, is another VMM's; the phase is one in which it ends.
-    fn remove_moved(&mut self, place: String) -> Option<Ended> {
+    pub(super) fn remove_moved(&mut self, place: String) -> Option<Ended> {
         self.transfers.now = None;
         for message in std::mem::take(&mut self.transfers.waiting) {
             if let Message::Request(_, answer) = message {
@@ -249,53 +242,11 @@ impl Owner {
     }
 
     /// The VM is here, and runs unless its user holds it.
-    fn go_on_unless_held(&mut self) -> Result<(), ControlError> {
+    pub(super) fn go_on_unless_held(&mut self) -> Result<(), ControlError> {
         if !self.vm.as_ref().is_some_and(Vm::is_held) {
             self.published.phase.advance(Move::Resume)?;
         }
         Ok(())
-    }
-
-    fn resolve(&mut self, resolution: Resolution) -> (Result<Told, ControlError>, Option<Ended>) {
-        let Some(doubt) = self.transfers.doubt.take() else {
-            return (Err(ControlError::NotInDoubt), None);
-        };
-        match resolution {
-            Resolution::Keep => (self.keep(doubt), None),
-            Resolution::Drop => {
-                let place = doubt.transfer.place().to_owned();
-                // Legal: it is in doubt.
-                let stopped = self.published.phase.advance(Move::Stop);
-                doubt.transfer.settle_as_moved();
-                let ended = stopped.is_ok().then(|| self.remove_moved(place)).flatten();
-                // Behind the end of the words that it holds.
-                drop(doubt);
-                (Ok(Told::Done), ended)
-            }
-        }
-    }
-
-    fn keep(&mut self, doubt: Doubt) -> Result<Told, ControlError> {
-        if doubt.keep == Keep::TooLate {
-            self.transfers.doubt = Some(doubt);
-            return Err(ControlError::Failed(
-                "the VM has gone on at the other end: what is here is what it was before. Resolve with drop".to_owned(),
-            ));
-        }
-        if let Err(error) = Disks::of(self.host.iter()).claim() {
-            self.transfers.doubt = Some(doubt);
-            return Err(ControlError::Failed(format!(
-                "{error}; if the other VMM has the VM, resolve with drop"
-            )));
-        }
-        doubt.transfer.settle_as_kept();
-        self.published.last_error.store(None);
-        self.published.phase.advance(Move::Keep)?;
-        drop(doubt);
-        self.go_on_unless_held()?;
-        self.bring_up_again();
-        self.inbox.wake();
-        Ok(Told::Done)
     }
 
     /// The VMM ends: whatever is under way does, too.

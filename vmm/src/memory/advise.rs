@@ -2,6 +2,7 @@
 
 use std::io;
 use std::marker::PhantomData;
+use std::os::fd::BorrowedFd;
 
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 use vm_memory::GuestMemoryBackend;
@@ -46,6 +47,22 @@ impl<'m> Span<'m> {
         // mapped in the same way afterwards, until the region is unmapped as a whole. To guest RAM there are no references; who reads or
         // writes it meanwhile finds what was there, or zeros.
         let mapped = unsafe { rustix::mm::mmap_anonymous(address, self.len, protection, flags) };
+        mapped.map(drop).map_err(io::Error::from)
+    }
+
+    /// Puts a part of a file in its place, mapped shared or privately: what is in the memory is what is there.
+    pub(super) fn replace_by_file(
+        self,
+        file: BorrowedFd<'_>,
+        offset: u64,
+        sharing: MapFlags,
+    ) -> io::Result<()> {
+        let address = std::ptr::with_exposed_provenance_mut(self.address);
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        let flags = sharing | MapFlags::FIXED | MapFlags::NORESERVE;
+        // SAFETY: as in `replace_by_zeros`; who reads or writes it meanwhile finds what was there, or the file's.
+        let mapped =
+            unsafe { rustix::mm::mmap(address, self.len, protection, flags, file, offset) };
         mapped.map(drop).map_err(io::Error::from)
     }
 

@@ -103,6 +103,12 @@ pub enum MemoryError {
         /// The option.
         option: &'static str,
     },
+    /// What another VMM has passed is not its memory.
+    #[error("the memory that was passed cannot be this VM's: {problem}")]
+    NotAdopted {
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The file that it was to come from is not as long as the memory.
     #[error("a file of {found} bytes does not hold {expected} bytes of guest RAM")]
     FileLength {

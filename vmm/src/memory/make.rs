@@ -18,7 +18,7 @@ use crate::config::MemoryConfig;
 
 /// When what is to be faulted in is.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Fill {
+pub(super) enum Fill {
     Now,
     Later,
 }
@@ -84,7 +84,7 @@ impl GuestRam {
         Self::map(config, Backing::Snapshot(file), (page, Fill::Now))
     }
 
-    fn map(
+    pub(super) fn map(
         config: &MemoryConfig,
         backing: Backing,
         (page, fill): (Option<u64>, Fill),
@@ -121,7 +121,7 @@ impl GuestRam {
 }
 
 /// Checks everything that can be checked before the host is asked. Returns the huge page size.
-fn check(config: &MemoryConfig, address_bits: u8) -> Result<Option<u64>, MemoryError> {
+pub(super) fn check(config: &MemoryConfig, address_bits: u8) -> Result<Option<u64>, MemoryError> {
     let size = config.size;
     if size == 0 {
         return Err(MemoryError::Zero);
@@ -224,7 +224,7 @@ fn map(
 }
 
 /// Advice is only advice: a host that can't follow it still runs the VM.
-fn advise(memory: &GuestMemory, config: &MemoryConfig, huge_page: Option<u64>) {
+pub(super) fn advise(memory: &GuestMemory, config: &MemoryConfig, huge_page: Option<u64>) {
     let thp = match (huge_page, config.thp) {
         (Some(_), _) => None,
         (None, true) => Some(Keep::HugePages),

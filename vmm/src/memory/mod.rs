@@ -24,7 +24,9 @@
 //! - a memfd is as long as the RAM and sealed: nobody who holds it can shrink it under the
 //!   mapping, so an access through the mapping can't raise SIGBUS because of a truncation;
 //! - a fresh [`GuestRam`] reads as zeros, and so does one after [`GuestRam::discard`].
+mod adopt;
 mod advise;
+mod claim;
 mod error;
 mod hugepages;
 pub mod layout;
@@ -40,6 +42,8 @@ mod prefault;
 mod ram;
 mod uffd;
 
+pub use adopt::Apart;
+pub use claim::Claimed;
 pub use error::MemoryError;
 pub(crate) use lazy::{Counted, Failure, LazyRam, PageServer};
 pub use migration::MigrationMemory;

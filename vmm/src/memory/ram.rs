@@ -79,6 +79,14 @@ impl GuestRam {
         Self { inner: Arc::new(inner) }
     }
 
+    /// The same RAM, which nobody else has a handle on, with pages that come from the host so.
+    pub(super) fn with_faulting(self, faulting: Faulting) -> Self {
+        match Arc::try_unwrap(self.inner) {
+            Ok(inner) => Self::of(Inner { faulting, ..inner }),
+            Err(inner) => Self { inner },
+        }
+    }
+
     /// Bytes of RAM that the guest boots with.
     pub fn size(&self) -> u64 {
         self.inner.size

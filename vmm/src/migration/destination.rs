@@ -7,14 +7,15 @@ use migration::engine::postcopy::LazyMemory;
 use migration::engine::{DestinationVm, VmError};
 use migration::memory::{DestinationMemory, PageSet};
 use migration::snapshot::{SnapshotPages, StoredFile};
-use migration::wire::{Phase, Rehearsal};
+use migration::wire::{Passed, Phase, Rehearsal};
 use vcpu_state::sync::Arc;
 
+use super::adopted::Adopted;
 use super::memory::Watched;
 use super::postcopy::IncomingRam;
 use super::progress::TransferState;
 use super::{Disks, Transfer};
-use crate::config::{ConfigError, VmConfig};
+use crate::config::{ConfigError, NetFds, VmConfig};
 use crate::control::{ControlError, Line};
 use crate::memory::{GuestRam, LazyRam, MigrationMemory, PageServer, UffdError};
 use crate::vm::Start;
@@ -49,6 +50,9 @@ pub(super) struct Arrival {
     memory: Option<Watched<MigrationMemory>>,
     /// The RAM of a VM that runs before it has all of it.
     lazy: Option<Arc<LazyRam>>,
+    adopted: Adopted,
+    /// Its open taps.
+    net_fds: Vec<NetFds>,
     disks: Disks,
     /// Its serial number, and its RAM.
     built: Option<(u64, GuestRam)>,
@@ -58,17 +62,23 @@ pub(super) struct Arrival {
 }
 
 impl Arrival {
-    /// The owner expects a VM.
+    /// The owner expects a VM, for which there are these open taps.
     ///
     /// # Errors
     /// There is one.
-    pub(super) fn expect(line: &Line, transfer: &Arc<Transfer>) -> Result<Self, ControlError> {
+    pub(super) fn expect(
+        line: &Line,
+        transfer: &Arc<Transfer>,
+        net_fds: &[NetFds],
+    ) -> Result<Self, ControlError> {
         line.expect(transfer)?;
         Ok(Self {
             line: line.clone(),
             transfer: Arc::clone(transfer),
             memory: None,
             lazy: None,
+            adopted: Adopted::default(),
+            net_fds: net_fds.to_vec(),
             disks: Disks::default(),
             built: None,
             is_expected: true,
@@ -88,7 +98,7 @@ impl Arrival {
         start: Start,
     ) -> Result<&Watched<MigrationMemory>, RestoreError> {
         self.was_described = true;
-        let config = VmConfig::from_json(config)?;
+        let config = VmConfig::arriving(config, &self.net_fds)?;
         config.validate_arriving()?;
         let built = self.line.build(config, start)?;
         self.disks = built.disks;
@@ -97,6 +107,17 @@ impl Arrival {
         self.transfer.reach(TransferState::Copying);
         let memory = MigrationMemory::new(&built.ram).map_err(RestoreError::Memory)?;
         Ok(self.memory.insert(Watched { memory, transfer: Arc::clone(&self.transfer) }))
+    }
+
+    /// Tries out what saving and restoring it takes.
+    fn rehearse(&self) -> Result<Rehearsal, ControlError> {
+        let rehearsal = self.line.rehearse()?;
+        let nanoseconds = |took: Duration| u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        Ok(Rehearsal {
+            save: nanoseconds(rehearsal.save),
+            setup: nanoseconds(rehearsal.restore),
+            state: rehearsal.bytes,
+        })
     }
 
     /// Gives it its state.
@@ -147,8 +168,10 @@ impl Arrival {
     fn give_up(&mut self) {
         if std::mem::take(&mut self.is_expected) {
             self.line.discard(&self.transfer);
+            self.adopted.give_back();
         }
         (self.memory, self.lazy, self.built) = (None, None, None);
+        self.adopted = Adopted::default();
         self.disks = Disks::default();
     }
 }
@@ -156,17 +179,18 @@ impl Arrival {
 impl DestinationVm for Arrival {
     type Memory = Watched<MigrationMemory>;
 
+    fn adopt(&mut self, passed: Vec<Passed>) -> Result<(), VmError> {
+        self.adopted = Adopted::of(passed)?;
+        Ok(())
+    }
+
     fn build(&mut self, config: &[u8]) -> Result<(&Self::Memory, Option<Rehearsal>), VmError> {
-        self.build_from(config, Start::Restore { ram: None })?;
-        let rehearsal = self.line.rehearse()?;
-        let nanoseconds = |took: Duration| u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        let rehearsal = Rehearsal {
-            save: nanoseconds(rehearsal.save),
-            setup: nanoseconds(rehearsal.restore),
-            state: rehearsal.bytes,
-        };
-        let memory = self.memory.as_ref().ok_or(RestoreError::NotBuilt)?;
-        Ok((memory, Some(rehearsal)))
+        let ram = self.adopted.ram(config, &self.net_fds)?;
+        let is_adopted = ram.is_some();
+        self.build_from(config, Start::Restore { ram })?;
+        // Nobody has to know in advance how long a hand-over takes that is to come at once.
+        let rehearsal = if is_adopted { None } else { Some(self.rehearse()?) };
+        Ok((self.memory.as_ref().ok_or(RestoreError::NotBuilt)?, rehearsal))
     }
 
     fn can_postpone(&self) -> bool {
@@ -196,7 +220,8 @@ impl DestinationVm for Arrival {
     }
 
     fn take_disks(&mut self) -> Result<(), VmError> {
-        Ok(self.claim_disks()?)
+        self.claim_disks()?;
+        Ok(self.adopted.own()?)
     }
 
     fn start(&mut self, phase: Phase) -> Result<(), VmError> {
@@ -204,6 +229,7 @@ impl DestinationVm for Arrival {
     }
 
     fn discard(&mut self) {
+        self.adopted = Adopted::default();
         // Who has described no VM was none that the owner waits for.
         if self.was_described {
             self.give_up();

@@ -1,7 +1,8 @@
 //! Which pages of a VM differ from those of a snapshot.
 //!
 //! The snapshot is not brought back into memory: it is read as a restore reads it, the oldest of its chain first, and each page that
-//! comes is compared with the VM's. The last one that comes for a page decides.
+//! comes is compared with the VM's. The last one that comes for a page decides. How far that is, is told in bytes of the snapshot's memory, of which a chain may have
+//! more than the VM.
 
 use std::io;
 
@@ -11,6 +12,9 @@ use migration::memory::{
 use migration::snapshot::{Snapshot, SnapshotError, Storage};
 use vcpu_state::sync::atomic::{AtomicU64, Ordering};
 
+/// Is told how many bytes more were compared; its error ends the comparison.
+pub(super) type Compared<'c> = &'c (dyn Fn(u64) -> io::Result<()> + Sync);
+
 /// The pages that are another than in this snapshot.
 ///
 /// # Errors
@@ -18,9 +22,11 @@ use vcpu_state::sync::atomic::{AtomicU64, Ordering};
 pub(super) fn differing<S: Storage, M: SourceMemory>(
     memory: &M,
     base: &Snapshot<'_, S>,
+    compared: Compared<'_>,
 ) -> Result<PageSet, SnapshotError> {
     let words = memory.layout().pages().div_ceil(64);
-    let comparison = Comparison { memory, found: (0..words).map(|_| AtomicU64::new(0)).collect() };
+    let found = (0..words).map(|_| AtomicU64::new(0)).collect();
+    let comparison = Comparison { memory, found, compared };
     // What no snapshot of the chain lists is zeros.
     comparison.against_zeros(memory.layout().all()).map_err(|source| SnapshotError::Memory {
         action: "look into",
@@ -39,6 +45,7 @@ struct Comparison<'m, M> {
     memory: &'m M,
     /// A bit a page.
     found: Vec<AtomicU64>,
+    compared: Compared<'m>,
 }
 
 impl<M: SourceMemory> Comparison<'_, M> {
@@ -90,11 +97,12 @@ impl<M: SourceMemory> DestinationMemory for Comparison<'_, M> {
         for (number, (now, then)) in (first..).zip(pairs) {
             self.note(number, now != then);
         }
-        Ok(())
+        (self.compared)(pages.len() as u64)
     }
 
     fn zero(&self, run: Run) -> io::Result<()> {
-        self.against_zeros(run)
+        self.against_zeros(run)?;
+        (self.compared)(run.bytes())
     }
 }
 
@@ -120,6 +128,12 @@ mod tests {
         let memory = memory(&layout);
         let fill = |page: u64, byte: u8| memory.write(page, &[byte; PAGE_SIZE]).unwrap();
         let zero = |page: u64| memory.zero(layout.run(page, 1).unwrap()).unwrap();
+        let total = AtomicU64::new(0);
+        let count = |bytes| {
+            total.fetch_add(bytes, Ordering::Relaxed);
+            Ok(())
+        };
+        let differ = |base: &Snapshot<'_, HostStorage>| differing(&memory, base, &count);
         (0..10).for_each(|page| fill(page, 1));
         fill(500, 1);
         let id = || SnapshotId::random().unwrap();
@@ -135,15 +149,19 @@ mod tests {
         let pages =
             |set: &PageSet| set.runs().flat_map(|run| run.first()..run.end()).collect::<Vec<_>>();
         let full = save("full", None, &PageSet::all(&layout));
-        assert!(differing(&memory, &full).unwrap().is_empty());
+        assert!(differ(&full).unwrap().is_empty());
+        assert_eq!(total.load(Ordering::Relaxed), 11 * PAGE_SIZE as u64);
+        let enough = |_| Err(io::Error::other("enough"));
+        let error = differing(&memory, &full, &enough).unwrap_err().to_string();
+        assert!(error.contains("enough"), "{error}");
         fill(2, 2);
         zero(3);
         fill(50, 1);
-        let changed = differing(&memory, &full).unwrap();
+        let changed = differ(&full).unwrap();
         assert_eq!(pages(&changed), [2, 3, 50]);
         let base = Base { snapshot: &full, path: "full".to_owned() };
         let second = save("second", Some(base), &changed);
-        assert!(differing(&memory, &second).unwrap().is_empty());
+        assert!(differ(&second).unwrap().is_empty());
         // Back to what the first one had, and on to something new.
         fill(2, 1);
         fill(3, 9);
@@ -151,7 +169,7 @@ mod tests {
         fill(599, 1);
         // A page of zeros that takes room is one of zeros.
         fill(50, 0);
-        assert_eq!(pages(&differing(&memory, &second).unwrap()), [2, 3, 50, 500, 599]);
-        assert_eq!(pages(&differing(&memory, &full).unwrap()), [3, 500, 599]);
+        assert_eq!(pages(&differ(&second).unwrap()), [2, 3, 50, 500, 599]);
+        assert_eq!(pages(&differ(&full).unwrap()), [3, 500, 599]);
     }
 }

@@ -4,6 +4,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -206,6 +207,22 @@ impl Transport for Link {
             Self::Unix(stream) => stream.interrupter(),
             Self::Tcp(stream) => stream.interrupter(),
             Self::Tls(stream) => stream.interrupter(),
+        }
+    }
+
+    fn pass(&mut self, files: &[BorrowedFd<'_>]) -> io::Result<()> {
+        match self {
+            Self::Unix(stream) => stream.pass(files),
+            Self::Tcp(stream) => stream.pass(files),
+            Self::Tls(stream) => stream.pass(files),
+        }
+    }
+
+    fn take_passed(&mut self) -> io::Result<Option<Vec<OwnedFd>>> {
+        match self {
+            Self::Unix(stream) => stream.take_passed(),
+            Self::Tcp(stream) => stream.take_passed(),
+            Self::Tls(stream) => stream.take_passed(),
         }
     }
 }

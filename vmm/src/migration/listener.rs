@@ -40,9 +40,16 @@ pub(super) struct Party<'l> {
     transfer: &'l Transfer,
     /// Who has come first.
     first: Option<Vec<u8>>,
+    /// Why nobody can come any more.
+    broken: Option<String>,
 }
 
 impl Party<'_> {
+    /// Why this end can take no connections (it has no descriptors left, for one). Another wait would come to the same.
+    pub(super) fn broken(&self) -> Option<&str> {
+        self.broken.as_deref()
+    }
+
     /// The next connection, which the end of the transfer interrupts, as it does the wait for it.
     pub(super) fn accept(&mut self) -> io::Result<Link> {
         let began = Instant::now();
@@ -62,7 +69,7 @@ impl Party<'_> {
                     self.listener.wait(self.transfer, limit)?;
                 }
                 // Who came has gone again.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) if is_the_others(&error) => {}
                 Err(error) => match error.downcast::<Stranger>() {
                     Ok(stranger) => {
                         self.listener.not_let_in(&stranger);
@@ -70,7 +77,10 @@ impl Party<'_> {
                             self.transfer.forget_connections();
                         }
                     }
-                    Err(error) => return Err(error),
+                    Err(error) => {
+                        self.broken = Some(format!("no connection can be taken: {error}"));
+                        return Err(error);
+                    }
                 },
             }
         }
@@ -140,7 +150,7 @@ impl Listener {
     /// Waits for the connections of a migration.
     pub(super) fn party<'l>(&'l self, transfer: &'l Transfer) -> Party<'l> {
         transfer.forget_connections();
-        Party { listener: self, transfer, first: None }
+        Party { listener: self, transfer, first: None, broken: None }
     }
 
     /// The next connection, if there is one.
@@ -189,6 +199,20 @@ impl Listener {
             Socket::Tcp(listener) => listener.as_fd(),
         }
     }
+}
+
+/// Whether a failed `accept` is the failure of who came (accept(2): what was pending on the new connection is passed on).
+fn is_the_others(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    let kinds = [
+        Kind::Interrupted,
+        Kind::ConnectionAborted,
+        Kind::ConnectionReset,
+        Kind::NetworkDown,
+        Kind::NetworkUnreachable,
+        Kind::HostUnreachable,
+    ];
+    kinds.contains(&error.kind()) || error.raw_os_error() == Some(Errno::PROTO.raw_os_error())
 }
 
 impl Listener {

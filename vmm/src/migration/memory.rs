@@ -14,7 +14,8 @@ pub(super) struct Watched<M> {
 }
 
 impl<M> Watched<M> {
-    fn done(&self, bytes: u64) -> io::Result<()> {
+    /// So much was done; an error if that is enough.
+    pub(super) fn done(&self, bytes: u64) -> io::Result<()> {
         self.transfer.add_done(bytes);
         match self.transfer.why_ended() {
             Some(why) => Err(io::Error::other(why.to_owned())),

@@ -15,6 +15,7 @@
 //! - The worker's hold of the VM is one of several: what the operator's pause holds stays held.
 //! - One compare-and-swap decides between an end that was asked for and the point of no return (`Transfer`).
 
+mod adopted;
 mod destination;
 mod differ;
 mod disks;

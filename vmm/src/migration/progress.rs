@@ -31,6 +31,8 @@ pub enum TransferKind {
 pub enum TransferState {
     /// It waits for the other end, or has just begun.
     Connecting,
+    /// Memory is compared with that of the base of a snapshot.
+    Comparing,
     /// Memory is copied; a VM that is sent or saved is as it was, unless the copy needs it to stand still.
     Copying,
     /// The VM stands still for its last pages and its state.
@@ -56,8 +58,9 @@ pub enum TransferState {
 }
 
 impl TransferState {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Connecting,
+        Self::Comparing,
         Self::Copying,
         Self::Stopped,
         Self::HandingOver,

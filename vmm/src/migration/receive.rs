@@ -20,7 +20,7 @@ pub(crate) fn receive(
     let url = config.validate()?;
     let transfer = Transfer::new(TransferKind::Receive, url.to_string());
     let transfer = Arc::new(transfer.map_err(|error| ControlError::Failed(error.to_string()))?);
-    let mut arrival = Arrival::expect(line, &transfer)?;
+    let mut arrival = Arrival::expect(line, &transfer, &config.net_fds)?;
     let received = Listener::bind(&url, config.tls_dir.as_deref())
         .map_err(|error| ControlError::Failed(error.to_string()))
         .and_then(|listener| {
@@ -42,6 +42,9 @@ fn wait(
         let Err(error) = came else { return Ok(()) };
         if arrival.is_given_up() || transfer.why_ended().is_some() {
             return Err(failure(&error));
+        }
+        if let Some(why) = party.broken() {
+            return Err(ControlError::Failed(format!("no VM can come: {why}")));
         }
         tracing::warn!("somebody connected to {} and brought no VM: {error}", listener.url());
     }

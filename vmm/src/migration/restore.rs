@@ -29,7 +29,7 @@ pub(crate) fn restore(line: &Line, config: &RestoreConfig) -> Result<(), Control
     let snapshot = Snapshot::open(&storage, &directory)?;
     let transfer = Transfer::new(TransferKind::Restore, directory.display().to_string());
     let transfer = Arc::new(transfer.map_err(|error| ControlError::Failed(error.to_string()))?);
-    let mut arrival = Arrival::expect(line, &transfer)?;
+    let mut arrival = Arrival::expect(line, &transfer, &config.net_fds)?;
     let restored = fill(&mut arrival, &snapshot, config).map_err(|error| match error {
         RestoreError::Control(error) => error,
         error => ControlError::Failed(format!("{}: {error}", directory.display())),

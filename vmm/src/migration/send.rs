@@ -36,7 +36,7 @@ pub(crate) fn send(
             Ok((departure, links))
         },
     );
-    let (mut departure, links) = match ready {
+    let (mut departure, mut links) = match ready {
         Ok(ready) => ready,
         Err(error) => {
             drop(guard);
@@ -44,7 +44,15 @@ pub(crate) fn send(
         }
     };
     let options = options(config);
-    match engine::send(&mut departure, links, &options, &transfer.handle) {
+    let handle = &transfer.handle;
+    let sent = match (config.local, links.pop()) {
+        (true, Some(link)) => engine::send_local(&mut departure, link, &options, handle),
+        (_, last) => {
+            links.extend(last);
+            engine::send(&mut departure, links, &options, handle)
+        }
+    };
+    match sent {
         Sent::Completed(report) => {
             transfer.settle(Settled::Completed(Some(Box::new(report))));
             Ok(transfer.info())

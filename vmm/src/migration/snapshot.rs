@@ -10,7 +10,7 @@
 
 use std::path::{Path, PathBuf};
 
-use migration::memory::{PageSet, SourceMemory};
+use migration::memory::{PAGE_SIZE, PageSet, SourceMemory};
 use migration::snapshot::{Base, HostStorage, Snapshot, SnapshotError, SnapshotId, SnapshotWriter};
 use vcpu_state::sync::Arc;
 
@@ -148,9 +148,14 @@ impl<'s> Work<'s> {
     /// Those that the base does not have as they are.
     fn pages(&self) -> Result<PageSet, SnapshotError> {
         let Some(base) = &self.base else { return Ok(PageSet::all(self.memory.layout())) };
-        let pages = differ::differing(&self.memory, base)?;
-        // What was compared is not copied yet.
-        self.memory.transfer.set_done(0);
+        let transfer = &self.memory.transfer;
+        transfer.reach(TransferState::Comparing);
+        let compared = |bytes| self.memory.done(bytes);
+        let pages = differ::differing(&self.memory.memory, base, &compared)?;
+        // What was compared is not copied yet; what the base has need not be.
+        let copied = pages.len() * PAGE_SIZE as u64;
+        transfer.set_done(self.memory.layout().bytes().saturating_sub(copied));
+        transfer.reach(TransferState::Copying);
         Ok(pages)
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use migration::engine::{SourceVm, VmError};
 use migration::memory::{PageSet, SourceMemory};
-use migration::wire::Phase;
+use migration::wire::{Part, Passed, Phase};
 use vcpu_state::sync::Arc;
 use vcpu_state::sync::atomic::{AtomicBool, Ordering};
 use vcpu_state::throttle::{DutyCycle, Throttle};
@@ -65,6 +65,8 @@ pub(super) struct Departure {
     memory: MigrationMemory,
     log: Option<DirtyLog>,
     throttle: Option<Throttle>,
+    /// Whether the destination has mapped its memory, too.
+    is_shared: bool,
     /// Whether the owner has been told so.
     is_leaving: Arc<AtomicBool>,
     /// Why the owner would not let it leave.
@@ -80,6 +82,13 @@ struct NoHold;
 #[derive(Debug, thiserror::Error)]
 #[error("the dirty log was not started")]
 struct NoLog;
+
+/// Its memory is not in a file of its own.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "it was restored on demand, over a snapshot's file: migrate it without local, which copies it"
+)]
+struct NoMemfd;
 
 /// The VM is not what the destination was told any more.
 #[derive(Debug, thiserror::Error)]
@@ -104,6 +113,7 @@ impl Departure {
             memory,
             log: None,
             throttle: None,
+            is_shared: false,
             is_leaving: Arc::new(AtomicBool::new(false)),
             refused: OnceCell::new(),
         })
@@ -120,6 +130,18 @@ impl SourceVm for Departure {
 
     fn memory(&self) -> &MigrationMemory {
         &self.memory
+    }
+
+    fn parts(&mut self) -> Result<Vec<Passed>, VmError> {
+        let memory = self.begun.memory.memfd().ok_or(NoMemfd)?;
+        if self.begun.memory.is_to_come() {
+            return Err(
+                "part of its memory is still to come: it can be passed when all is there".into()
+            );
+        }
+        self.begun.memory.claim()?;
+        self.is_shared = true;
+        Ok(vec![Passed { part: Part::Memory, file: memory.try_clone_to_owned()? }])
     }
 
     fn config(&self) -> Vec<u8> {
@@ -199,10 +221,16 @@ impl SourceVm for Departure {
     }
 
     fn release_disks(&mut self, _: &Hold) -> Result<(), VmError> {
+        if self.is_shared {
+            self.begun.memory.release();
+        }
         Ok(self.begun.disks.release()?)
     }
 
     fn retake_disks(&mut self, _: &Hold) -> Result<(), VmError> {
+        if self.is_shared {
+            self.begun.memory.claim()?;
+        }
         Ok(self.begun.disks.claim()?)
     }
 

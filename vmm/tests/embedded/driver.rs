@@ -66,7 +66,7 @@ impl DriverVm {
         drop((vm, image));
         let vm = TestVm::none_yet(vcpus);
         let memory_restore_mode = MemoryRestoreMode::Copy;
-        let from = RestoreConfig { source_url: url, resume: true, memory_restore_mode };
+        let from = RestoreConfig { resume: true, memory_restore_mode, ..RestoreConfig::of(&url) };
         vm.vmm.restore(from).unwrap();
         Self { vm, sequences, image: None }
     }

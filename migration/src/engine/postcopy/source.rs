@@ -54,9 +54,7 @@ impl<V: SourceVm, T: Transport> Source<'_, V, T> {
         }
         // The connections of pages say that no round follows.
         self.send_pages(Mark { round, is_last: true }, &PageSet::empty(memory.layout()))?;
-        let Some(still) = &self.still else { return Err(MigrationError::Cancelled) };
-        let (phase, state) = (self.vm.phase(still), self.vm.save(still));
-        let state = state.map_err(MigrationError::vm("save the VM's state"))?;
+        let (phase, state) = self.saved()?;
         self.await_round(round)?;
         downtime.pages = downtime.lap();
         self.send_state(&state)?;
@@ -114,7 +112,7 @@ impl<V: SourceVm, T: Transport> Source<'_, V, T> {
                     })
                 })
                 .collect();
-            let handed = self.hand_over(pushing, downtime);
+            let handed = self.hand_over_lazily(pushing, downtime);
             if handed.is_err() {
                 pushing.fail();
                 handle.interrupt_from(1);
@@ -132,7 +130,7 @@ impl<V: SourceVm, T: Transport> Source<'_, V, T> {
     }
 
     /// From `Prepare` to `Committed`.
-    fn hand_over(
+    fn hand_over_lazily(
         &mut self,
         pushing: &Pushing,
         downtime: &mut Downtime,

@@ -99,13 +99,11 @@ requests!(Api => API_IOCTL(), Register => REGISTER(), Copy => COPY(), Zeros => Z
 
 /// A range that is not watched any more.
 #[repr(transparent)]
-pub(super) struct Unregister(
-    #[expect(dead_code, reason = "the kernel reads it")] pub(super) Range,
-);
+pub(super) struct Unregister(pub(super) Range);
 
 /// A range whose waiters look again.
 #[repr(transparent)]
-pub(super) struct Wake(#[expect(dead_code, reason = "the kernel reads it")] pub(super) Range);
+pub(super) struct Wake(pub(super) Range);
 
 impl Request for Unregister {
     fn number(&self) -> libc::c_ulong {

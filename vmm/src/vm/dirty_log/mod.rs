@@ -15,6 +15,7 @@ mod clear;
 mod kvm_log;
 
 use std::io;
+use std::os::fd::BorrowedFd;
 
 use devices::memory::WriteLog;
 use kvm_ioctls::VmFd;
@@ -22,7 +23,7 @@ use migration::memory::{Layout, PageSet, SourceMemory as _};
 use vcpu_state::sync::Arc;
 
 use super::{KvmError, Still};
-use crate::memory::{GuestRam, MigrationMemory};
+use crate::memory::{Claimed, GuestRam, MigrationMemory};
 use kvm_log::{KvmLog, Then};
 
 /// There is no log, or it cannot be read. The VM goes on as it was.
@@ -57,6 +58,31 @@ impl LiveMemory {
     /// The host gives no handle on them.
     pub fn pages(&self) -> Result<MigrationMemory, DirtyLogError> {
         MigrationMemory::new(&self.ram).map_err(DirtyLogError::Memory)
+    }
+
+    /// The memfd behind it, if it is made of one: for another VMM on this host, to which the VM goes.
+    #[must_use]
+    pub fn memfd(&self) -> Option<BorrowedFd<'_>> {
+        self.ram.memfd()
+    }
+
+    /// Whether part of it is still to come, so that what is behind it is not all.
+    #[must_use]
+    pub fn is_to_come(&self) -> bool {
+        self.ram.missing_bytes() > 0
+    }
+
+    /// Has no other VMM take it over.
+    ///
+    /// # Errors
+    /// One has.
+    pub fn claim(&self) -> Result<(), Claimed> {
+        self.ram.claim()
+    }
+
+    /// Another VMM may take it over.
+    pub fn release(&self) {
+        self.ram.release();
     }
 
     /// Notes from now on which pages are written. What was written before is in what is read from now on.

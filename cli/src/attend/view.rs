@@ -1,5 +1,6 @@
-//! How far a migration is: a bar on a terminal, a line now and then elsewhere.
+//! How far a transfer is: a bar on a terminal, a line now and then elsewhere.
 use std::io::{IsTerminal, Write};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -7,6 +8,16 @@ use vmm::migration::{TransferInfo, TransferState};
 
 /// Between two lines where there is no terminal.
 const LINE: Duration = Duration::from_secs(2);
+
+/// The bar of a VM that comes to this process: what is said about it, and its console, take the bar's place.
+static OF_ARRIVAL: OnceLock<ProgressBar> = OnceLock::new();
+
+/// Takes the bar of a VM that comes away, for good.
+pub fn take_away() {
+    if let Some(bar) = OF_ARRIVAL.get() {
+        bar.finish_and_clear();
+    }
+}
 
 /// What is on the screen.
 pub struct View {
@@ -26,8 +37,18 @@ impl View {
         Self { bar, last_line: None }
     }
 
+    /// The same, until the VM's console takes its place ([`take_away`]); nothing elsewhere.
+    pub fn until_the_vm_is_here() -> Option<Self> {
+        let view = Self::new();
+        let bar = view.bar.clone()?;
+        OF_ARRIVAL.set(bar).is_ok().then_some(view)
+    }
+
     /// It is so far.
     pub fn show(&mut self, info: &TransferInfo) {
+        if self.bar.as_ref().is_some_and(ProgressBar::is_finished) {
+            return;
+        }
         let message = line(info);
         let Some(bar) = &self.bar else {
             if self.last_line.is_none_or(|last| last.elapsed() >= LINE) {
@@ -90,6 +111,7 @@ pub fn line(info: &TransferInfo) -> String {
 const fn state_of(state: TransferState) -> &'static str {
     match state {
         TransferState::Connecting => "connecting",
+        TransferState::Comparing => "comparing with the base",
         TransferState::Copying => "copying memory",
         TransferState::Stopped => "last pages",
         TransferState::HandingOver => "handing over",
