@@ -145,18 +145,25 @@ fn waiting() -> Waiting {
     Waiting { guest, destination, sent, gates, carrier }
 }
 
+/// Whatever a vCPU waits for, nobody brings more than that: the rest of the memory is held back all the while.
 #[test]
-fn a_vm_whose_vcpus_wait_for_memory_that_does_not_come_pauses_and_goes_on() {
+fn a_pause_waits_for_no_more_memory_than_vcpus_wait_for() {
     let Waiting { guest, destination, sent, gates, carrier } = waiting();
-    for _ in 0..10 {
-        // Nothing comes meanwhile: who would wait for it would wait for ever.
-        destination.vm.vmm.pause().unwrap();
-        assert_eq!(state(&destination.vm), Some(VmState::Paused));
-        drop(destination.vm.vmm.resume().unwrap());
-    }
+    let vmm = std::sync::Arc::clone(&destination.vm.vmm);
+    let pausing = std::thread::spawn(move || vmm.pause());
+    let is_asked = || {
+        let vcpus = destination.vm.vmm.info().unwrap().vcpus;
+        vcpus.iter().all(|vcpu| vcpu.state.contains("PAUSE"))
+    };
+    embedded::until("the pause", is_asked, || format!("{:?}", destination.vm.vmm.info()));
+    gates.hold_urgent.store(false, Ordering::Relaxed);
+    pausing.join().unwrap().unwrap();
+    let info = destination.vm.vmm.info().unwrap();
+    assert_eq!(info.state, VmState::Paused);
+    assert!(info.memory_missing_bytes.is_some(), "it waited for all of it");
     assert_eq!(destination.vm.vmm.migration_progress().unwrap().state, TransferState::Filling);
     assert_eq!(guest.vm.vmm.migration_progress().unwrap().state, TransferState::Serving);
-    gates.hold_urgent.store(false, Ordering::Relaxed);
+    drop(destination.vm.vmm.resume().unwrap());
     gates.hold_others.store(false, Ordering::Relaxed);
     sent.join().unwrap().unwrap();
     carrier.join().unwrap();
@@ -194,12 +201,15 @@ fn a_vm_whose_memory_does_not_come_ends_and_the_source_says_that_it_must_not_go_
 
 #[test]
 fn a_user_who_ends_the_vm_while_memory_comes_has_it_ended_at_both_ends() {
-    let Waiting { guest, destination, sent, carrier, .. } = waiting();
+    let Waiting { guest, destination, sent, gates, carrier } = waiting();
+    // The rest of the memory does not come, and nobody waits for it.
+    gates.hold_urgent.store(false, Ordering::Relaxed);
     destination.vm.vmm.shutdown().unwrap();
     sent.join().unwrap().unwrap();
     let (there, received) = destination.join();
     received.unwrap();
-    drop(carrier);
+    gates.hold_others.store(false, Ordering::Relaxed);
+    carrier.join().unwrap();
     assert_eq!(state(&there), Some(VmState::Shutdown));
     assert_eq!(state(&guest.vm), None);
 }
