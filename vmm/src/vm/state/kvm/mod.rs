@@ -205,7 +205,7 @@ fn set_vcpus(
     // Of the second, because the first one of a VM that could have booted is not as KVM has made it.
     let reset = vcpus.get(1).map(|(second, _)| {
         let read = Reset::of(second.fd(still)?, forms);
-        read.map_err(|error| StateError::from(Refusal::Kvm(error).of(second.name())))
+        read.map_err(|error| Refusal::Kvm(error).of(second.name()))
     });
     let reset = reset.transpose()?;
     in_parallel(vcpus, |(one, unit)| {
