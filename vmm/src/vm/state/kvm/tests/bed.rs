@@ -78,7 +78,7 @@ impl Bed {
     /// Builds it, held.
     pub(super) fn build(config: VmConfig, start: Start) -> Self {
         let consoles = Consoles::open(&config, None).unwrap();
-        let devices = HostDevices::with_own(&[]);
+        let devices = HostDevices::with_own(&[], None);
         let inbox = Arc::new(Inbox::new());
         let builder = Builder {
             config: &config,
