@@ -22,6 +22,8 @@ use processes::process::Process;
 use processes::{Guest, Wanted, await_listener, count, rest, socket};
 use support::Bed;
 
+/// How long the host waits for a lease that need not come.
+const MOMENT: Duration = Duration::from_millis(100);
 /// Pages that the guest's patrol has.
 const PAGES: u64 = 768;
 
@@ -116,6 +118,7 @@ impl Rounds {
             let fault = match plan.wrong {
                 Wrong::Link(fault) => fault,
                 Wrong::OutOfTime { bytes, .. } => Fault::Slow { bytes },
+                Wrong::DieInTheWindow { after } => Fault::CutBack { after },
                 _ => Fault::None,
             };
             let number = self.round.to_string();
@@ -183,19 +186,29 @@ impl Rounds {
             let stalls = answer.as_ref().is_err_and(|error| error.starts_with("STALL"));
             assert!(!stalls, "{}", self.report(said));
         }
-        let killed = match plan.wrong {
-            Wrong::KillDestination { .. } => Some(&mut self.there),
-            Wrong::KillSource { .. } => Some(&mut self.here),
-            _ => None,
+        let (kills_here, kills_there) = match plan.wrong {
+            Wrong::KillSource { .. } => (true, false),
+            Wrong::KillDestination { .. } => (false, true),
+            Wrong::DieInTheWindow { .. } => {
+                if received.is_ok() {
+                    // It runs there, until nobody can be asked any more.
+                    let begun = Instant::now();
+                    let before = self.guest.image.lease();
+                    while self.guest.image.lease() == before && begun.elapsed() < MOMENT {}
+                }
+                self.there.kill();
+                (false, true)
+            }
+            _ => (false, false),
         };
-        killed.into_iter().for_each(Process::wait);
+        for (process, is_killed) in [(&mut self.here, kills_here), (&mut self.there, kills_there)] {
+            if is_killed {
+                process.wait();
+            }
+        }
         // Without memory it may end, too.
         let has_ended = [self.here.has_ended(), self.there.has_ended()];
-        let is_excused = matches!(plan.wrong, Wrong::NoMemory { .. });
-        let may_end = [
-            matches!(plan.wrong, Wrong::KillSource { .. }),
-            matches!(plan.wrong, Wrong::KillDestination { .. }) || is_excused,
-        ];
+        let may_end = [kills_here, kills_there || matches!(plan.wrong, Wrong::NoMemory { .. })];
         for (has, may) in has_ended.into_iter().zip(may_end) {
             assert!(may || !has, "a process has ended: {}", self.report(said));
         }
@@ -235,7 +248,8 @@ impl Rounds {
         let here = &self.here;
         assert_eq!(here.state().as_deref(), Some("Paused"), "{}", self.report(said));
         let is_there = self.there.state().is_some();
-        assert_eq!(is_there, said.received.is_ok(), "{}", self.report(said));
+        let was_there = said.received.is_ok() && !is_there_dead;
+        assert_eq!(is_there, was_there, "{}", self.report(said));
         let resolution = if is_there { "Drop" } else { "Keep" };
         here.put("vm.migration-resolve", Some(&json!({"resolution": resolution})))
             .expect("resolved");

@@ -11,6 +11,8 @@ pub enum Wrong {
     KillDestination { us: u64 },
     /// The source is killed.
     KillSource { us: u64 },
+    /// The answer to the commit is lost, or what comes shortly before it, and then the destination is killed, which may have run by then.
+    DieInTheWindow { after: u64 },
     /// The operator cancels it, at the source or at the destination.
     Cancel { us: u64, at_source: bool },
     /// The destination gets so many more bytes of address space only.
@@ -85,7 +87,8 @@ impl Plan {
             9..=11 => {
                 Wrong::Link(Fault::CutBack { after: random.below(usual.back + usual.back / 4) })
             }
-            12..=13 => Wrong::Link(Fault::Stall {
+            12 => Wrong::DieInTheWindow { after: usual.back.saturating_sub(1 + random.below(12)) },
+            13 => Wrong::Link(Fault::Stall {
                 after: byte(random),
                 ms: random.below(200),
                 cuts: random.below(2) == 0,
