@@ -144,20 +144,18 @@ Examples:
   stillpoint receive tcp:0.0.0.0:4444 --name web --detach
 
 Examples:
-  stillpoint migrate web --to tcp:other:4444
+  stillpoint migrate web --to tcp:other:4444 --tls-dir /etc/pki/stillpoint
   stillpoint migrate web --to unix:/run/web.mig --downtime-ms 20 --timeout-strategy throttle
   stillpoint migrate web --status
   stillpoint migrate web --cancel
   stillpoint migrate web --resolve keep        after a hand-over that broke off: the VM is here")]
     Migrate(Migrate),
     /// Wait for a VM that another VMM sends, and run it, as `run` does
-    #[command(
-        after_help = "Whoever reaches a TCP port can send a VM there: use networks that you trust.
+    #[command(after_help = "Without --tls-dir, whoever reaches a TCP port can send a VM there.
 
 Examples:
   stillpoint receive unix:/run/web.mig --name web
-  stillpoint receive tcp:0.0.0.0:4444 --name web --detach"
-    )]
+  stillpoint receive tcp:0.0.0.0:4444 --tls-dir /etc/pki/stillpoint --name web --detach")]
     Receive(Receive),
     /// Shut a VM down, end its VMM and wait until it is gone
     #[command(after_help = "Example:\n  stillpoint stop web")]

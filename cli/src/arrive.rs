@@ -14,7 +14,7 @@ use vmm::control::VmmControl;
 use crate::args::{Logging, Place, Receive, Restore};
 use crate::failure::Failure;
 use crate::run::{Announcement, Event, Purpose, Vmm, finish, next, say};
-use crate::snapshot::file_url;
+use crate::snapshot::{absolute, file_url};
 use crate::{detach, logging, signals, terminal};
 
 /// Asks for the VM, and returns when it is here. Says where it waits, if it does.
@@ -39,7 +39,9 @@ pub fn restore(options: &Restore, logging: &Logging, started: Instant) -> Result
 pub fn receive(options: &Receive, logging: &Logging, started: Instant) -> Result<(), Failure> {
     let url: vmm::config::LinkUrl =
         options.url.parse().map_err(|problem: String| Failure::Usage(problem))?;
-    let config = ReceiveMigrationConfig { receiver_url: url.to_string() };
+    let mut config = ReceiveMigrationConfig::on(&url.to_string());
+    config.tls_dir = options.tls_dir.as_deref().map(absolute).transpose()?;
+    config.validate().map_err(|error| Failure::Usage(error.to_string()))?;
     let ask: Ask = Box::new(move |control, waiting| {
         Ok(control.receive_migration(config, &|url| waiting(&url.to_string()))?)
     });

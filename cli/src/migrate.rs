@@ -21,6 +21,7 @@ use crate::client::{Client, ClientError};
 use crate::failure::Failure;
 use crate::ls::align;
 use crate::output::print;
+use crate::snapshot::absolute;
 use crate::target::{Found, find};
 use view::{View, line, rough};
 
@@ -86,6 +87,7 @@ fn config_of(options: &Migrate) -> Result<SendMigrationConfig, Failure> {
             return Err(Failure::Usage(format!("--compression {other}: give none, lz4 or zstd")));
         }
     };
+    config.tls_dir = options.tls_dir.as_deref().map(absolute).transpose()?;
     let url: LinkUrl = url.parse().map_err(|problem| Failure::Usage(format!("--to: {problem}")))?;
     config.destination_url = url.to_string();
     config.validate().map_err(|error| Failure::Usage(error.to_string()))?;

@@ -1,5 +1,5 @@
 //! `snapshot`: a VM into a directory, and what is in one.
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use vmm::config::{SnapshotConfig, print_size};
 use vmm::migration::{SnapshotInfo, inspect};
@@ -32,11 +32,15 @@ pub fn snapshot(options: &Snapshot) -> Result<(), Failure> {
 
 /// A directory as the API names it.
 pub fn file_url(directory: &Path) -> Result<String, Failure> {
+    Ok(format!("file://{}", absolute(directory)?.display()))
+}
+
+/// A directory's name for a process that may have another current one.
+pub fn absolute(directory: &Path) -> Result<PathBuf, Failure> {
     let absolute = std::path::absolute(directory);
     let absolute = absolute.map_err(|error| Failure::of(directory.display(), &error))?;
     // A trailing slash or dots would be no name for what is to be made.
-    let plain: std::path::PathBuf = absolute.components().collect();
-    Ok(format!("file://{}", plain.display()))
+    Ok(absolute.components().collect())
 }
 
 fn look(options: &Inspect) -> Result<(), Failure> {

@@ -8,7 +8,9 @@ use libfuzzer_sys::fuzz_target;
 use migration::engine::{DestinationVm, VmError, receive};
 use migration::memory::{DestinationMemory, Layout, Region};
 use migration::testing::ModelMemory;
-use migration::wire::{Capabilities, Compression, Frame, Mark, Message, Pages, Phase, Session};
+use migration::wire::{
+    Capabilities, Compression, Frame, Mark, Message, Pages, Phase, Rehearsal, Session,
+};
 
 mod bounded;
 mod canned;
@@ -82,8 +84,8 @@ struct Vm {
 impl DestinationVm for Vm {
     type Memory = ModelMemory;
 
-    fn build(&mut self, _: &[u8]) -> Result<&ModelMemory, VmError> {
-        Ok(&self.memory)
+    fn build(&mut self, _: &[u8]) -> Result<(&ModelMemory, Option<Rehearsal>), VmError> {
+        Ok((&self.memory, None))
     }
 
     fn restore(&mut self, _: &[u8]) -> Result<(), VmError> {

@@ -10,7 +10,9 @@ use libfuzzer_sys::fuzz_target;
 use migration::engine::{Handle, Options, Sent, SourceVm, Strategy, VmError, send};
 use migration::memory::{PageSet, SourceMemory};
 use migration::testing::ModelMemory;
-use migration::wire::{Capabilities, Compression, Frame, Mark, Message, PROTOCOL_VERSION, Phase};
+use migration::wire::{
+    Capabilities, Compression, Frame, Mark, Message, PROTOCOL_VERSION, Phase, Rehearsal,
+};
 
 mod bounded;
 mod canned;
@@ -27,7 +29,7 @@ enum Said {
         capabilities: u32,
     },
     WelcomeRight,
-    Built,
+    Built(Option<(u64, u64, u64)>),
     RoundDone {
         round: u32,
     },
@@ -156,11 +158,14 @@ fn bytes(said: &[Said]) -> Vec<u8> {
         match one {
             Said::Welcome { version, capabilities } => say(welcome(*version, *capabilities)),
             Said::WelcomeRight => say(welcome(PROTOCOL_VERSION, 1)),
-            Said::Built => say(Message::Built),
+            Said::Built(rehearsal) => {
+                let rehearsal = rehearsal.map(|(save, setup, state)| Rehearsal { save, setup, state });
+                say(Message::Built { rehearsal });
+            }
             Said::RoundDone { round } => say(Message::RoundDone { round: *round }),
             Said::AllRight => {
                 say(welcome(PROTOCOL_VERSION, 1));
-                say(Message::Built);
+                say(Message::Built { rehearsal: None });
                 say(Message::RoundDone { round: 0 });
                 say(Message::RoundDone { round: 1 });
                 say(Message::Ready { setup: 1 });

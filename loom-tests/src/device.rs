@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use devices::bus::Written;
 use devices::virtio::testing::{Activating, Buffers, Driver, TestDevice, Working};
-use devices::virtio::{Activator, Area, Features, Half, RegisterParts, Registers};
+use devices::virtio::{Activator, Area, Features, Half, QueueRegisters, RegisterParts, Registers};
 use vcpu_state::{Deadline, Group, Kick, Outcome, Quiesced, Ticket};
 
 use crate::checker::{FutexWord, await_at_least, join, thread};
@@ -58,19 +58,15 @@ impl Device {
         negotiate(&registers);
         let mut drivers = drivers;
         for (driver, queue) in drivers.iter_mut().zip(registers.queues()).take(enabled) {
-            driver.doorbell = Arc::clone(queue.doorbell());
-            for (area, gpa) in [
-                (Area::Descriptors, driver.descriptors()),
-                (Area::Driver, driver.available_ring()),
-                (Area::Device, driver.used_ring()),
-            ] {
-                let low = u32::try_from(gpa.0).unwrap_or_default();
-                queue.set_address_half(area, Half::Low, low);
-            }
-            queue.enable();
+            set_up(driver, queue);
         }
         let thread = thread::spawn(|| body.run());
         Self { vcpus: Arc::clone(vcpus), device, registers, drivers, activator, thread }
+    }
+
+    /// The driver of a queue says where its ring is, and enables it.
+    pub fn set_up(&mut self, queue: usize) {
+        set_up(&mut self.drivers[queue], &self.registers.queues()[queue]);
     }
 
     /// One that has been activated, driven by the main thread.
@@ -167,6 +163,20 @@ impl Device {
     }
 }
 
+/// What a driver does to have its queue enabled.
+fn set_up(driver: &mut Driver, queue: &QueueRegisters) {
+    driver.doorbell = Arc::clone(queue.doorbell());
+    for (area, gpa) in [
+        (Area::Descriptors, driver.descriptors()),
+        (Area::Driver, driver.available_ring()),
+        (Area::Device, driver.used_ring()),
+    ] {
+        let low = u32::try_from(gpa.0).unwrap_or_default();
+        queue.set_address_half(area, Half::Low, low);
+    }
+    queue.enable();
+}
+
 /// What the vCPU loop is told.
 pub fn handled(written: Written) -> Handled {
     match written {
@@ -181,7 +191,7 @@ pub fn handled(written: Written) -> Handled {
 /// A status that takes no time leaves a ticket.
 pub fn negotiate(registers: &Registers) {
     assert!(matches!(registers.write_status(3), Written::Done));
-    let version_1 = u32::try_from(Features::VERSION_1 >> 32).unwrap_or_default();
-    registers.accept(1, version_1);
+    let accepted = Features::VERSION_1 | Features::RING_RESET;
+    registers.accept(1, u32::try_from(accepted >> 32).unwrap_or_default());
     assert!(matches!(registers.write_status(11), Written::Done));
 }

@@ -8,6 +8,7 @@
 //! * [`memory`]: guest memory as pages, counted through.
 //! * [`snapshot`]: a VM in a directory.
 //! * [`wire`]: what goes over the connections of a migration.
+//! * [`tls`]: the same, encrypted, between ends that know each other.
 //! * [`engine`]: live migration.
 //!
 //! Nothing here knows what a VM is made of: it comes in through traits, which a model implements as well as a
@@ -20,4 +21,5 @@ pub mod memory;
 pub mod snapshot;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod tls;
 pub mod wire;

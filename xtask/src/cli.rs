@@ -1,4 +1,6 @@
 //! The command line.
+mod mutants;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,7 +10,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::host::{self, Output, Streams};
 use crate::image::guest::Guest;
-use crate::{bench, diagram, hammer, linux, linux_tests, mutants, suites};
+use crate::{bench, diagram, hammer, linux, linux_tests, suites};
+use mutants::{DevicesArgs, LifecycleArgs};
 
 /// Tests, benchmarks and the nested test host of Stillpoint.
 #[derive(Parser)]
@@ -27,7 +30,8 @@ enum Task {
     Linux(LinuxArgs),
     /// Draw the lifecycle's states from the transition function: README.md, docs/lifecycle.svg
     Diagram,
-    MutantsLifecycle(MutantsArgs),
+    MutantsLifecycle(LifecycleArgs),
+    MutantsDevices(DevicesArgs),
     #[command(hide = true)]
     LinuxTests(LinuxTestsArgs),
 }
@@ -42,6 +46,7 @@ impl Cli {
             Task::Host(args) => args.run(),
             Task::Linux(args) => linux::run(&linux::Options { cpus: args.cpus, mem: args.mem }),
             Task::MutantsLifecycle(args) => args.run(),
+            Task::MutantsDevices(args) => args.run(),
             Task::Diagram => diagram::run().map(|()| 0),
             Task::LinuxTests(args) => args.run(),
         }
@@ -143,39 +148,6 @@ struct LinuxArgs {
     /// Memory of the guest in MiB
     #[arg(long, default_value_t = 512, value_name = "MIB", value_parser = clap::value_parser!(u32).range(128..=65536))]
     mem: u32,
-}
-
-/// Change the lifecycle's code in every small way and see whether the tests notice.
-///
-/// Needs cargo-mutants, which is built into the user's cache once. Each layer of tests gets what the quicker ones before it let
-/// live; what survives all must be in vcpu-state/mutants.json with a reason, and what is there must survive. Status 1 otherwise.
-#[derive(Args)]
-#[command(after_help = "Examples:
-  cargo xtask mutants-lifecycle
-  cargo xtask mutants-lifecycle --only 'event.rs.* in release_pause'
-  cargo xtask mutants-lifecycle --jobs 1 --shard 0/8
-  cargo xtask mutants-lifecycle --jobs 1 --all")]
-struct MutantsArgs {
-    /// Builds and tests at a time
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
-    jobs: u16,
-    /// Only mutants whose names match this regular expression
-    #[arg(long, value_name = "PATTERN")]
-    only: Option<String>,
-    /// Only one part of the mutants, of which there are N; K counts from 0
-    #[arg(long, value_name = "K/N")]
-    shard: Option<String>,
-    /// Try listed survivors against the slow layers, too, which takes minutes for each
-    #[arg(long)]
-    all: bool,
-}
-
-impl MutantsArgs {
-    fn run(self) -> Result<u8> {
-        let Self { jobs, only, shard, all } = self;
-        let options = mutants::Options { jobs: jobs.into(), only, shard, all };
-        Ok(u8::from(!mutants::run(&options)?))
-    }
 }
 
 /// The Linux tests themselves, where the KVM can run Linux; results in TAP.

@@ -9,6 +9,7 @@ mod image;
 mod kvm;
 mod linux;
 mod linux_tests;
+mod model_mutants;
 mod mutants;
 mod packages;
 mod paths;

@@ -75,6 +75,9 @@ pub struct Receive {
     /// Where to wait: unix:PATH or tcp:HOST:PORT
     #[arg(value_name = "URL")]
     pub url: String,
+    /// Take a VM over TLS only: a directory with ca-cert.pem, server-cert.pem and server-key.pem
+    #[arg(long, value_name = "DIR")]
+    pub tls_dir: Option<PathBuf>,
     #[command(flatten)]
     pub place: Place,
 }
@@ -111,4 +114,7 @@ pub struct Migrate {
     /// How memory is sent: none, lz4 or zstd [default: none]
     #[arg(long, value_name = "HOW", requires = "to")]
     pub compression: Option<String>,
+    /// Send it over TLS: a directory with ca-cert.pem, client-cert.pem and client-key.pem
+    #[arg(long, value_name = "DIR", requires = "to")]
+    pub tls_dir: Option<PathBuf>,
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::memory::PAGE_SIZE;
+use crate::wire::Rehearsal;
 
 /// What a migration costs, as far as it was measured so far.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,7 +23,7 @@ pub(super) struct Costs {
 }
 
 impl Costs {
-    /// Before anything was measured: what small VMs cost, so that the first attempt to stop is made by measure of memory.
+    /// Before anything was measured: what small VMs cost.
     pub(super) fn unknown() -> Self {
         Self {
             bandwidth: 0.0,
@@ -31,6 +32,17 @@ impl Costs {
             state_bytes: 64 << 10,
             round_trip: Duration::ZERO,
             setup: Duration::from_micros(300),
+        }
+    }
+
+    /// What the source expects of its pause, and the destination has tried out, in place of constants. A pause of its own the source measures
+    /// when there is one.
+    pub(super) fn expect(&mut self, pause: Duration, rehearsal: Option<Rehearsal>) {
+        self.pause = pause;
+        if let Some(Rehearsal { save, setup, state }) = rehearsal {
+            self.save = Duration::from_nanos(save);
+            self.setup = Duration::from_nanos(setup);
+            self.state_bytes = state;
         }
     }
 
@@ -97,6 +109,18 @@ mod tests {
             assert_eq!(costs.downtime(10), base + MS);
         }
         assert_eq!(Costs { round_trip: 2 * MS, ..costs() }.downtime(10), base + 3 * MS);
+    }
+
+    #[test]
+    fn what_was_tried_out_takes_the_place_of_constants() {
+        let mut costs = Costs { bandwidth: 4096.0 * 1000.0, ..Costs::unknown() };
+        costs.expect(2 * MS, Some(Rehearsal { save: 3_000_000, setup: 5_000_000, state: 4096 }));
+        assert_eq!(costs, Costs { round_trip: Duration::ZERO, ..self::costs() });
+        costs.expect(MS, None);
+        assert_eq!(costs, Costs { pause: MS, round_trip: Duration::ZERO, ..self::costs() });
+        // Whatever the other end says.
+        costs.expect(MS, Some(Rehearsal { save: u64::MAX, setup: u64::MAX, state: u64::MAX }));
+        assert!(costs.downtime(u64::MAX) > Duration::from_secs(1 << 30));
     }
 
     #[test]

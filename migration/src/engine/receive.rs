@@ -126,12 +126,13 @@ impl<V: DestinationVm, T: Transport> Destination<'_, V, T> {
             Message::Describe { regions, config } => (Layout::new(regions)?, config),
             other => return Err(unexpected_message(&other, "Describe").into()),
         };
-        let memory = self.vm.build(&config).map_err(MigrationError::vm("build the VM"))?;
+        let built = self.vm.build(&config).map_err(MigrationError::vm("build the VM"))?;
+        let (memory, rehearsal) = built;
         if memory.layout() != &layout {
             return Err(MigrationError::OtherLayout);
         }
         self.phase = self.phase.after(DestinationEvent::Described)?;
-        self.control.send(Message::Built)?;
+        self.control.send(Message::Built { rehearsal })?;
         let (control, patience) = (&mut self.control, self.patience);
         let shared = &Lanes::new();
         let interrupters: Vec<_> =

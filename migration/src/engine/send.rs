@@ -132,7 +132,10 @@ impl<V: SourceVm, T: Transport> Source<'_, V, T> {
         let config = self.vm.config();
         self.control()?.send(Message::Describe { regions, config })?;
         match self.control()?.message("Built")? {
-            Message::Built => Ok(()),
+            Message::Built { rehearsal } => {
+                self.costs.expect(self.vm.expected_pause(), rehearsal);
+                Ok(())
+            }
             other => Err(unexpected_message(&other, "Built").into()),
         }
     }

@@ -1,8 +1,10 @@
 //! What the engine needs of a VM.
 
+use std::time::Duration;
+
 use super::error::VmError;
 use crate::memory::{DestinationMemory, PageSet, SourceMemory};
-use crate::wire::Phase;
+use crate::wire::{Phase, Rehearsal};
 
 /// The VM that is to go.
 pub trait SourceVm {
@@ -35,6 +37,11 @@ pub trait SourceVm {
 
     /// Holds its vCPUs for so many per cent of the time, 0 to 99. Never in the way of a pause.
     fn throttle(&mut self, percent: u8);
+
+    /// How long a pause may take, before there has been one.
+    fn expected_pause(&self) -> Duration {
+        Duration::from_micros(100)
+    }
 
     /// Makes everything that writes its memory stand still.
     ///
@@ -78,11 +85,12 @@ pub trait DestinationVm {
     /// Its memory.
     type Memory: DestinationMemory;
 
-    /// Builds it: memory of zeros, devices, threads that wait. Nothing of it runs, and it takes no lock of a disk.
+    /// Builds it: memory of zeros, devices, threads that wait. Nothing of it runs, and it takes no lock of a disk. Tells what saving
+    /// and restoring such a VM takes, if it can try that out.
     ///
     /// # Errors
     /// The configuration cannot be had here.
-    fn build(&mut self, config: &[u8]) -> Result<&Self::Memory, VmError>;
+    fn build(&mut self, config: &[u8]) -> Result<(&Self::Memory, Option<Rehearsal>), VmError>;
 
     /// Gives it the source's state; its memory is complete.
     ///

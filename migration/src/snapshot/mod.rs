@@ -28,6 +28,7 @@ mod chain;
 mod error;
 mod inspect;
 mod manifest;
+mod pipeline;
 mod read;
 mod storage;
 mod table;

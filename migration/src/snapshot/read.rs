@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::chain::{self, Link, read_whole};
-use super::manifest::{Checked, Extent, Stored};
+use super::manifest::{Checked, Stored};
+use super::pipeline::write_pieces;
 use super::table::crc_of_pages;
 use super::{CONFIG, MEMORY, STATE, SnapshotError, SnapshotId, Storage, StoredFile};
 use crate::memory::{DestinationMemory, Layout, PAGE_SIZE, Run};
@@ -131,36 +132,37 @@ impl<'s, S: Storage> Snapshot<'s, S> {
         if memory.layout() != self.layout() {
             return Err(SnapshotError::OtherLayout { path: self.last.path.clone() });
         }
-        let mut buffer = Vec::new();
         for link in links {
             let path = link.path.join(MEMORY);
             let file = self.open_file(&path, self.layout().bytes())?;
+            let mut data = Vec::new();
             for extent in &link.manifest.extents {
                 // Cannot be outside: the manifest was checked.
                 let Some(run) = self.layout().run(extent.first, extent.count) else { continue };
-                restore_extent(memory, (&file, &path), (extent, run), &mut buffer)?;
+                match extent.contents {
+                    Stored::Data { crc } => data.push((run, crc)),
+                    // Not a page of it is in an extent of data as well.
+                    Stored::Zeros => memory.zero(run).map_err(not_filled(run))?,
+                }
             }
+            let fill = |(run, _): (Run, u32), buffer: &mut Vec<u8>| {
+                // At most EXTENT_PAGES: the manifest was checked.
+                buffer.resize(usize::try_from(run.bytes()).unwrap_or(PAGE_SIZE), 0);
+                file.read_at(buffer, run.offset()).map_err(SnapshotError::io("read", &path))
+            };
+            write_pieces(&data, fill, |(run, crc), bytes| {
+                if crc_of_pages(bytes.chunks(PAGE_SIZE).map(crc32c::crc32c)) != crc {
+                    let (first, last) = (run.first(), run.end() - 1);
+                    return Err(SnapshotError::MemoryChecksum { path: path.clone(), first, last });
+                }
+                memory.write(run.first(), bytes).map_err(not_filled(run))
+            })?;
         }
         Ok(())
     }
 }
 
-fn restore_extent<F: StoredFile>(
-    memory: &impl DestinationMemory,
-    (file, path): (&F, &Path),
-    (extent, run): (&Extent, Run),
-    buffer: &mut Vec<u8>,
-) -> Result<(), SnapshotError> {
-    let failed = |source| SnapshotError::Memory { action: "fill", page: run.first(), source };
-    let Stored::Data { crc } = extent.contents else {
-        return memory.zero(run).map_err(failed);
-    };
-    // At most EXTENT_PAGES: the manifest was checked.
-    buffer.resize(usize::try_from(run.bytes()).unwrap_or(PAGE_SIZE), 0);
-    file.read_at(buffer, run.offset()).map_err(SnapshotError::io("read", path))?;
-    if crc_of_pages(buffer.chunks(PAGE_SIZE).map(crc32c::crc32c)) != crc {
-        let (first, last) = (run.first(), run.end() - 1);
-        return Err(SnapshotError::MemoryChecksum { path: path.to_owned(), first, last });
-    }
-    memory.write(run.first(), buffer).map_err(failed)
+/// For `map_err`.
+fn not_filled(run: Run) -> impl FnOnce(std::io::Error) -> SnapshotError {
+    move |source| SnapshotError::Memory { action: "fill", page: run.first(), source }
 }

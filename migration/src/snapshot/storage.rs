@@ -2,10 +2,11 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::num::NonZero;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
 use rustix::io::Errno;
 
 /// A file system, as far as snapshots need one.
@@ -89,6 +90,11 @@ pub trait StoredFile {
     /// What the host says; some may be zeros.
     fn zero_at(&self, offset: u64, len: u64) -> io::Result<()>;
 
+    /// Has a part be on its way to the disk. Nothing is waited for, and nothing follows from it: [`sync`](Self::sync) has less to do.
+    fn begin_sync(&self, offset: u64, len: u64) {
+        let _ = (offset, len);
+    }
+
     /// Makes what was written outlast a crash.
     ///
     /// # Errors
@@ -162,6 +168,11 @@ impl StoredFile for File {
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(self, offset, len),
             result => Ok(result?),
         }
+    }
+
+    fn begin_sync(&self, offset: u64, len: u64) {
+        // Linux begins to write what is dirty, and drops from its cache what is not, which here is nothing yet (mm/fadvise.c).
+        let _ = fadvise(self, offset, NonZero::new(len), Advice::DontNeed);
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -2,7 +2,7 @@
 
 use super::EXTENT_PAGES;
 use super::manifest::{Extent, Stored};
-use crate::memory::{Layout, PAGE_SIZE, PageSet, Run};
+use crate::memory::{Layout, PageSet, Run};
 
 /// Which pages were copied, which of them hold data, and their checksums.
 #[derive(Debug)]
@@ -37,13 +37,13 @@ impl PageTable {
         before.runs().collect::<Vec<_>>().into_iter()
     }
 
-    /// Pages hold this from now on.
-    pub(super) fn data(&mut self, run: Run, bytes: &[u8]) {
+    /// Pages hold from now on what has these checksums.
+    pub(super) fn data(&mut self, run: Run, crcs: impl Iterator<Item = u32>) {
         self.copied.insert(run);
         self.data.insert(run);
         let first = usize::try_from(run.first()).unwrap_or(usize::MAX);
-        for (crc, page) in self.crcs.iter_mut().skip(first).zip(bytes.chunks(PAGE_SIZE)) {
-            *crc = crc32c::crc32c(page);
+        for (place, crc) in self.crcs.iter_mut().skip(first).zip(crcs) {
+            *place = crc;
         }
     }
 
@@ -96,7 +96,7 @@ mod tests {
         let mut table = PageTable::new(&layout);
         assert_eq!(table.first_not_copied(), Some(0));
         let run = layout.run(0, EXTENT_PAGES + 3).unwrap();
-        table.data(run, &vec![1; usize::try_from(run.bytes()).unwrap()]);
+        table.data(run, (0..).take(usize::try_from(run.count()).unwrap()));
         let before: Vec<_> = table.zeros(layout.run(EXTENT_PAGES + 1, 7).unwrap()).collect();
         assert_eq!(before, [layout.run(EXTENT_PAGES + 1, 2).unwrap()]);
         assert_eq!(table.first_not_copied(), Some(EXTENT_PAGES + 8));

@@ -3,12 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use super::manifest::{BaseName, Checked, Manifest, SnapshotId};
+use super::pipeline::{Piece, read_pieces};
 use super::table::PageTable;
 use super::{
     CONFIG, EXTENT_PAGES, MANIFEST, MAX_CHAIN, MAX_CONFIG, MAX_STATE, MEMORY, STATE, Snapshot,
     SnapshotError, Storage, StoredFile, incomplete, parent,
 };
-use crate::memory::{Contents, Layout, PAGE_SIZE, PageSet, Run, SourceMemory, split_zeros};
+use crate::memory::{Layout, PAGE_SIZE, PageSet, Run, SourceMemory};
+
+/// So many bytes are worth telling the disk to begin.
+const BEGUN_AT_ONCE: u64 = 4 << 20;
 
 /// What a differential snapshot is made against.
 #[derive(Debug)]
@@ -31,7 +35,8 @@ pub struct SnapshotWriter<'s, S: Storage> {
     layout: Layout,
     config: Checked,
     table: PageTable,
-    buffer: Vec<u8>,
+    /// From where to where in the memory file the disk has not been told to begin.
+    not_begun: Option<(u64, u64)>,
     is_finished: bool,
 }
 
@@ -78,7 +83,7 @@ impl<'s, S: Storage> SnapshotWriter<'s, S> {
             layout: layout.clone(),
             config: Checked::of(config),
             table: PageTable::new(layout),
-            buffer: Vec::new(),
+            not_begun: None,
             is_finished: false,
         })
     }
@@ -95,6 +100,7 @@ impl<'s, S: Storage> SnapshotWriter<'s, S> {
         if memory.layout() != &self.layout {
             return Err(SnapshotError::OtherLayout { path: self.target.clone() });
         }
+        let mut pieces = Vec::new();
         for run in pages.runs() {
             let mut rest = Some(run);
             while let Some(left) = rest {
@@ -104,34 +110,43 @@ impl<'s, S: Storage> SnapshotWriter<'s, S> {
                     self.zeros(zeros)?;
                 }
                 let Some(data) = data else { break };
-                for piece in data.pieces(EXTENT_PAGES) {
-                    self.copy_piece(memory, piece)?;
-                }
+                pieces.extend(data.pieces(EXTENT_PAGES));
                 rest = left.from(data.end());
             }
+        }
+        read_pieces(memory, &pieces, |piece| self.put(piece))
+    }
+
+    fn put(&mut self, piece: &Piece) -> Result<(), SnapshotError> {
+        let mut at = 0;
+        for crcs in piece.crcs.chunk_by(|one, other| one.is_some() == other.is_some()) {
+            let bytes = &piece.bytes[at * PAGE_SIZE..][..crcs.len() * PAGE_SIZE];
+            let run = self.layout.run(piece.first + at as u64, crcs.len() as u64);
+            at += crcs.len();
+            // Cannot be outside: it was read from this layout's memory.
+            let Some(run) = run else { continue };
+            if crcs.first().is_some_and(Option::is_none) {
+                self.zeros(run)?;
+                continue;
+            }
+            self.memory
+                .write_at(bytes, run.offset())
+                .map_err(|source| SnapshotError::io("write", &self.work.join(MEMORY))(source))?;
+            self.table.data(run, crcs.iter().copied().flatten());
+            self.written(run);
         }
         Ok(())
     }
 
-    fn copy_piece(&mut self, memory: &impl SourceMemory, piece: Run) -> Result<(), SnapshotError> {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        // At most EXTENT_PAGES.
-        buffer.resize(usize::try_from(piece.bytes()).unwrap_or(PAGE_SIZE), 0);
-        memory.read(piece.first(), &mut buffer).map_err(failed("read", piece))?;
-        for (contents, bytes, place) in split_zeros(&buffer) {
-            let count = (bytes.len() / PAGE_SIZE) as u64;
-            let Some(run) = self.layout.run(piece.first() + place, count) else { continue };
-            match contents {
-                Contents::Zeros => self.zeros(run)?,
-                Contents::Data => {
-                    let written = self.memory.write_at(bytes, run.offset());
-                    written.map_err(SnapshotError::io("write", &self.work.join(MEMORY)))?;
-                    self.table.data(run, bytes);
-                }
-            }
+    /// Has the disk at work while the rest is copied, so that little is left to be waited for in the end.
+    fn written(&mut self, run: Run) {
+        let (start, end) = self.not_begun.unwrap_or((run.offset(), run.offset()));
+        let (start, end) = (start.min(run.offset()), end.max(run.offset() + run.bytes()));
+        let is_worth_it = end - start >= BEGUN_AT_ONCE;
+        if is_worth_it {
+            self.memory.begin_sync(start, end - start);
         }
-        self.buffer = buffer;
-        Ok(())
+        self.not_begun = (!is_worth_it).then_some((start, end));
     }
 
     fn zeros(&mut self, run: Run) -> Result<(), SnapshotError> {

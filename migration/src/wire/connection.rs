@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-use super::frame::{HEADER, payload_len};
+use super::frame::{HEADER, payload_len, stranger};
 use super::{Compression, Frame, Interrupter, MAX_PAGES, Message, Pages, Transport, WireError};
 use crate::memory::{
     Contents, DestinationMemory, Layout, PAGE_SIZE, Run, SourceMemory, split_zeros,
@@ -80,7 +80,13 @@ impl<T: Transport> Connection<T> {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.transport.flush()?;
+        // What encrypts may keep something back.
+        while let Err(error) = self.transport.flush() {
+            if !is_transient(error.kind()) {
+                return Err(error.into());
+            }
+            self.transport.set_timeout(left(deadline, waiting_for)?)?;
+        }
         self.sent += self.output.len() as u64;
         self.output.clear();
         Ok(())
@@ -93,7 +99,10 @@ impl<T: Transport> Connection<T> {
     pub fn receive(&mut self, waiting_for: &'static str) -> Result<Frame<'_>, WireError> {
         let deadline = Instant::now() + self.patience;
         let mut header = [0; HEADER];
-        fill(&mut self.transport, &mut header, deadline, waiting_for)?;
+        if let Err(error) = fill(&mut self.transport, &mut header, deadline, waiting_for) {
+            // What came before the end may say more.
+            return Err(stranger(&header).unwrap_or(error));
+        }
         self.input.resize(payload_len(&header)?, 0);
         fill(&mut self.transport, &mut self.input, deadline, waiting_for)?;
         match Frame::decode(&header, &self.input)? {

@@ -152,12 +152,28 @@ impl<'b> Frame<'b> {
 /// The length of the payload that a header announces.
 pub(super) fn payload_len(header: &[u8; HEADER]) -> Result<usize, WireError> {
     let [m0, m1, _, _, l0, l1, l2, l3, ..] = *header;
+    if let Some(stranger) = stranger(header) {
+        return Err(stranger);
+    }
     if [m0, m1] != MAGIC {
         return Err(WireError::NotAFrame { what: "its bytes are no frame" });
     }
     let bytes = u32::from_le_bytes([l0, l1, l2, l3]);
     let len = usize::try_from(bytes).ok().filter(|len| *len <= MAX_PAYLOAD);
     len.ok_or(WireError::TooLong { bytes: u64::from(bytes) })
+}
+
+/// What a peer speaks instead, if that is known: its bytes may be fewer than a header's.
+pub(super) fn stranger(header: &[u8; HEADER]) -> Option<WireError> {
+    // Records of TLS (RFC 8446, 5.1): the first of a handshake, and an alert for who begins none.
+    let what = match header {
+        [0x16, 0x03, ..] => {
+            "it speaks TLS and this end does not; both ends need a TLS directory, or neither"
+        }
+        [0x15, 0x03, ..] => "it demands TLS; give this end a TLS directory, too",
+        _ => return None,
+    };
+    Some(WireError::NotAFrame { what })
 }
 
 fn crc(header: &[u8], payload: &[u8]) -> u32 {

@@ -57,6 +57,17 @@ pub enum Phase {
     Paused,
 }
 
+/// What a VM's saving and restoring take, as the destination has tried it out on its own: nobody can on a VM that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rehearsal {
+    /// To save it, in ns.
+    pub save: u64,
+    /// To make it ready, in ns.
+    pub setup: u64,
+    /// The length of its state, in bytes.
+    pub state: u64,
+}
+
 /// Why an end gave up: a line of text for people, whoever wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String")]
@@ -143,7 +154,10 @@ pub enum Message {
         capabilities: Capabilities,
     },
     /// Destination: to `Describe`; the VM is built but for its contents.
-    Built,
+    Built {
+        /// What it has tried out.
+        rehearsal: Option<Rehearsal>,
+    },
     /// Destination: to `RoundEnd`; all of its pages are in their places.
     RoundDone {
         /// Its number.
@@ -177,7 +191,7 @@ impl Message {
             Self::Commit => "Commit",
             Self::Abort { .. } => "Abort",
             Self::Welcome { .. } => "Welcome",
-            Self::Built => "Built",
+            Self::Built { .. } => "Built",
             Self::RoundDone { .. } => "RoundDone",
             Self::Ready { .. } => "Ready",
             Self::Committed => "Committed",

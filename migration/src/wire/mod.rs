@@ -36,7 +36,7 @@ pub use connection::{Connection, PageWriter};
 pub(crate) use connection::{unexpected, unexpected_message};
 pub use error::WireError;
 pub use frame::{Frame, MAX_PAYLOAD, Mark, Pages};
-pub use message::{Capabilities, Message, Phase, Reason, Session};
+pub use message::{Capabilities, Message, Phase, Reason, Rehearsal, Session};
 pub use transport::{Interrupter, Transport};
 
 /// The version of the protocol.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use migration::engine::{MigrationError, Options, Sent, Strategy, receive, send};
 use migration::memory::{Layout, Region};
-use migration::wire::{Compression, Phase};
+use migration::wire::{Compression, Phase, Rehearsal};
 use vcpu_state::sync::atomic::Ordering;
 
 use crate::guest::{Guest, Program};
@@ -36,6 +36,7 @@ pub struct Setup {
     pub destination: Trouble,
     pub cancel_at_throttle: Option<u8>,
     pub first_pause: Duration,
+    pub rehearsal: Option<Rehearsal>,
 }
 
 impl Setup {
@@ -59,6 +60,7 @@ impl Setup {
             destination: Trouble::None,
             cancel_at_throttle: None,
             first_pause: Duration::ZERO,
+            rehearsal: None,
         }
     }
 }
@@ -86,6 +88,7 @@ pub fn migrate(setup: &Setup) -> Ended {
     source.cancel_at_throttle = setup.cancel_at_throttle;
     source.first_pause = setup.first_pause;
     let mut destination = Destination::new(&world, &layout(), setup.destination);
+    destination.rehearsal = setup.rehearsal;
     let (mut here, mut there, mut counts) = (Vec::new(), Vec::new(), Vec::new());
     for index in 0..setup.connections {
         let (near, far) = UnixStream::pair().expect("the host has sockets");

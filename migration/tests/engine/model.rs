@@ -7,7 +7,7 @@ use migration::engine::{DestinationVm, Handle, SourceVm, VmError};
 use migration::format::{StateReader, StateWriter, Unit};
 use migration::memory::{Layout, PageSet};
 use migration::testing::ModelMemory;
-use migration::wire::Phase;
+use migration::wire::{Phase, Rehearsal};
 use serde::{Deserialize, Serialize};
 use vcpu_state::sync::atomic::Ordering;
 
@@ -204,6 +204,8 @@ pub struct Destination {
     pub restored: Option<u64>,
     pub started: Option<Phase>,
     pub is_discarded: bool,
+    /// What it says that it has tried out.
+    pub rehearsal: Option<Rehearsal>,
 }
 
 impl Destination {
@@ -216,6 +218,7 @@ impl Destination {
             restored: None,
             started: None,
             is_discarded: false,
+            rehearsal: None,
         }
     }
 
@@ -232,10 +235,10 @@ impl Destination {
 impl DestinationVm for Destination {
     type Memory = ModelMemory;
 
-    fn build(&mut self, config: &[u8]) -> Result<&ModelMemory, VmError> {
+    fn build(&mut self, config: &[u8]) -> Result<(&ModelMemory, Option<Rehearsal>), VmError> {
         self.asked("build")?;
         assert_eq!(config, CONFIG);
-        Ok(&self.memory)
+        Ok((&self.memory, self.rehearsal))
     }
 
     fn restore(&mut self, state: &[u8]) -> Result<(), VmError> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use migration::engine::phase::SourcePhase;
 use migration::engine::{MigrationError, Sent, Strategy};
-use migration::wire::{Compression, Phase};
+use migration::wire::{Compression, Phase, Rehearsal};
 use proptest::prelude::*;
 
 use crate::bed::{How, Setup, migrate};
@@ -54,6 +54,25 @@ fn a_vm_that_was_stopped_goes_on_if_that_took_too_long_and_is_stopped_again() {
     let ended = migrate(&setup);
     assert_eq!(ended.check(&setup), How::Completed);
     assert!(ended.source.pauses > 1);
+}
+
+/// It is not even tried: the guest's first pause would be the one too long.
+#[test]
+fn a_vm_whose_state_takes_too_long_to_save_or_to_restore_is_never_stopped() {
+    let slow = 400_000_000;
+    let little = Rehearsal { save: 0, setup: 0, state: 0 };
+    for rehearsal in [Rehearsal { save: slow, ..little }, Rehearsal { setup: slow, ..little }] {
+        let mut setup = Setup { rehearsal: Some(rehearsal), ..Setup::new() };
+        setup.options.downtime = Duration::from_millis(300);
+        setup.options.timeout = Duration::from_millis(20);
+        let ended = migrate(&setup);
+        assert_eq!(ended.check(&setup), How::Restored);
+        assert_eq!(ended.source.pauses, 0);
+        let expected = ended.source.handle.progress().expected_downtime;
+        assert!(expected.is_some_and(|expected| expected > setup.options.downtime));
+        setup.options.strategy = Strategy::Ignore;
+        assert_eq!(migrate(&setup).check(&setup), How::Completed);
+    }
 }
 
 #[test]

@@ -12,7 +12,8 @@
 //! The platform is *hardware-reduced* (ACPI 6.5, 3.11.1): no PM timer, no PM1 registers, no SCI,
 //! no 8259; sleep and reset are three byte-wide I/O ports ([`SLEEP_CONTROL_PORT`],
 //! [`SLEEP_STATUS_PORT`], [`RESET_PORT`]; the reset vector in guest memory writes the last, too). There are no interrupt source overrides: GSI n is pin
-//! n of the I/O APIC, and each device's resources say edge-triggered, active high.
+//! n of the I/O APIC, and each device's resources say edge-triggered, active high;
+//! PCI's lines have pins of their own, 16 to 23.
 //!
 //! Invariants:
 //! - every table's bytes sum to 0, and `iasl` takes it without a warning;
@@ -26,6 +27,7 @@ mod ged;
 mod madt;
 mod nodes;
 mod pci;
+mod pci_routing;
 mod power_button;
 mod registers;
 mod srat;

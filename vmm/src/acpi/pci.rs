@@ -18,12 +18,13 @@ use acpi_tables::aml::{
 use acpi_tables::mcfg::MCFG;
 
 use super::nodes::Domain;
+use super::pci_routing;
 use super::{OEM_ID, OEM_REVISION, OEM_TABLE_ID};
 use crate::memory::layout;
 use crate::memory::layout::PciWindows;
 
 /// Slots of the bus; the first is the host bridge's.
-const SLOTS: u8 = 32;
+pub(super) const SLOTS: u8 = 32;
 /// Bytes of the hotplug registers that AML uses: up, down, eject.
 const HOTPLUG_REGISTERS: u32 = 12;
 /// `Notify` values (ACPI 6.5, 5.6.6): device check, eject request.
@@ -108,7 +109,11 @@ fn root(aml: &mut Vec<u8>, windows: PciWindows, domain: Option<Domain>) {
     }
     tell_slots(&mut slots);
     let slots = Bytes(slots);
-    let mut members: Vec<&dyn Aml> = vec![&hid, &cid, &segment, &bus, &uid, &resources, &slots];
+    let mut routing = Vec::new();
+    pci_routing::build(&mut routing);
+    let routing = Bytes(routing);
+    let mut members: Vec<&dyn Aml> =
+        vec![&hid, &cid, &segment, &bus, &uid, &resources, &routing, &slots];
     // Linux complains of a bus that is in no node where there are several.
     let domain = domain.map(|domain| Name::new("_PXM".into(), &domain.0));
     if let Some(domain) = &domain {

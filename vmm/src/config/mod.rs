@@ -24,6 +24,7 @@ mod disk;
 mod error;
 mod ids;
 mod json;
+mod link_url;
 mod mac;
 mod memory;
 mod nearest;
@@ -51,6 +52,7 @@ pub use cpus::{CpuTopology, CpusConfig};
 pub use disk::{DiskConfig, ImageType};
 pub use error::{ConfigError, Invalid, JsonError, OptionError, OptionProblem};
 pub use ids::{MEMORY_DEVICE, WATCHDOG_ID};
+pub use link_url::{LinkUrl, file_url, link_url};
 pub use mac::{MacAddr, NotAMacAddr};
 pub use memory::{HotplugMethod, MemoryConfig};
 pub use net::NetConfig;
@@ -59,9 +61,8 @@ pub use payload::PayloadConfig;
 pub use rate_limit::{RateLimiterConfig, TokenBucket};
 pub use rng::RngConfig;
 pub use transfer::{
-    LinkUrl, MAX_CONNECTIONS, MemoryRestoreMode, PageCompression, ReceiveMigrationConfig,
-    Resolution, ResolveConfig, RestoreConfig, SendMigrationConfig, SnapshotConfig, TimeoutStrategy,
-    file_url, link_url,
+    MAX_CONNECTIONS, MemoryRestoreMode, PageCompression, ReceiveMigrationConfig, Resolution,
+    ResolveConfig, RestoreConfig, SendMigrationConfig, SnapshotConfig, TimeoutStrategy,
 };
 pub use validate::{MAX_HOST_CPU, MAX_MEMORY, MAX_VCPUS, MIN_MEMORY};
 pub use values::{parse_size, print_size};

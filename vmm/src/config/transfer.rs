@@ -1,16 +1,11 @@
 //! What is asked for when a VM as a whole is saved, restored, sent or received.
-//!
-//! Where something is, is a URL: `file://` and an absolute path for a snapshot, `unix:` and a path or `tcp:host:port` for the
-//! other end of a migration.
 
-use std::fmt;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::ConfigError;
 use super::validate::invalid;
+use super::{ConfigError, LinkUrl, link_url};
 
 /// The most connections of a migration.
 pub const MAX_CONNECTIONS: u16 = migration::wire::MAX_CONNECTIONS;
@@ -103,6 +98,9 @@ pub struct SendMigrationConfig {
     /// How pages are sent.
     #[serde(default)]
     pub compression: PageCompression,
+    /// The directory with this end's certificate and key, and those who issue the other's; none for a link without TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_dir: Option<PathBuf>,
 }
 
 impl SendMigrationConfig {
@@ -116,6 +114,7 @@ impl SendMigrationConfig {
             timeout_strategy: TimeoutStrategy::default(),
             connections: Self::usual_connections(),
             compression: PageCompression::default(),
+            tls_dir: None,
         }
     }
 
@@ -144,7 +143,20 @@ impl SendMigrationConfig {
             let given = self.connections;
             return refuse(format!("connections {given}: there can be 1 to {MAX_CONNECTIONS}"));
         }
-        link_url("destination_url", &self.destination_url)
+        let url = link_url("destination_url", &self.destination_url)?;
+        tls_is_for_tcp(&url, self.tls_dir.as_ref())?;
+        Ok(url)
+    }
+}
+
+/// Who has a Unix socket is on this host, and let in by its mode.
+fn tls_is_for_tcp(url: &LinkUrl, tls_dir: Option<&PathBuf>) -> Result<(), ConfigError> {
+    match (url, tls_dir) {
+        (LinkUrl::Unix(_), Some(_)) => {
+            let problem = format!("TLS is for tcp:host:port; {url} needs none");
+            Err(invalid("tls_dir", &problem))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -153,6 +165,24 @@ impl SendMigrationConfig {
 pub struct ReceiveMigrationConfig {
     /// Where to wait for the VM.
     pub receiver_url: String,
+    /// The directory with this end's certificate and key, and those who issue the source's; none for a link without TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_dir: Option<PathBuf>,
+}
+
+impl ReceiveMigrationConfig {
+    /// Waiting there, the rest as usual.
+    #[must_use]
+    pub fn on(receiver_url: &str) -> Self {
+        Self { receiver_url: receiver_url.to_owned(), tls_dir: None }
+    }
+
+    /// A VM can be waited for so.
+    pub fn validate(&self) -> Result<LinkUrl, ConfigError> {
+        let url = link_url("receiver_url", &self.receiver_url)?;
+        tls_is_for_tcp(&url, self.tls_dir.as_ref())?;
+        Ok(url)
+    }
 }
 
 /// What becomes of a VM that may be at the destination of a migration, or here: the operator knows.
@@ -173,93 +203,9 @@ pub struct ResolveConfig {
     pub resolution: Resolution,
 }
 
-/// The other end of a migration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LinkUrl {
-    /// A Unix socket.
-    Unix(PathBuf),
-    /// A host and a port.
-    Tcp(String),
-}
-
-impl FromStr for LinkUrl {
-    type Err = String;
-
-    fn from_str(url: &str) -> Result<Self, String> {
-        let wrong = |why: &str| format!("{url:?} {why}; give unix:/path or tcp:host:port");
-        if let Some(path) = url.strip_prefix("unix:") {
-            let path = path.strip_prefix("//").unwrap_or(path);
-            if !path.starts_with('/') {
-                return Err(wrong("has no absolute path"));
-            }
-            return Ok(Self::Unix(PathBuf::from(path)));
-        }
-        let Some(address) = url.strip_prefix("tcp:") else {
-            return Err(wrong("is no address for a migration"));
-        };
-        let address = address.strip_prefix("//").unwrap_or(address);
-        match address.rsplit_once(':') {
-            Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
-                Ok(Self::Tcp(address.to_owned()))
-            }
-            _ => Err(wrong("has no host and port")),
-        }
-    }
-}
-
-impl fmt::Display for LinkUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-            Self::Tcp(address) => write!(f, "tcp:{address}"),
-        }
-    }
-}
-
-/// The URL of the other end in the field `field`.
-pub fn link_url(field: &'static str, url: &str) -> Result<LinkUrl, ConfigError> {
-    url.parse().map_err(|problem: String| invalid(field, &problem))
-}
-
-/// The directory that the field `field` names.
-pub fn file_url(field: &'static str, url: &str) -> Result<PathBuf, ConfigError> {
-    let path = url.strip_prefix("file://").map(Path::new);
-    path.filter(|path| path.is_absolute()).map(Path::to_owned).ok_or_else(|| {
-        let problem = format!("{url:?} is no directory here; give file:// and an absolute path");
-        invalid(field, &problem)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_url_says_where_the_other_end_is() {
-        for (url, expected) in [
-            ("unix:/run/x", LinkUrl::Unix("/run/x".into())),
-            ("unix:///run/x", LinkUrl::Unix("/run/x".into())),
-            ("tcp:host:1", LinkUrl::Tcp("host:1".to_owned())),
-            ("tcp://[::1]:65535", LinkUrl::Tcp("[::1]:65535".to_owned())),
-        ] {
-            assert_eq!(url.parse(), Ok(expected), "{url}");
-        }
-        for url in
-            ["", "unix:", "unix:x", "unix://x", "tcp:host", "tcp::1", "tcp:h:65536", "http://x"]
-        {
-            let problem = url.parse::<LinkUrl>().unwrap_err();
-            assert!(problem.contains("give unix:/path or tcp:host:port"), "{problem}");
-        }
-    }
-
-    #[test]
-    fn a_snapshot_is_in_an_absolute_directory() {
-        assert_eq!(file_url("source_url", "file:///a/b").unwrap(), Path::new("/a/b"));
-        for url in ["/a/b", "file://a/b", "file:/a", "http:///a", ""] {
-            let error = file_url("source_url", url).unwrap_err().to_string();
-            assert!(error.contains("source_url") && error.contains("file://"), "{error}");
-        }
-    }
 
     #[test]
     fn what_is_left_out_is_as_usual_and_nonsense_is_told() {
@@ -273,12 +219,13 @@ mod tests {
             (SendMigrationConfig { connections: 0, ..usual.clone() }, "connections 0"),
             (SendMigrationConfig { connections: 65, ..usual.clone() }, "1 to 64"),
             (SendMigrationConfig::to("/x"), "destination_url"),
+            (SendMigrationConfig { tls_dir: Some("/x".into()), ..usual.clone() }, "tcp:host:port"),
         ];
         for (config, named) in wrong {
             let error = config.validate().unwrap_err().to_string();
             assert!(error.contains(named), "{error}");
         }
-        for field in ["local\": true", "tls_dir\": \"/x\"", "memory_mode\": \"postcopy\""] {
+        for field in ["local\": true", "memory_mode\": \"postcopy\""] {
             let json = format!("{{\"destination_url\": \"unix:/x\", \"{field}}}");
             let error = SendMigrationConfig::from_json(json.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(field.split('"').next().unwrap()), "{error}");

@@ -264,13 +264,10 @@ const PLATFORM: &[(&str, Idle)] = &[
 
 const RESTORE: &[(&str, Idle)] = &[("prefault", Idle::Empty), ("net_fds", Idle::Empty)];
 
-const SEND_MIGRATION: &[(&str, Idle)] = &[
-    ("local", Idle::Empty),
-    ("tls_dir", Idle::Empty),
-    ("memory_mode", Idle::Only(&["\"Precopy\"", "\"precopy\""])),
-];
+const SEND_MIGRATION: &[(&str, Idle)] =
+    &[("local", Idle::Empty), ("memory_mode", Idle::Only(&["\"Precopy\"", "\"precopy\""]))];
 
-const RECEIVE_MIGRATION: &[(&str, Idle)] = &[("tls_dir", Idle::Empty), ("net_fds", Idle::Empty)];
+const RECEIVE_MIGRATION: &[(&str, Idle)] = &[("net_fds", Idle::Empty)];
 
 /// The path of the first value below `path` that asks for something, if one does.
 pub(super) fn first_request(idle: Idle, path: &str, value: &Value) -> Option<String> {

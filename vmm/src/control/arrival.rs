@@ -17,7 +17,7 @@ use super::phase::{Move, Phase};
 use crate::config::{ConsoleMode, VmConfig};
 use crate::host_devices::Claim;
 use crate::migration::{Disks, Transfer};
-use crate::vm::Start;
+use crate::vm::{Rehearsal, Start};
 
 impl Owner {
     pub(super) fn expect(&mut self, transfer: Arc<Transfer>) -> Result<(), ControlError> {
@@ -54,6 +54,12 @@ impl Owner {
         } else {
             Err(ControlError::Stopping)
         }
+    }
+
+    pub(super) fn rehearse_expected(&self) -> Result<Rehearsal, ControlError> {
+        self.expects()?;
+        let vm = self.vm.as_ref().ok_or(ControlError::NotCreated)?;
+        vm.rehearse().map_err(|error| ControlError::Failed(error.to_string()))
     }
 
     pub(super) fn restore_expected(&mut self, state: &[u8]) -> Result<(), ControlError> {

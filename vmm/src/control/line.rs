@@ -12,7 +12,7 @@ use super::message::Message;
 use crate::config::{Resolution, VmConfig};
 use crate::memory::GuestRam;
 use crate::migration::{Disks, Transfer};
-use crate::vm::{LiveMemory, Start, Still, Stillness};
+use crate::vm::{LiveMemory, Rehearsal, Start, Still, Stillness};
 
 /// What a worker asks.
 pub(super) enum Ask {
@@ -34,6 +34,8 @@ pub(super) enum Ask {
     Expect(Arc<Transfer>),
     /// It is to be built.
     Build(Box<VmConfig>, Start),
+    /// What its restore will take.
+    Rehearse,
     /// Its state.
     Restore(Vec<u8>),
     /// It is here.
@@ -49,6 +51,7 @@ pub(super) enum Told {
     Phase(Phase),
     Saved(Saved),
     Built(Built),
+    Rehearsed(Rehearsal),
 }
 
 /// The handles on a VM that is transferred.
@@ -160,6 +163,14 @@ impl Line {
     pub(crate) fn build(&self, config: VmConfig, start: Start) -> Result<Built, ControlError> {
         match self.ask(Ask::Build(Box::new(config), start))? {
             Told::Built(built) => Ok(built),
+            _ => Err(ControlError::Stopping),
+        }
+    }
+
+    /// What the restore of the VM that was built will take.
+    pub(crate) fn rehearse(&self) -> Result<Rehearsal, ControlError> {
+        match self.ask(Ask::Rehearse)? {
+            Told::Rehearsed(rehearsal) => Ok(rehearsal),
             _ => Err(ControlError::Stopping),
         }
     }

@@ -56,6 +56,7 @@ impl Owner {
             Ask::Resolve(resolution) => return self.resolve(resolution),
             Ask::Expect(transfer) => self.expect(transfer).map(|()| Told::Done),
             Ask::Build(config, start) => self.build_expected(*config, start).map(Told::Built),
+            Ask::Rehearse => self.rehearse_expected().map(Told::Rehearsed),
             Ask::Restore(state) => self.restore_expected(&state).map(|()| Told::Done),
             Ask::Start(transfer, phase) => {
                 self.start_expected(&transfer, phase).map(|()| Told::Done)

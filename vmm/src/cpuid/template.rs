@@ -76,7 +76,7 @@ impl Template {
         }
         set_msi_destination(&mut entries, msi);
         caches::apply(&mut entries, vendor, &topology, host);
-        let template = Self { entries, topology };
+        let template = Self { entries: neutral(entries), topology };
         // The last vCPU's table is as long as anyone's: find out now that it fits.
         template.for_vcpu(topology.vcpus() - 1)?;
         Ok(template)
@@ -111,7 +111,7 @@ impl Template {
     /// # Errors
     /// They are too many.
     pub fn with_entries(&self, entries: Vec<kvm_cpuid_entry2>) -> Result<Self, CpuidError> {
-        let template = Self { entries, topology: self.topology };
+        let template = Self { entries: neutral(entries), topology: self.topology };
         template.for_vcpu(self.topology.vcpus() - 1)?;
         Ok(template)
     }
@@ -164,6 +164,18 @@ impl Template {
         entry.ecx = leaves::with_field(node & 0xFF, 8, 3, t.dies_per_package() - 1);
         entry.edx = 0;
     }
+}
+
+/// The table without what [`Template::for_vcpu`] fills in: KVM leaves there what the processor tells that it was asked on, so that two tables of one
+/// host would differ by chance.
+fn neutral(mut entries: Vec<kvm_cpuid_entry2>) -> Vec<kvm_cpuid_entry2> {
+    if let Some(features) = leaves::find_mut(&mut entries, leaves::FEATURES) {
+        features.ebx = leaves::with_field(features.ebx, 24, 8, 0);
+    }
+    if let Some(topology) = leaves::find_mut(&mut entries, leaves::TOPOLOGY_AMD) {
+        (topology.eax, topology.ebx, topology.ecx, topology.edx) = (0, 0, 0, 0);
+    }
+    entries
 }
 
 /// Physical address bits of a processor that does not say how many it has (Intel SDM, volume 3, section

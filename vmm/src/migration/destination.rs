@@ -1,9 +1,10 @@
 //! A VM that comes, as the engine sees it, and a restore: the owner builds it, this fills it.
 
 use std::io;
+use std::time::Duration;
 
 use migration::engine::{DestinationVm, VmError};
-use migration::wire::Phase;
+use migration::wire::{Phase, Rehearsal};
 use vcpu_state::sync::Arc;
 
 use super::memory::Watched;
@@ -120,8 +121,17 @@ impl Arrival {
 impl DestinationVm for Arrival {
     type Memory = Watched<MigrationMemory>;
 
-    fn build(&mut self, config: &[u8]) -> Result<&Self::Memory, VmError> {
-        Ok(self.build_from(config, Start::Restore { ram: None })?)
+    fn build(&mut self, config: &[u8]) -> Result<(&Self::Memory, Option<Rehearsal>), VmError> {
+        self.build_from(config, Start::Restore { ram: None })?;
+        let rehearsal = self.line.rehearse()?;
+        let nanoseconds = |took: Duration| u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let rehearsal = Rehearsal {
+            save: nanoseconds(rehearsal.save),
+            setup: nanoseconds(rehearsal.restore),
+            state: rehearsal.bytes,
+        };
+        let memory = self.memory.as_ref().ok_or(RestoreError::NotBuilt)?;
+        Ok((memory, Some(rehearsal)))
     }
 
     fn restore(&mut self, state: &[u8]) -> Result<(), VmError> {

@@ -48,7 +48,7 @@ impl<M: SourceMemory> Comparison<'_, M> {
     }
 
     fn note(&self, page: u64, differs: bool) {
-        // Relaxed, here and below: one thread reads the snapshot, and it is the one that asks.
+        // Relaxed, here and below: the threads that read the snapshot have been joined when this is asked.
         let Some((word, bit)) = self.word(page) else { return };
         if differs {
             word.fetch_or(bit, Ordering::Relaxed);

@@ -1,20 +1,17 @@
-//! The way between two VMMs: a Unix socket or TCP.
+//! The way between two VMMs: a Unix socket, TCP, or TLS over TCP.
 //!
-//! Neither end of it is authenticated beyond what the host does: a Unix socket is its owner's (mode 0600), a TCP port takes whoever reaches it.
+//! A Unix socket is its owner's (mode 0600). A TCP port takes whoever reaches it, unless there is TLS: then both ends show certificates.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use migration::tls::{TlsClient, TlsError, TlsStream};
 use migration::wire::{Interrupter, Transport};
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
 
-use super::Transfer;
+use super::{PATIENCE, Transfer};
 use crate::config::LinkUrl;
 
 /// How long a host may take to answer.
@@ -42,6 +39,82 @@ pub enum LinkError {
     /// Somebody listens there, or something else has that name.
     #[error("cannot listen on unix:{}: it exists; remove it if nobody listens there, or choose another", .0.display())]
     Exists(PathBuf),
+    /// This end's TLS directory.
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
+    /// No TLS with the other end.
+    #[error("no TLS with {url}: {source}")]
+    Handshake {
+        /// Where.
+        url: String,
+        /// Why.
+        source: TlsError,
+    },
+}
+
+/// Where somebody waits for a VM.
+pub(super) struct Way {
+    url: LinkUrl,
+    tls: Option<TlsClient>,
+}
+
+impl Way {
+    /// To there, with this end's certificate if there is a directory that has one.
+    ///
+    /// # Errors
+    /// The directory is not as it should be.
+    pub(super) fn to(url: LinkUrl, tls_dir: Option<&Path>) -> Result<Self, LinkError> {
+        let tls = tls_dir.map(TlsClient::load).transpose()?;
+        Ok(Self { url, tls })
+    }
+
+    /// So many connections, which the end of the transfer interrupts. The first shakes hands at once; the others do when the destination
+    /// takes them, which is when it knows how many there will be.
+    ///
+    /// # Errors
+    /// Nobody is there, or it is somebody else.
+    pub(super) fn connect(
+        &self,
+        connections: u16,
+        transfer: &Transfer,
+    ) -> Result<Vec<Link>, LinkError> {
+        let mut links = Vec::new();
+        // An end that comes while this waits for a host is seen by the engine first thing.
+        for _ in (0..connections).take_while(|_| transfer.why_ended().is_none()) {
+            let link = self.link(transfer, links.is_empty())?;
+            links.push(link);
+        }
+        Ok(links)
+    }
+
+    fn link(&self, transfer: &Transfer, is_first: bool) -> Result<Link, LinkError> {
+        let failed = |source| LinkError::Connect { url: self.url.to_string(), source };
+        let (address, tls) = match (&self.url, &self.tls) {
+            (LinkUrl::Unix(path), _) => {
+                return UnixStream::connect(path).map(Link::Unix).map_err(failed);
+            }
+            (LinkUrl::Tcp(address), None) => {
+                return connect_tcp(address).map(Link::Tcp).map_err(failed);
+            }
+            (LinkUrl::Tcp(address), Some(tls)) => (address, tls),
+        };
+        let socket = connect_tcp(address).map_err(failed)?;
+        // Both outlive the socket if nobody shakes hands.
+        let close = socket.interrupter().map_err(failed)?;
+        transfer.interrupted_by(socket.interrupter().map_err(failed)?);
+        let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
+        let shake = || {
+            let mut stream = tls.connect(socket, host)?;
+            if is_first {
+                stream.complete(PATIENCE)?;
+            }
+            Ok(Link::Tls(Box::new(stream)))
+        };
+        shake().map_err(|source| {
+            close();
+            LinkError::Handshake { url: self.url.to_string(), source }
+        })
+    }
 }
 
 /// A connection.
@@ -49,32 +122,31 @@ pub enum LinkError {
 pub(super) enum Link {
     Unix(UnixStream),
     Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Link {
-    /// Connects to where somebody waits.
-    pub(super) fn connect(url: &LinkUrl) -> Result<Self, LinkError> {
-        let connected = match url {
-            LinkUrl::Unix(path) => UnixStream::connect(path).map(Self::Unix),
-            LinkUrl::Tcp(address) => connect_tcp(address).map(Self::Tcp),
-        };
-        connected.map_err(|source| LinkError::Connect { url: url.to_string(), source })
+    /// Who the other end is, if it has shown a certificate.
+    pub(super) fn peer(&self) -> &[u8] {
+        match self {
+            Self::Unix(_) | Self::Tcp(_) => &[],
+            Self::Tls(stream) => stream.peer(),
+        }
     }
+}
 
-    /// What makes a reader see the end, and lets what was written arrive.
-    pub(super) fn ender(&self) -> io::Result<Interrupter> {
-        // A shutdown fails only if the peer ended the connection before.
-        Ok(match self {
-            Self::Unix(stream) => {
-                let stream = stream.try_clone()?;
-                Box::new(move || drop(stream.shutdown(Shutdown::Read)))
-            }
-            Self::Tcp(stream) => {
-                let stream = stream.try_clone()?;
-                Box::new(move || drop(stream.shutdown(Shutdown::Read)))
-            }
-        })
-    }
+/// What makes a reader see the end, and lets what was written arrive.
+pub(super) fn ender(socket: &TcpStream) -> io::Result<Interrupter> {
+    let stream = socket.try_clone()?;
+    // Fails only if the peer ended the connection before.
+    Ok(Box::new(move || drop(stream.shutdown(Shutdown::Read))))
+}
+
+/// The same for a Unix socket.
+pub(super) fn ender_unix(socket: &UnixStream) -> io::Result<Interrupter> {
+    let stream = socket.try_clone()?;
+    // As above.
+    Ok(Box::new(move || drop(stream.shutdown(Shutdown::Read))))
 }
 
 fn connect_tcp(address: &str) -> io::Result<TcpStream> {
@@ -97,6 +169,7 @@ impl Read for Link {
         match self {
             Self::Unix(stream) => stream.read(into),
             Self::Tcp(stream) => stream.read(into),
+            Self::Tls(stream) => stream.read(into),
         }
     }
 }
@@ -106,12 +179,16 @@ impl Write for Link {
         match self {
             Self::Unix(stream) => stream.write(bytes),
             Self::Tcp(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        // Sockets keep nothing back.
-        Ok(())
+        match self {
+            // Sockets keep nothing back.
+            Self::Unix(_) | Self::Tcp(_) => Ok(()),
+            Self::Tls(stream) => stream.flush(),
+        }
     }
 }
 
@@ -120,6 +197,7 @@ impl Transport for Link {
         match self {
             Self::Unix(stream) => Transport::set_timeout(stream, timeout),
             Self::Tcp(stream) => Transport::set_timeout(stream, timeout),
+            Self::Tls(stream) => stream.set_timeout(timeout),
         }
     }
 
@@ -127,136 +205,9 @@ impl Transport for Link {
         match self {
             Self::Unix(stream) => stream.interrupter(),
             Self::Tcp(stream) => stream.interrupter(),
+            Self::Tls(stream) => stream.interrupter(),
         }
     }
-}
-
-/// Where a VM may come.
-#[derive(Debug)]
-pub(super) struct Listener {
-    socket: Socket,
-    url: LinkUrl,
-}
-
-#[derive(Debug)]
-enum Socket {
-    Unix(UnixListener),
-    Tcp(TcpListener),
-}
-
-impl Listener {
-    /// Waits there for connections.
-    pub(super) fn bind(url: &LinkUrl) -> Result<Self, LinkError> {
-        let failed = |source| LinkError::Listen { url: url.to_string(), source };
-        match url {
-            LinkUrl::Unix(path) => {
-                remove_stale(path)?;
-                let listener = UnixListener::bind(path).map_err(failed)?;
-                // From here on its drop removes the path.
-                let bound = Self { socket: Socket::Unix(listener), url: url.clone() };
-                std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).map_err(failed)?;
-                bound.set_nonblocking().map_err(failed)?;
-                Ok(bound)
-            }
-            LinkUrl::Tcp(address) => {
-                let listener = TcpListener::bind(address.as_str()).map_err(failed)?;
-                // The port may have been the host's to choose.
-                let local = listener.local_addr().map_err(failed)?;
-                let url = LinkUrl::Tcp(local.to_string());
-                let bound = Self { socket: Socket::Tcp(listener), url };
-                bound.set_nonblocking().map_err(failed)?;
-                Ok(bound)
-            }
-        }
-    }
-
-    /// Where it is.
-    pub(super) fn url(&self) -> &LinkUrl {
-        &self.url
-    }
-
-    fn set_nonblocking(&self) -> io::Result<()> {
-        match &self.socket {
-            Socket::Unix(listener) => listener.set_nonblocking(true),
-            Socket::Tcp(listener) => listener.set_nonblocking(true),
-        }
-    }
-
-    /// The next connection, which the end of the transfer interrupts, as it does the wait for it.
-    pub(super) fn accept(&self, transfer: &Transfer) -> io::Result<Link> {
-        loop {
-            if let Some(why) = transfer.why_ended() {
-                return Err(io::Error::other(why.to_owned()));
-            }
-            let accepted = match &self.socket {
-                Socket::Unix(listener) => listener.accept().map(|(stream, _)| Link::Unix(stream)),
-                Socket::Tcp(listener) => listener.accept().and_then(|(stream, _)| {
-                    stream.set_nodelay(true)?;
-                    Ok(Link::Tcp(stream))
-                }),
-            };
-            match accepted {
-                Ok(link) => {
-                    link.set_blocking()?;
-                    transfer.interrupted_by(link.ender()?);
-                    return Ok(link);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(transfer)?,
-                // Who came has gone again.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    fn wait(&self, transfer: &Transfer) -> io::Result<()> {
-        let mut fds = [
-            PollFd::from_borrowed_fd(self.fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(transfer.bell(), PollFlags::IN),
-        ];
-        match poll(&mut fds, None) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(errno) => Err(errno.into()),
-        }
-    }
-
-    fn fd(&self) -> BorrowedFd<'_> {
-        match &self.socket {
-            Socket::Unix(listener) => listener.as_fd(),
-            Socket::Tcp(listener) => listener.as_fd(),
-        }
-    }
-}
-
-impl Link {
-    fn set_blocking(&self) -> io::Result<()> {
-        match self {
-            Self::Unix(stream) => stream.set_nonblocking(false),
-            Self::Tcp(stream) => stream.set_nonblocking(false),
-        }
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        if let LinkUrl::Unix(path) = &self.url {
-            // Somebody may have removed it before.
-            let _ = std::fs::remove_file(path);
-        }
-    }
-}
-
-/// Removes what a VMM that died has left.
-fn remove_stale(path: &Path) -> Result<(), LinkError> {
-    let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
-    let is_dead = metadata.file_type().is_socket()
-        && UnixStream::connect(path)
-            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-    if !is_dead {
-        return Err(LinkError::Exists(path.to_owned()));
-    }
-    let failed = |source| LinkError::Listen { url: format!("unix:{}", path.display()), source };
-    std::fs::remove_file(path).map_err(failed)
 }
 
 #[cfg(test)]

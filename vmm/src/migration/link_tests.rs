@@ -1,7 +1,15 @@
 //! Links over both kinds of sockets.
 
+use std::os::unix::net::UnixListener;
+
 use super::*;
 use crate::migration::TransferKind;
+use crate::migration::listener::Listener;
+
+fn connect(url: &LinkUrl, transfer: &Transfer) -> Result<Link, LinkError> {
+    let links = Way::to(url.clone(), None)?.connect(1, transfer)?;
+    Ok(links.into_iter().next().unwrap())
+}
 
 fn transfer() -> Transfer {
     Transfer::new(TransferKind::Receive, String::new()).unwrap()
@@ -12,9 +20,9 @@ fn bytes_go_both_ways_over_either_kind() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("link");
     for url in [LinkUrl::Unix(path.clone()), LinkUrl::Tcp("127.0.0.1:0".to_owned())] {
-        let listener = Listener::bind(&url).unwrap();
-        let mut here = Link::connect(listener.url()).unwrap();
-        let mut there = listener.accept(&transfer()).unwrap();
+        let (transfer, listener) = (transfer(), Listener::bind(&url, None).unwrap());
+        let mut here = connect(listener.url(), &transfer).unwrap();
+        let mut there = listener.party(&transfer).accept().unwrap();
         for (from, to) in [(1, 2), (3, 4)] {
             here.write_all(&[from]).unwrap();
             there.write_all(&[to]).unwrap();
@@ -30,12 +38,13 @@ fn bytes_go_both_ways_over_either_kind() {
 
 #[test]
 fn a_wait_for_connections_and_for_bytes_ends_with_the_transfer() {
-    let listener = Listener::bind(&LinkUrl::Tcp("127.0.0.1:0".to_owned())).unwrap();
+    let listener = Listener::bind(&LinkUrl::Tcp("127.0.0.1:0".to_owned()), None).unwrap();
     let transfer = transfer();
-    let mut here = Link::connect(listener.url()).unwrap();
-    let mut there = listener.accept(&transfer).unwrap();
+    let mut here = connect(listener.url(), &transfer).unwrap();
+    let mut party = listener.party(&transfer);
+    let mut there = party.accept().unwrap();
     std::thread::scope(|scope| {
-        let accept = scope.spawn(|| listener.accept(&transfer).map(drop));
+        let accept = scope.spawn(|| party.accept().map(drop));
         let read = scope.spawn(|| there.read(&mut [0]).map(|read| (read, there)));
         transfer.end("enough").unwrap();
         assert_eq!(accept.join().unwrap().unwrap_err().to_string(), "enough");
@@ -55,12 +64,12 @@ fn a_dead_socket_is_replaced_and_nothing_else() {
     let path = directory.path().join("link");
     let url = LinkUrl::Unix(path.clone());
     drop(UnixListener::bind(&path).unwrap());
-    let live = Listener::bind(&url).unwrap();
-    assert!(matches!(Listener::bind(&url), Err(LinkError::Exists(_))));
+    let live = Listener::bind(&url, None).unwrap();
+    assert!(matches!(Listener::bind(&url, None), Err(LinkError::Exists(_))));
     drop(live);
     std::fs::write(&path, "mine").unwrap();
-    assert!(matches!(Listener::bind(&url), Err(LinkError::Exists(_))));
+    assert!(matches!(Listener::bind(&url, None), Err(LinkError::Exists(_))));
     assert_eq!(std::fs::read(&path).unwrap(), b"mine");
-    let error = Link::connect(&LinkUrl::Unix(directory.path().join("nobody"))).unwrap_err();
+    let error = connect(&LinkUrl::Unix(directory.path().join("nobody")), &transfer()).unwrap_err();
     assert!(error.to_string().contains("is a VMM waiting there?"), "{error}");
 }

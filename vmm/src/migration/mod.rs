@@ -21,6 +21,7 @@ mod disks;
 mod guard;
 mod inspect;
 mod link;
+mod listener;
 mod memory;
 mod progress;
 mod receive;

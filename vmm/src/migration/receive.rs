@@ -4,11 +4,11 @@ use migration::engine::{self, MigrationError};
 use vcpu_state::sync::Arc;
 
 use super::destination::Arrival;
-use super::link::Listener;
+use super::listener::Listener;
 use super::progress::TransferKind;
 use super::snapshot::settle;
 use super::{PATIENCE, Transfer};
-use crate::config::{LinkUrl, ReceiveMigrationConfig, link_url};
+use crate::config::{LinkUrl, ReceiveMigrationConfig};
 use crate::control::{ControlError, Line};
 
 /// Waits for a VM. Connections that bring none do not end the wait; a VM that was described and then did not come does.
@@ -17,11 +17,16 @@ pub(crate) fn receive(
     config: &ReceiveMigrationConfig,
     listening: &(dyn Fn(&LinkUrl) + Sync),
 ) -> Result<(), ControlError> {
-    let url = link_url("receiver_url", &config.receiver_url)?;
+    let url = config.validate()?;
     let transfer = Transfer::new(TransferKind::Receive, url.to_string());
     let transfer = Arc::new(transfer.map_err(|error| ControlError::Failed(error.to_string()))?);
     let mut arrival = Arrival::expect(line, &transfer)?;
-    let received = wait(&transfer, &mut arrival, &url, listening);
+    let received = Listener::bind(&url, config.tls_dir.as_deref())
+        .map_err(|error| ControlError::Failed(error.to_string()))
+        .and_then(|listener| {
+            listening(listener.url());
+            wait(&transfer, &mut arrival, &listener)
+        });
     drop(arrival);
     settle(&transfer, received)
 }
@@ -29,18 +34,16 @@ pub(crate) fn receive(
 fn wait(
     transfer: &Arc<Transfer>,
     arrival: &mut Arrival,
-    url: &LinkUrl,
-    listening: &(dyn Fn(&LinkUrl) + Sync),
+    listener: &Listener,
 ) -> Result<(), ControlError> {
-    let listener = Listener::bind(url).map_err(|error| ControlError::Failed(error.to_string()))?;
-    listening(listener.url());
     loop {
-        let came = engine::receive(arrival, || listener.accept(transfer), PATIENCE);
+        let mut party = listener.party(transfer);
+        let came = engine::receive(arrival, || party.accept(), PATIENCE);
         let Err(error) = came else { return Ok(()) };
         if arrival.is_given_up() || transfer.why_ended().is_some() {
             return Err(failure(&error));
         }
-        tracing::warn!("somebody connected to {url} and brought no VM: {error}");
+        tracing::warn!("somebody connected to {} and brought no VM: {error}", listener.url());
     }
 }
 

@@ -7,7 +7,7 @@ use migration::memory::SourceMemory;
 use migration::wire::Compression;
 use vcpu_state::sync::Arc;
 
-use super::link::{Link, LinkError};
+use super::link::Way;
 use super::progress::{TransferInfo, TransferKind};
 use super::snapshot::settle;
 use super::source::Departure;
@@ -30,7 +30,9 @@ pub(crate) fn send(
         |departure| {
             use migration::engine::SourceVm;
             transfer.set_memory(departure.memory().layout().bytes());
-            let links = connect(&transfer, &url, config).map_err(|error| failed(&error))?;
+            let way = Way::to(url.clone(), config.tls_dir.as_deref());
+            let links = way.and_then(|way| way.connect(config.connections, &transfer));
+            let links = links.map_err(|error| failed(&error))?;
             Ok((departure, links))
         },
     );
@@ -76,18 +78,6 @@ fn in_doubt(url: &LinkUrl, error: &MigrationError) -> String {
         "the VM may be at {url}, or not: {error}. It stands still here. See whether it runs there, then resolve the \
          migration with keep (it does not) or drop (it does)"
     )
-}
-
-fn connect(
-    transfer: &Transfer,
-    url: &LinkUrl,
-    config: &SendMigrationConfig,
-) -> Result<Vec<Link>, LinkError> {
-    // An end that comes while this waits for a host is seen by the engine first thing.
-    (0..config.connections)
-        .take_while(|_| transfer.why_ended().is_none())
-        .map(|_| Link::connect(url))
-        .collect()
 }
 
 fn options(config: &SendMigrationConfig) -> Options {

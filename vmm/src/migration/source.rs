@@ -53,6 +53,10 @@ impl Drop for Hold {
 /// A stop and a run of a throttled vCPU.
 const PERIOD: Duration = Duration::from_millis(10);
 
+/// What a pause takes, and what a processor has to do for each vCPU that stops (docs/performance.md), until one has been measured.
+const PAUSE: Duration = Duration::from_micros(100);
+const PAUSE_OF_VCPU: Duration = Duration::from_micros(20);
+
 /// The VM that is to go.
 pub(super) struct Departure {
     line: Line,
@@ -146,6 +150,11 @@ impl SourceVm for Departure {
                 Err(error) => tracing::warn!(%error, "no thread to throttle the guest with"),
             },
         }
+    }
+
+    fn expected_pause(&self) -> Duration {
+        let vcpus = u32::try_from(self.begun.vcpus.len()).unwrap_or(u32::MAX);
+        PAUSE + PAUSE_OF_VCPU.saturating_mul(vcpus)
     }
 
     fn pause(&mut self) -> Result<Hold, VmError> {

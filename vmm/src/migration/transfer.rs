@@ -149,6 +149,11 @@ impl Transfer {
         }
     }
 
+    /// The connections that there were are of no use any more: what interrupts them would keep them open.
+    pub(super) fn forget_connections(&self) {
+        while self.interrupters.pop().is_some() {}
+    }
+
     fn interrupt(&self) {
         while let Some(interrupt) = self.interrupters.pop() {
             interrupt();

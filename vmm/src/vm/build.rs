@@ -150,6 +150,7 @@ impl Builder<'_> {
             cards,
             watchdog,
             root,
+            msr_indices: std::sync::OnceLock::new(),
             kvm: vm,
         };
         built.count_devices();

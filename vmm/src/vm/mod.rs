@@ -23,6 +23,7 @@ mod threads;
 mod throttle;
 mod watchdog;
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use devices::ged::GedEvent;
@@ -45,6 +46,8 @@ pub use machine::{Counted, Machine};
 use pci::{Cards, PciRoot};
 pub use pci::{PlugError, UnplugError};
 pub use power::{Bell, PowerRequests};
+use state::MsrIndices;
+pub(crate) use state::Rehearsal;
 pub use state::StateError;
 pub use still::{Still, StillError, Stillness};
 use threads::{Home, Threads};
@@ -78,6 +81,8 @@ pub struct Vm {
     cards: Cards,
     watchdog: Option<PlacedWatchdog>,
     root: PciRoot,
+    /// Found out when its vCPUs are looked at first.
+    msr_indices: OnceLock<MsrIndices>,
     kvm: Arc<VmFd>,
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use migration::engine::{self, DestinationVm, VmError};
 use migration::memory::{FileMemory, Layout, PAGE_SIZE, Region};
-use migration::wire::Phase;
+use migration::wire::{Phase, Rehearsal};
 use vmm::config::{ReceiveMigrationConfig, SendMigrationConfig, VmConfig};
 use vmm::control::{ControlError, VmState, VmmControl};
 
@@ -33,7 +33,7 @@ impl Destination {
     pub fn waiting(vcpus: u32, url: Option<&str>) -> Self {
         let vm = TestVm::none_yet(vcpus);
         let own = format!("unix:{}", vm.path("link").display());
-        let config = ReceiveMigrationConfig { receiver_url: url.unwrap_or(&own).to_owned() };
+        let config = ReceiveMigrationConfig::on(url.unwrap_or(&own));
         let (listens, listening) = channel();
         let vmm = std::sync::Arc::clone(&vm.vmm);
         let received = std::thread::spawn(move || {
@@ -109,7 +109,10 @@ impl Liar {
 impl DestinationVm for Liar {
     type Memory = FileMemory;
 
-    fn build(&mut self, config: &[u8]) -> std::result::Result<&FileMemory, VmError> {
+    fn build(
+        &mut self,
+        config: &[u8],
+    ) -> std::result::Result<(&FileMemory, Option<Rehearsal>), VmError> {
         self.unless(Lie::RefusesToBuild)?;
         let config: VmConfig = serde_json::from_slice(config)?;
         let flags = rustix::fs::MemfdFlags::CLOEXEC;
@@ -117,7 +120,7 @@ impl DestinationVm for Liar {
         file.set_len(config.memory.size)?;
         let pages = config.memory.size / PAGE_SIZE as u64;
         let layout = Layout::new(vec![Region { gpa: 0, pages }])?;
-        Ok(self.memory.insert(FileMemory::new(file, layout)?))
+        Ok((self.memory.insert(FileMemory::new(file, layout)?), None))
     }
 
     fn restore(&mut self, state: &[u8]) -> std::result::Result<(), VmError> {

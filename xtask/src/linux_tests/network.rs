@@ -112,7 +112,7 @@ impl Drop for Server {
 }
 
 /// A busybox command in the VMM's network.
-fn beside(vm: &Vm) -> Command {
+pub fn beside(vm: &Vm) -> Command {
     let mut command = Command::new("nsenter");
     command.args(["-t", &vm.pid().to_string(), "-n", "busybox"]);
     command

@@ -6,7 +6,8 @@ use super::guest;
 use super::images::{self, Images};
 use super::storm::Storm;
 use super::vm::{Vm, text};
-use super::{Bed, autopsy};
+use super::{Bed, autopsy, network};
+use crate::tool;
 
 /// `poweroff` in the guest ends the VMM with status 0; the serial port writes to a file here.
 pub fn poweroff(bed: &Bed) -> Result<String> {
@@ -77,13 +78,20 @@ pub fn panic(bed: &Bed) -> Result<String> {
     Ok("told once".to_owned())
 }
 
-/// A guest that reboots finds its devices again, and its data.
+/// Host and guest on the tap of [`reboot_keeps_the_devices`].
+const HOST: &str = "10.9.0.1";
+const GUEST: &str = "10.9.0.2";
+
+/// A guest that reboots finds its devices again, and its data; the host's tap is the same all the while.
 pub fn reboot_keeps_the_devices(bed: &Bed) -> Result<String> {
     let images = Images::new("reboot")?;
     let image = images.raw("disk", 64)?;
     let disk = format!("path={},id=disk", text(&image)?);
-    let devices = ["--disk", &disk, "--rng", "src=/dev/urandom"];
-    let mut vm = guest::start(bed, "reboot-devices", &devices)?;
+    let net = format!("tap=tap0,id=net,ip={HOST},mask=255.255.255.0");
+    let devices = ["--disk", &disk, "--rng", "src=/dev/urandom", "--net", &net];
+    let mut vm = guest::start_with(bed, "reboot-devices", "", guest::Network::Own, &devices)?;
+    reaches_the_host(&mut vm)?;
+    let tap = link(&vm)?;
     let storm = Storm::start(&vm)?;
     mount(&mut vm, "disk")?;
     let written = fill(&mut vm, "disk")?;
@@ -100,10 +108,28 @@ pub fn reboot_keeps_the_devices(bed: &Bed) -> Result<String> {
     ensure!(read == written, "after the reboot the guest reads {read:?}, not {written:?}");
     vm.run("umount_disk disk")?;
     vm.run("entropy 1")?;
+    reaches_the_host(&mut vm)?;
+    let now = link(&vm)?;
+    ensure!(now == tap, "the tap was {tap:?}, and is {now:?}");
     let cycles = storm.end()?;
-    guest::finish(vm, &["disk", "__rng"])?;
+    guest::finish(vm, &["disk", "__rng", "net"])?;
     images::check_raw(&images, &image, &written)?;
     Ok(format!("{cycles} cycles of pause and resume"))
+}
+
+/// The guest has its address, and the host answers.
+fn reaches_the_host(vm: &mut Vm) -> Result<()> {
+    vm.run(&format!("net_up {GUEST}/24"))?;
+    let lines = vm.run(&format!("net_ping {HOST}"))?;
+    ensure!(guest::value(&lines, "ping=")? == "3 3", "the guest's pings: {lines:?}");
+    Ok(())
+}
+
+/// Number, name and state of the VM's tap.
+fn link(vm: &Vm) -> Result<String> {
+    let shown =
+        tool::output(network::beside(vm).args(["ip", "-o", "link", "show", "dev", "tap0"]))?;
+    Ok(shown.split("mtu").next().unwrap_or_default().to_owned())
 }
 
 fn start(bed: &Bed, what: &str, more: &str, serial: &str) -> Result<Vm> {

@@ -77,7 +77,7 @@ pub const SUITES: [Suite; 11] = [
     },
     Suite {
         name: "tap",
-        about: "tests on real taps: files tests/tap_*.rs",
+        about: "tests on real taps: files tests/tap_*.rs, tests/kvm_tap_*.rs",
         run: Run::Whole(tests::tap),
     },
     Suite { name: "loom", about: "models, every interleaving", run: Run::Whole(models::loom) },

@@ -2,7 +2,7 @@
 //!
 //! Tests that need `/dev/kvm` are integration tests in files `kvm_*.rs`, a suite of their own. A unit test that needs it has a
 //! name that starts with `kvm_`. Without a usable `/dev/kvm` both are left out and counted. So are those on real taps, files
-//! `tap_*.rs`, where none can be made. Unit tests whose names start with `iasl_` need ACPI's compiler, which comes from Debian's package if it has to.
+//! `tap_*.rs`, where none can be made, and those that need both, files `kvm_tap_*.rs`. Unit tests whose names start with `iasl_` need ACPI's compiler, which comes from Debian's package if it has to.
 use std::path::Path;
 use std::process::Command;
 
@@ -17,6 +17,7 @@ use crate::taps;
 
 const PREFIX: &str = "kvm_";
 const TAP_PREFIX: &str = "tap_";
+const BOTH_PREFIX: &str = "kvm_tap_";
 const IASL_PREFIX: &str = "iasl_";
 
 /// Everything that needs no KVM and no taps: unit, property, integration and documentation tests.
@@ -65,23 +66,35 @@ fn add_to_path(command: &mut Command, programs: &Path) -> Result<()> {
 
 /// Tests on this machine's KVM.
 pub fn kvm() -> Result<Outcome> {
-    let missing = match kvm::detect() {
+    let is_meant = |name: &str| name.starts_with(PREFIX) && !name.starts_with(BOTH_PREFIX);
+    integration("kvm", is_meant, missing_kvm())
+}
+
+/// Tests on real taps, those of VMs on them, too.
+pub fn tap() -> Result<Outcome> {
+    let missing = taps::missing();
+    let mut outcome = integration("tap", |name| name.starts_with(TAP_PREFIX), missing.clone())?;
+    let missing = missing.or_else(missing_kvm);
+    outcome.add(integration("tap-kvm", |name| name.starts_with(BOTH_PREFIX), missing)?);
+    Ok(outcome)
+}
+
+/// Why no VM can run here; `None` if one can.
+fn missing_kvm() -> Option<String> {
+    match kvm::detect() {
         Kvm::Unusable(why) => Some(why),
         Kvm::Hardware | Kvm::Software => None,
-    };
-    integration("kvm", PREFIX, missing)
+    }
 }
 
-/// Tests on real taps.
-pub fn tap() -> Result<Outcome> {
-    integration("tap", TAP_PREFIX, taps::missing())
-}
-
-/// The integration tests in files that begin so, or how many they are if something is missing for them.
-fn integration(suite: &str, prefix: &str, missing: Option<String>) -> Result<Outcome> {
+/// The integration tests with such names, or how many they are if something is missing for them.
+fn integration(
+    suite: &str,
+    is_meant: impl Fn(&str) -> bool,
+    missing: Option<String>,
+) -> Result<Outcome> {
     let workspace = Workspace::load()?;
-    let names: Vec<_> =
-        workspace.integration_tests.iter().filter(|name| name.starts_with(prefix)).collect();
+    let names: Vec<_> = workspace.integration_tests.iter().filter(|name| is_meant(name)).collect();
     if names.is_empty() {
         return Ok(Outcome::absent());
     }

@@ -90,9 +90,15 @@ impl Tap {
         let mut request = InterfaceRequest::new(name)?;
         let flags = TAP | NO_PACKET_INFORMATION | VNET_HEADER;
         let several = if pairs > 1 { MULTI_QUEUE } else { 0 };
+        // Before a queue is attached, where the kernel is not to choose the name: packets would go to a queue of somebody
+        // who is then refused, and the link would change.
+        let is_given = !name.is_empty() && !name.contains('%');
+        let take_given = || is_given.then(|| take(name)).transpose();
+        let mut taken = if pairs > 1 { take_given()? } else { None };
         let first = match attach_queue(&mut request, flags | several) {
             // A tap for several queues takes one only like this.
             Err(Refusal::Errno(Errno::INVAL)) if pairs == 1 => {
+                taken = take_given()?;
                 attach_queue(&mut request, flags | MULTI_QUEUE)
             }
             result => result,
@@ -100,7 +106,9 @@ impl Tap {
         let mut queues = vec![first.map_err(|refusal| refusal.of(name))?];
         let name = request.name();
         let shared = u16::from_ne_bytes(request.data()) & MULTI_QUEUE != 0;
-        let taken = if shared { Some(take(&name)?) } else { None };
+        if shared && taken.is_none() {
+            taken = Some(take(&name)?);
+        }
         for _ in 1..pairs {
             let queue = attach_queue(&mut request, flags | several);
             queues.push(queue.map_err(|refusal| refusal.of(&name))?);

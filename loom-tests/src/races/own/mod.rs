@@ -1,6 +1,7 @@
 //! Entries of this project's own: races that its design could have had, and that no catalogue tells of.
 
 mod activation_in_pause;
+mod queue_reset;
 mod skipped_wake;
 
 use crate::model::Model;
@@ -10,6 +11,10 @@ pub const MODELS: &[Model] = &[
     activation_in_pause::ACTIVATION,
     activation_in_pause::RESET,
     activation_in_pause::STOPPED,
+    queue_reset::NOT_ACKED,
+    queue_reset::LOST_WAKE,
+    queue_reset::DEAD_WORKER,
+    queue_reset::IN_PAUSE,
     skipped_wake::SOME,
     skipped_wake::ALL,
 ];

@@ -12,6 +12,8 @@ mod error;
 mod kvm;
 
 pub use error::StateError;
+pub(super) use kvm::MsrIndices;
+pub(crate) use kvm::Rehearsal;
 use migration::format::{StateReader, StateWriter};
 
 use super::{Still, Vm};
@@ -28,6 +30,15 @@ impl Vm {
         kvm::save(self, still, &mut units)?;
         devices::save(self, still, &mut units)?;
         Ok(units.finish())
+    }
+
+    /// Measures what its saving and its restore will take, on a VM that was built for the state of another and waits for it.
+    ///
+    /// # Errors
+    /// KVM does not tell, or takes not even what it has told.
+    pub(crate) fn rehearse(&self) -> Result<Rehearsal, StateError> {
+        let held = self.held.as_ref().ok_or(StateError::Running)?;
+        kvm::rehearse(self, held)
     }
 
     /// Gives it the state of another, which had the same configuration. It has to be held since it was built; its memory has to be

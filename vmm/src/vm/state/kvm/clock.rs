@@ -89,6 +89,11 @@ impl Clock {
 }
 
 impl Elapsed {
+    /// No time at all.
+    pub(super) fn none() -> Self {
+        Self { nanoseconds: 0, khz: 0 }
+    }
+
     /// Ticks of a time-stamp counter.
     pub(super) fn ticks(self) -> u64 {
         let ticks = u128::from(self.nanoseconds) * u128::from(self.khz) / 1_000_000;

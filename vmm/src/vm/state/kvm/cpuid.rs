@@ -35,12 +35,13 @@ impl Cpuid {
     /// # Errors
     /// This host cannot keep it.
     pub(super) fn instead_of(&self, template: &Template) -> Result<Option<Template>, Refusal> {
-        if *self == Self::of(template) {
+        let told: Vec<_> = self.leaves.iter().map(Mirror::kvm).collect();
+        let other = template.with_entries(told);
+        let other = other.map_err(|error| Refusal::Unfit(error.to_string()))?;
+        if Self::of(&other) == Self::of(template) {
             return Ok(None);
         }
-        let told: Vec<_> = self.leaves.iter().map(Mirror::kvm).collect();
-        cpuid::check_offer(template.entries(), &told).map_err(Refusal::Unfit)?;
-        let other = template.with_entries(told);
-        other.map(Some).map_err(|error| Refusal::Unfit(error.to_string()))
+        cpuid::check_offer(template.entries(), other.entries()).map_err(Refusal::Unfit)?;
+        Ok(Some(other))
     }
 }

@@ -34,10 +34,14 @@ mod pit;
 mod presence;
 mod refusal;
 mod registers;
+mod rehearsal;
+mod reset;
 #[cfg(test)]
 mod tests;
 mod tsc;
 mod vcpu;
+
+use std::sync::OnceLock;
 
 use kvm_ioctls::VcpuFd;
 use migration::format::{StateReader, StateWriter};
@@ -46,15 +50,18 @@ use vcpu_state::{OneShot, Ticket, Word};
 
 use super::StateError;
 use crate::vcpu::VcpuHandle;
-use crate::vm::{Still, Vm};
+use crate::vm::{KvmError, Still, Vm};
 use clock::Clock;
 use cpuid::Cpuid;
 use irqchips::IrqChips;
 use machine::Machine;
-use msrs::MsrIndices;
+pub(in crate::vm) use msrs::MsrIndices;
 use parallel::in_parallel;
 use pit::Pit;
 use refusal::Refusal;
+pub(crate) use rehearsal::Rehearsal;
+pub(super) use rehearsal::rehearse;
+use reset::Reset;
 use vcpu::{Forms, Owed, VcpuUnit};
 
 /// vCPUs that have to wait, before they enter the guest, for what they had left for the devices to do.
@@ -91,16 +98,25 @@ pub(super) fn save(vm: &Vm, still: &Still, units: &mut StateWriter) -> Result<()
     }
     units.put(&IrqChips::get(&vm.kvm)?)?;
     let forms = Forms::of(&vm.kvm);
-    let indices = MsrIndices::of(first_fd)?;
+    let indices = indices(vm, first_fd)?;
     let saved = in_parallel(&vcpus, |one| {
         let owed = owed_by(vm, one);
-        VcpuUnit::get(one.fd(still)?, forms, &indices, owed)
+        VcpuUnit::get(one.fd(still)?, forms, indices, owed)
             .map_err(|error| Refusal::Kvm(error).of(one.name()))
     })?;
     for (one, unit) in vcpus.iter().zip(&saved) {
         units.put_instance(&one.vcpu.to_string(), unit)?;
     }
     Ok(())
+}
+
+/// The model-specific registers of the VM's vCPUs: as long as CPUID tells the same they are the same.
+fn indices<'a>(vm: &'a Vm, first: &VcpuFd) -> Result<&'a MsrIndices, KvmError> {
+    if let Some(indices) = vm.msr_indices.get() {
+        return Ok(indices);
+    }
+    let found = MsrIndices::of(first)?;
+    Ok(vm.msr_indices.get_or_init(|| found))
 }
 
 /// What its word and its handle say.
@@ -132,6 +148,7 @@ pub(super) fn restore(
     let is_told_anew = told.is_some();
     if let Some(template) = told {
         vm.cpus.tell(template);
+        vm.msr_indices = OnceLock::new();
     }
     presence::make(vm, &machine)?;
     let clock: Clock = units.take()?;
@@ -185,12 +202,19 @@ fn set_vcpus(
         .and_then(|()| unit.lead(fd, hand.clock.elapsed()))
         .map_err(|refused| refused.of(first.name()))?;
     let forms = Forms::of(&vm.kvm);
+    // Of the second, because the first one of a VM that could have booted is not as KVM has made it.
+    let reset = vcpus.get(1).map(|(second, _)| {
+        let read = Reset::of(second.fd(still)?, forms);
+        read.map_err(|error| StateError::from(Refusal::Kvm(error).of(second.name())))
+    });
+    let reset = reset.transpose()?;
     in_parallel(vcpus, |(one, unit)| {
         let fd = one.fd(still)?;
         let is_first = one.vcpu == first.vcpu;
         let prepared = if is_first { Ok(()) } else { prepare(one, fd) };
+        let reset = reset.as_ref().filter(|_| !is_first);
         prepared
-            .and_then(|()| unit.set(fd, forms, hand.clock.elapsed()))
+            .and_then(|()| unit.set(fd, (forms, reset), hand.clock.elapsed()))
             .map_err(|refused| refused.of(one.name()))
     })
     .map(drop)

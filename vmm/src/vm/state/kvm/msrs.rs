@@ -44,7 +44,7 @@ pub(super) struct Msr {
 
 /// The numbers of those that there are.
 #[derive(Clone, Debug)]
-pub(super) struct MsrIndices(Vec<u32>);
+pub(in crate::vm) struct MsrIndices(Vec<u32>);
 
 impl MsrIndices {
     /// Those that can be read of this vCPU.

@@ -4,6 +4,7 @@
 
 use std::num::NonZero;
 use std::panic::resume_unwind;
+use std::sync::OnceLock;
 use std::thread::available_parallelism;
 
 /// vCPUs for which a thread is worth its start.
@@ -14,8 +15,7 @@ pub(super) fn in_parallel<T: Sync, R: Send, E: Send>(
     items: &[T],
     work: impl Fn(&T) -> Result<R, E> + Sync,
 ) -> Result<Vec<R>, E> {
-    let host =
-        if items.len() < 2 * SHARE { 1 } else { available_parallelism().map_or(1, NonZero::get) };
+    let host = if items.len() < 2 * SHARE { 1 } else { processors() };
     let each = items.len().div_ceil(host).max(SHARE);
     let mut shares = items.chunks(each);
     let own = shares.next().unwrap_or_default();
@@ -33,6 +33,12 @@ pub(super) fn in_parallel<T: Sync, R: Send, E: Send>(
         }
         results
     })
+}
+
+/// The host's processors, as they were when this was asked first: to find that out takes a dozen system calls.
+fn processors() -> usize {
+    static PROCESSORS: OnceLock<usize> = OnceLock::new();
+    *PROCESSORS.get_or_init(|| available_parallelism().map_or(1, NonZero::get))
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ use super::msrs::{self, Msr, MsrIndices};
 use super::nested::Nested;
 use super::refusal::Refusal;
 use super::registers::{Debug, Events, Regs, Sregs, Xcr};
+use super::reset::Reset;
 use super::tsc::Tsc;
 use crate::vm::KvmError;
 
@@ -64,10 +65,10 @@ impl Unit for VcpuUnit {
 /// What the host's KVM tells of vCPUs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Forms {
-    fpu: FpuForm,
-    has_xcrs: bool,
+    pub(super) fpu: FpuForm,
+    pub(super) has_xcrs: bool,
     has_debug: bool,
-    has_nested: bool,
+    pub(super) has_nested: bool,
 }
 
 impl Forms {
@@ -91,15 +92,12 @@ impl VcpuUnit {
         owed: Owed,
     ) -> Result<Self, KvmError> {
         let mp_state = fd.get_mp_state().map_err(KvmError::of("KVM_GET_MP_STATE"))?.mp_state;
-        let events = fd.get_vcpu_events().map_err(KvmError::of("KVM_GET_VCPU_EVENTS"))?;
+        let events = get_events(fd)?;
         let regs = fd.get_regs().map_err(KvmError::of("KVM_GET_REGS"))?;
         let sregs = fd.get_sregs().map_err(KvmError::of("KVM_GET_SREGS"))?;
         let xcrs = if forms.has_xcrs { get_xcrs(fd)? } else { Vec::new() };
         let fpu = Fpu::get(fd, forms.fpu)?;
-        let debug = forms
-            .has_debug
-            .then(|| fd.get_debug_regs().map_err(KvmError::of("KVM_GET_DEBUGREGS")))
-            .transpose()?;
+        let debug = get_debug(fd, forms)?;
         let nested = forms.has_nested.then(|| Nested::get(fd)).transpose()?;
         let mut msrs = indices.get(fd)?;
         let mut tsc = Tsc::take(&mut msrs);
@@ -110,12 +108,12 @@ impl VcpuUnit {
         }
         Ok(Self {
             mp_state,
-            events: Events::of(&events),
+            events,
             regs: Regs::of(&regs),
             sregs: Sregs::of(&sregs),
             xcrs,
             fpu,
-            debug: debug.as_ref().map(Debug::of),
+            debug,
             nested,
             msrs,
             tsc,
@@ -155,31 +153,53 @@ impl VcpuUnit {
         self.tsc.lead(fd, elapsed)
     }
 
-    /// Writes it.
+    /// Writes it, but for what the vCPU has already according to `reset`.
     ///
     /// # Errors
     /// It is not a vCPU that this host's KVM can have.
-    pub(super) fn set(&self, fd: &VcpuFd, forms: Forms, elapsed: Elapsed) -> Result<(), Refusal> {
+    pub(super) fn set(
+        &self,
+        fd: &VcpuFd,
+        (forms, reset): (Forms, Option<&Reset>),
+        elapsed: Elapsed,
+    ) -> Result<(), Refusal> {
+        // A guest of its own that is under way is written into all the others.
+        let reset = reset.filter(|reset| reset.nested == self.nested);
         let lapic = self.lapic.kvm().ok_or_else(|| unfit("its local APIC is incomplete"))?;
         fd.set_sregs(&self.sregs.kvm()).map_err(KvmError::of("KVM_SET_SREGS"))?;
         if let Some(nested) = &self.nested {
             self.set_nested(nested, fd, forms)?;
         }
         if forms.has_xcrs {
-            set_xcrs(fd, &self.xcrs)?;
+            if reset.is_none_or(|reset| reset.xcrs != self.xcrs) {
+                set_xcrs(fd, &self.xcrs)?;
+            }
         } else if !self.xcrs.is_empty() {
             return Err(unfit("it has extended control registers, and here there are none"));
         }
-        self.fpu.set(fd, forms.fpu)?;
+        if reset.is_none_or(|reset| reset.fpu != self.fpu) {
+            self.fpu.set(fd, forms.fpu)?;
+        }
         fd.set_regs(&self.regs.kvm()).map_err(KvmError::of("KVM_SET_REGS"))?;
-        if let Some(debug) = &self.debug {
+        if let Some(debug) = &self.debug
+            && reset.is_none_or(|reset| reset.debug != self.debug)
+        {
             fd.set_debug_regs(&debug.kvm()).map_err(KvmError::of("KVM_SET_DEBUGREGS"))?;
         }
         fd.set_lapic(&lapic).map_err(KvmError::of("KVM_SET_LAPIC"))?;
         msrs::set(fd, &self.tsc.put(&self.msrs, elapsed))?;
-        fd.set_vcpu_events(&self.events.kvm()).map_err(KvmError::of("KVM_SET_VCPU_EVENTS"))?;
+        // The system registers may have brought an interrupt.
+        let brings_none = self.sregs.interrupt_bitmap == [0; 4];
+        if reset.is_none_or(|reset| reset.events != self.events || !brings_none) {
+            fd.set_vcpu_events(&self.events.kvm()).map_err(KvmError::of("KVM_SET_VCPU_EVENTS"))?;
+        }
         let mp_state = kvm_mp_state { mp_state: self.mp_state };
         Ok(fd.set_mp_state(mp_state).map_err(KvmError::of("KVM_SET_MP_STATE"))?)
+    }
+
+    /// Writes all of it into the vCPU that it has just been read of.
+    pub(super) fn set_again(&self, fd: &VcpuFd, forms: Forms) -> Result<(), Refusal> {
+        self.set(fd, (forms, None), Elapsed::none())
     }
 
     fn set_nested(&self, nested: &Nested, fd: &VcpuFd, forms: Forms) -> Result<(), Refusal> {
@@ -201,7 +221,20 @@ fn get_lapic(fd: &VcpuFd) -> Result<Lapic, KvmError> {
     Ok(Lapic::of(&fd.get_lapic().map_err(KvmError::of("KVM_GET_LAPIC"))?))
 }
 
-fn get_xcrs(fd: &VcpuFd) -> Result<Vec<Xcr>, KvmError> {
+pub(super) fn get_events(fd: &VcpuFd) -> Result<Events, KvmError> {
+    let events = fd.get_vcpu_events().map_err(KvmError::of("KVM_GET_VCPU_EVENTS"))?;
+    Ok(Events::of(&events))
+}
+
+pub(super) fn get_debug(fd: &VcpuFd, forms: Forms) -> Result<Option<Debug>, KvmError> {
+    if !forms.has_debug {
+        return Ok(None);
+    }
+    let debug = fd.get_debug_regs().map_err(KvmError::of("KVM_GET_DEBUGREGS"))?;
+    Ok(Some(Debug::of(&debug)))
+}
+
+pub(super) fn get_xcrs(fd: &VcpuFd) -> Result<Vec<Xcr>, KvmError> {
     let kvm = fd.get_xcrs().map_err(KvmError::of("KVM_GET_XCRS"))?;
     Ok(kvm.xcrs.iter().take(kvm.nr_xcrs as usize).map(Xcr::of).collect())
 }
