@@ -14,8 +14,7 @@ use embedded::TestVm;
 use migration_bed::{Destination, state};
 use stillpoint_guest::layout;
 use vmm::config::{
-    ConsoleConfig, ConsoleMode, DiskConfig, MemoryRestoreMode, RestoreConfig, SendMigrationConfig,
-    SnapshotConfig, VsockConfig,
+    ConsoleConfig, ConsoleMode, DiskConfig, SendMigrationConfig, SnapshotConfig, VsockConfig,
 };
 use vmm::control::{ControlError, VmState, VmmControl};
 
@@ -56,8 +55,8 @@ fn descriptors() -> usize {
 
 fn restore(vm: &TestVm, path: &Path) -> Result<(), ControlError> {
     let source_url = format!("file://{}", path.display());
-    let memory_restore_mode = MemoryRestoreMode::Copy;
-    vm.vmm.restore(RestoreConfig { source_url, resume: true, memory_restore_mode })
+    let config = serde_json::json!({"source_url": source_url, "resume": true});
+    vm.vmm.restore(serde_json::from_value(config).unwrap())
 }
 
 #[test]

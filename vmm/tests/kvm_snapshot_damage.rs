@@ -12,9 +12,7 @@ use embedded::TestVm;
 use embedded::driver::DriverVm;
 use migration::memory::{FileMemory, Layout, PAGE_SIZE, PageSet, Region};
 use migration::snapshot::{HostStorage, SnapshotId, SnapshotWriter};
-use vmm::config::{
-    DiskConfig, MemoryRestoreMode, RestoreConfig, RngConfig, SnapshotConfig, VmConfig,
-};
+use vmm::config::{DiskConfig, RngConfig, SnapshotConfig, VmConfig};
 use vmm::control::{ControlError, VmmControl};
 
 /// Bytes before the first unit; in front of each (`docs/migration.md`).
@@ -92,8 +90,8 @@ fn saved() -> (DriverVm, std::path::PathBuf) {
 
 fn restore(vm: &TestVm, path: &Path) -> Result<(), ControlError> {
     let source_url = format!("file://{}", path.display());
-    let memory_restore_mode = MemoryRestoreMode::Copy;
-    vm.vmm.restore(RestoreConfig { source_url, resume: false, memory_restore_mode })
+    let config = serde_json::json!({"source_url": source_url, "resume": false});
+    vm.vmm.restore(serde_json::from_value(config).unwrap())
 }
 
 /// The error of a restore, after which there is no VM.
