@@ -54,7 +54,7 @@ pub(super) fn measure(plan: &Plan) -> Result<Table> {
 
 fn migrate(plan: &Plan, strategy: &str, timeout: u64) -> Result<Vec<String>> {
     let source = Process::run(&plan.stillpoint, Doing::Rewriting)?;
-    let mut destination = Process::serve(&plan.stillpoint)?;
+    let destination = Process::serve(&plan.stillpoint)?;
     let dir = tempfile::tempdir().context("cannot make a directory for the socket")?;
     let (there, narrow) = (dir.path().join("there"), dir.path().join("narrow"));
     let receiving = json!({ "receiver_url": format!("unix:{}", there.display()) });
