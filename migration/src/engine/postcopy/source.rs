@@ -166,8 +166,7 @@ impl<V: SourceVm, T: Transport> Source<'_, V, T> {
             // Also when it needs no more, because its VM has ended.
             (Ok(Message::Arrived), _) => Ok(()),
             (Ok(other), _) => Err(unexpected_message(&other, waiting_for).into()),
-            (Err(WireError::Closed { .. }), Err(error)) => Err(error.into()),
-            (Err(error), _) => Err(error.into()),
+            (Err(WireError::Closed { .. }), Err(error)) | (Err(error), _) => Err(error.into()),
         }
     }
 
@@ -185,7 +184,9 @@ fn data_of(memory: &dyn SourceMemory) -> std::io::Result<PageSet> {
     let mut rest = Some(memory.layout().all());
     while let Some(left) = rest {
         let data = memory.next_data(left)?;
-        data.into_iter().for_each(|data| pages.insert(data));
+        if let Some(data) = data {
+            pages.insert(data);
+        }
         rest = data.and_then(|data| left.from(data.end()));
     }
     Ok(pages)
