@@ -202,7 +202,7 @@ proptest! {
         (which, place) in (any::<prop::sample::Index>(), any::<prop::sample::Index>()),
     ) {
         let phase = if is_paused { Phase::Paused } else { Phase::Running };
-        let mut setup = Setup { connections, phase, ..setup(rounds) };
+        let mut setup = Setup { phase, connections, ..setup(rounds) };
         setup.program = Program { seed, writes, hot_pages };
         let whole = migrate(&setup);
         prop_assert_eq!(check(&whole, &setup), How::Completed);
