@@ -23,6 +23,8 @@ pub fn threads(prefix: &str) -> Result<Vec<libc::pid_t>> {
 /// What several threads have had and waited for, together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Account {
+    /// How long they had a processor.
+    pub ran: Duration,
     /// How long they were ready to run and had no processor.
     pub waited: Duration,
     /// How often they got one.
@@ -37,21 +39,25 @@ impl Account {
             let text = std::fs::read_to_string(Path::new(&path))
                 .with_context(|| format!("cannot read {path}"))?;
             let one = Self::parse(&text).with_context(|| format!("{path} is none: {text}"))?;
-            Ok(Self { waited: sum.waited + one.waited, turns: sum.turns + one.turns })
+            let Self { ran, waited, turns } = sum;
+            let (ran, waited) = (ran + one.ran, waited + one.waited);
+            Ok(Self { ran, waited, turns: turns + one.turns })
         })
     }
 
     /// Time on a processor, time waiting for one (both in ns), number of turns
     /// (Documentation/scheduler/sched-stats.rst, `/proc/PID/schedstat`).
     fn parse(text: &str) -> Option<Self> {
-        let mut numbers = text.split_whitespace().skip(1).map(str::parse);
-        let (waited, turns) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
-        Some(Self { waited: Duration::from_nanos(waited), turns })
+        let mut numbers = text.split_whitespace().map(|number| number.parse().ok());
+        let mut next = || numbers.next().flatten();
+        let (ran, waited) = (Duration::from_nanos(next()?), Duration::from_nanos(next()?));
+        Some(Self { ran, waited, turns: next()? })
     }
 
     /// What has been added since an earlier one.
     pub fn since(self, earlier: Self) -> Self {
         Self {
+            ran: self.ran.saturating_sub(earlier.ran),
             waited: self.waited.saturating_sub(earlier.waited),
             turns: self.turns.saturating_sub(earlier.turns),
         }
@@ -73,12 +79,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_account_is_the_second_and_third_number() {
+    fn an_account_is_three_numbers() {
         let account = Account::parse("5 1500 7\n").unwrap();
-        assert_eq!(account, Account { waited: Duration::from_nanos(1500), turns: 7 });
+        let (ran, waited) = (Duration::from_nanos(5), Duration::from_nanos(1500));
+        assert_eq!(account, Account { ran, waited, turns: 7 });
         assert_eq!(Account::parse("5 1500"), None);
-        let later = Account { waited: Duration::from_nanos(2500), turns: 9 };
-        let added = Account { waited: Duration::from_micros(1), turns: 2 };
+        let later = Account { waited: Duration::from_nanos(2500), turns: 9, ran };
+        let added = Account { waited: Duration::from_micros(1), turns: 2, ran: Duration::ZERO };
         assert_eq!(later.since(account), added);
     }
 

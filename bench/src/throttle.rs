@@ -1,10 +1,10 @@
-//! How well a throttle keeps its set point: by its own clock, and by what the guest gets done.
+//! How well a throttle keeps its set point: by its own clock, by the scheduler's account, and by what the guest gets done.
 //!
 //! The guest's vCPUs spin and count. Its share is one minus the rate of its counters under the throttle over their
-//! rate without, measured right before; so it holds only where nobody else wants the processors, while the
-//! throttle's own clock counts from when vCPUs stood still to when they could run. Each vCPU is pinned to a processor of
-//! its own, where there are as many: else the kernel wakes two on one processor now and then, and one of them
-//! waits for milliseconds until it is moved.
+//! rate without, measured right before. What the vCPUs waited for a processor, on either side, is left out of the time: that is the
+//! host's doing, not the throttle's, and told beside it. The rest of what the guest lost it slept, or it went on ways into and
+//! out of the guest. Each vCPU is pinned to a processor of its own, where there are as many: else the kernel wakes two on one
+//! processor now and then, and one of them waits for milliseconds until it is moved (`--unpinned` shows that).
 
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use crate::cell::{Guest, Load};
 use crate::cycles::Subject;
 use crate::pace;
 use crate::report::{Column, Table};
+use crate::scheduler::{Account, threads};
 use crate::subject::{InProcess, Special};
 
 /// What is measured.
@@ -27,19 +28,24 @@ pub struct Plan {
     pub periods: Vec<Duration>,
     /// How long each is watched.
     pub window: Duration,
+    /// Each vCPU has a processor of its own, where there are as many.
+    pub pinned: bool,
 }
 
 /// Measures each set point with each period; a table.
 pub fn throttle(plan: &Plan) -> Result<Table> {
     debug_assert!(plan.load.guest == Guest::Spinning, "only what spins shows its share");
-    let mut vm = InProcess::start_special(plan.load, Special::Pinned)?;
+    let special = if plan.pinned { Special::Pinned } else { Special::Nothing };
+    let mut vm = InProcess::start_special(plan.load, special)?;
     let mut table = Table::new([
         Column::number("set %"),
         Column::number("period ms"),
         Column::number("cycle ms"),
         Column::number("held %").under("throttle"),
         Column::number("error"),
-        Column::number("held %").under("guest"),
+        Column::number("asleep %").under("scheduler"),
+        Column::number("waiting %"),
+        Column::number("lost %").under("guest"),
         Column::number("error"),
     ]);
     for period in &plan.periods {
@@ -53,12 +59,12 @@ pub fn throttle(plan: &Plan) -> Result<Table> {
 }
 
 fn one(vm: &mut InProcess, duty: DutyCycle, window: Duration) -> Result<Vec<String>> {
-    let free = rate(vm, window)?;
+    let free = watch(vm, window)?;
     let throttle = vm.throttle(duty)?;
     // It learns the host's latencies in its first cycles.
     pace::pause_for(duty.period() * 10);
     let before = throttle.measured();
-    let throttled = rate(vm, window)?;
+    let throttled = watch(vm, window)?;
     let after = throttle.measured();
     drop(throttle);
     let (stopped, running) = (
@@ -67,7 +73,7 @@ fn one(vm: &mut InProcess, duty: DutyCycle, window: Duration) -> Result<Vec<Stri
     );
     let cycles = u32::try_from(after.cycles - before.cycles).unwrap_or(u32::MAX).max(1);
     let own = 100.0 * stopped.as_secs_f64() / (stopped + running).as_secs_f64();
-    let guest = 100.0 * (1.0 - throttled / free);
+    let lost = 100.0 * (1.0 - throttled.rate / free.rate);
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
     let set = f64::from(duty.percent());
     Ok(vec![
@@ -76,19 +82,38 @@ fn one(vm: &mut InProcess, duty: DutyCycle, window: Duration) -> Result<Vec<Stri
         format!("{:.1}", ms((stopped + running) / cycles)),
         format!("{own:.2}"),
         format!("{:+.2}", own - set),
-        format!("{guest:.2}"),
-        format!("{:+.2}", guest - set),
+        format!("{:.2}", throttled.slept),
+        format!("{:.2}", throttled.waited),
+        format!("{lost:.2}"),
+        format!("{:+.2}", lost - set),
     ])
 }
 
-/// Heartbeats a second, of all vCPUs together.
-fn rate(vm: &mut InProcess, window: Duration) -> Result<f64> {
+/// What all vCPUs together came to in a while.
+struct Pace {
+    /// Heartbeats a second, without the time in which they waited for a processor.
+    rate: f64,
+    /// Percent of the time.
+    slept: f64,
+    waited: f64,
+}
+
+fn watch(vm: &mut InProcess, window: Duration) -> Result<Pace> {
+    let vcpus = threads("vcpu")?;
     let sum = |vm: &mut InProcess| vm.heartbeats().map(|beats| beats.iter().sum::<u64>());
-    let (begun, before) = (Instant::now(), sum(vm)?);
+    let (begun, then, before) = (Instant::now(), Account::of(&vcpus)?, sum(vm)?);
     pace::pause_for(window);
-    let (took, after) = (begun.elapsed(), sum(vm)?);
+    let (took, now, after) = (begun.elapsed(), Account::of(&vcpus)?, sum(vm)?);
+    let account = now.since(then);
+    let all = took.as_secs_f64() * f64::from(u32::try_from(vcpus.len())?);
+    let (ran, waited) = (account.ran.as_secs_f64(), account.waited.as_secs_f64());
     // Heartbeats of a few seconds have far fewer digits than 53 bits.
     #[expect(clippy::cast_precision_loss, reason = "see above")]
     let beats = (after - before) as f64;
-    Ok(beats / took.as_secs_f64())
+    let percent = |seconds: f64| 100.0 * seconds / all;
+    Ok(Pace {
+        rate: beats / (all - waited),
+        slept: percent((all - ran - waited).max(0.0)),
+        waited: percent(waited),
+    })
 }

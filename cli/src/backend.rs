@@ -52,9 +52,9 @@ pub fn start(options: Options) -> Result<Arc<dyn VmmControl>, ControlError> {
         started,
         open_terminal,
         on_first_boot,
-        devices: Vec::new(),
         vm_end,
         on_end: Some(Box::new(on_end)),
+        ..VmmOptions::default()
     };
     let cannot = |error: io::Error| ControlError::Failed(format!("cannot start a thread: {error}"));
     // The thread's end is told through `on_end`.

@@ -6,6 +6,7 @@
 //! at the source then, and if the other one had run before it died, the guest finds its later lease and says so. That, and nothing else,
 //! is let pass, and counted.
 #![expect(clippy::expect_used, reason = "helpers of tests say what they expected")]
+mod faults;
 mod processes;
 mod support;
 
@@ -116,6 +117,7 @@ impl Rounds {
             let fault = match plan.wrong {
                 Wrong::Link(fault) => fault,
                 Wrong::OutOfTime { bytes, .. } => Fault::Slow { bytes },
+                Wrong::DieInTheWindow => Fault::Answer,
                 _ => Fault::None,
             };
             let number = self.round.to_string();
@@ -174,105 +176,6 @@ impl Rounds {
             let _ = std::fs::remove_file(path);
         }
         (said, bytes)
-    }
-
-    /// Who has the VM now is `here`; a process that has ended is begun anew.
-    fn judge(&mut self, plan: &Plan, phase: &str, said: &Said) {
-        let Said { sent, received } = said;
-        for answer in [sent, received] {
-            let stalls = answer.as_ref().is_err_and(|error| error.starts_with("STALL"));
-            assert!(!stalls, "{}", self.report(said));
-        }
-        let killed = match plan.wrong {
-            Wrong::KillDestination { .. } => Some(&mut self.there),
-            Wrong::KillSource { .. } => Some(&mut self.here),
-            _ => None,
-        };
-        killed.into_iter().for_each(Process::wait);
-        // Without memory it may end, too.
-        let has_ended = [self.here.has_ended(), self.there.has_ended()];
-        let is_excused = matches!(plan.wrong, Wrong::NoMemory { .. });
-        let may_end = [
-            matches!(plan.wrong, Wrong::KillSource { .. }),
-            matches!(plan.wrong, Wrong::KillDestination { .. }) || is_excused,
-        ];
-        for (has, may) in has_ended.into_iter().zip(may_end) {
-            assert!(may || !has, "a process has ended: {}", self.report(said));
-        }
-        let is_in_doubt = self.here.transfer().as_deref() == Some("in-doubt");
-        if is_in_doubt {
-            self.seen.in_doubt += 1;
-            self.resolve(phase, said, has_ended[1]);
-        }
-        let states = (self.here.state(), self.there.state());
-        match (states.0.as_deref(), states.1.as_deref()) {
-            (Some(found), None) => {
-                let is_well = found == phase && sent.is_err();
-                assert!(is_well && (received.is_err() || has_ended[1]), "{}", self.report(said));
-                self.seen.stayed += 1;
-            }
-            (None, Some(found)) => {
-                let is_well = found == phase && received.is_ok();
-                let told = sent.is_ok() || is_in_doubt || has_ended[0];
-                assert!(is_well && told, "{}", self.report(said));
-                std::mem::swap(&mut self.here, &mut self.there);
-                self.seen.moved += 1;
-            }
-            (None, None) => {
-                // The one that had it was killed.
-                let by_kill = (has_ended[0] && received.is_err())
-                    || (has_ended[1] && (sent.is_ok() || is_in_doubt));
-                assert!(by_kill, "nobody has it: {}", self.report(said));
-                self.seen.ended += 1;
-            }
-            _ => panic!("both have it: {}", self.report(said)),
-        }
-        self.revive();
-    }
-
-    /// What the manual has the operator do.
-    fn resolve(&mut self, phase: &str, said: &Said, is_there_dead: bool) {
-        let here = &self.here;
-        assert_eq!(here.state().as_deref(), Some("Paused"), "{}", self.report(said));
-        let is_there = self.there.state().is_some();
-        assert_eq!(is_there, said.received.is_ok(), "{}", self.report(said));
-        let resolution = if is_there { "Drop" } else { "Keep" };
-        here.put("vm.migration-resolve", Some(&json!({"resolution": resolution})))
-            .expect("resolved");
-        if !is_there_dead || phase == "Paused" {
-            return;
-        }
-        // Nobody could ask the one that died. If it had run, the guest finds that out by itself.
-        let begun = Instant::now();
-        let sequence = self.guest.image.lease().map(|lease| lease.sequence);
-        while begun.elapsed() < Duration::from_secs(20) {
-            if let Some(complaint) = self.guest.image.complaint() {
-                let ((mine, _), (is_lease, found, _)) = (complaint.mine, complaint.found);
-                assert!(is_lease && found > mine, "{complaint:?}");
-                self.here.put("vm.delete", None).expect("deleted");
-                self.seen.ran_in_the_window += 1;
-                return;
-            }
-            let now = self.guest.image.lease().map(|lease| lease.sequence);
-            if now > sequence.map(|sequence| sequence + 2) {
-                return;
-            }
-            rest(Duration::from_millis(1));
-        }
-        panic!("STALL: {}", self.report(said));
-    }
-
-    /// Begins anew what was killed: a process, and the guest if it was in it.
-    fn revive(&mut self) {
-        for process in [&mut self.here, &mut self.there] {
-            if process.has_ended() {
-                self.starts += 1;
-                *process = Process::start(&self.bed, &format!("next-{}", self.starts));
-            }
-        }
-        if self.here.state().is_none() {
-            self.guest.begin(&self.here);
-        }
     }
 
     /// The VM is `here`, in this phase (or was begun anew, and runs), nobody else runs it, and its memory is intact.

@@ -51,7 +51,7 @@ pub mod model;
 pub mod monitor;
 #[cfg(loom)]
 pub mod pci;
-#[cfg(loom)]
+#[cfg(all(loom, feature = "vmm"))]
 pub mod power;
 #[cfg(loom)]
 pub mod races;

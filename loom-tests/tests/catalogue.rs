@@ -1,6 +1,6 @@
 //! The models are the catalogue: every entry of sections A, B, C and D, under its name, in its order, with both
 //! halves.
-#![cfg(loom)]
+#![cfg(all(loom, feature = "vmm"))]
 
 use loom_tests::races;
 

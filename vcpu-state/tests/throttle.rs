@@ -121,6 +121,34 @@ proptest! {
         prop_assert!(cycle <= longest, "{cycle:?} instead of {period:?}");
     }
 
+    /// What the guest loses is within a point of the set point, and so is what its vCPUs sleep, because the cycle is long enough for
+    /// the ways between.
+    #[test]
+    fn ways_out_and_in_are_small_in_a_cycle(
+        percent in 1..=99_u8,
+        micros in 1000..200_000_u64,
+        ways in 0..400_u64,
+    ) {
+        let (period, ways) = (Duration::from_micros(micros), Duration::from_micros(ways));
+        let mut controller = Controller::new(DutyCycle::new(percent, period).unwrap());
+        let (mut cycle, mut stopped) = (Duration::ZERO, Duration::ZERO);
+        for _ in 0..300 {
+            let ran = controller.run_for();
+            controller.ran(ran, ran);
+            controller.ways(ways);
+            stopped = controller.stop_for();
+            controller.stopped(stopped, stopped);
+            cycle = ran + stopped;
+        }
+        for seen in [stopped + ways / 2, stopped.saturating_sub(ways / 2)] {
+            let share = 100.0 * seen.as_secs_f64() / cycle.as_secs_f64();
+            let off = (share - f64::from(percent)).abs();
+            prop_assert!(off < 1.1, "{share} % instead of {percent} % of {cycle:?}");
+        }
+        let longest = period.max(50 * ways) + Duration::from_micros(1);
+        prop_assert!(cycle <= longest, "{cycle:?} instead of {period:?}");
+    }
+
     /// Halves in which others held the members move nothing.
     #[test]
     fn disturbed_halves_are_as_they_should_have_been(percent in 1..=99_u8) {

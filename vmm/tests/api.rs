@@ -21,7 +21,7 @@ struct Bed {
 impl Bed {
     fn new() -> Self {
         let directory = tempfile::tempdir().expect("temporary directory");
-        let control = Arc::new(FakeVmm::default());
+        let control = Arc::new(FakeVmm::with_forbidden("panic"));
         let server =
             ApiServer::start(&directory.path().join("api.sock"), control.clone()).expect("server");
         Self { directory, control, server }

@@ -4,30 +4,11 @@
 
 mod embedded;
 
-use std::path::Path;
-
+use embedded::disk::{DISK, RNG, SECTORS, image};
 use embedded::driver::DriverVm;
 use stillpoint_guest::driver::{Command, OUTCOME_DONE, Pattern};
 use vmm::config::{DiskConfig, RngConfig, VmConfig};
 use vmm::control::{Added, ControlError, VmmControl};
-
-/// Sectors of the disk.
-const SECTORS: u64 = 8192;
-
-fn image(dir: &Path) -> DiskConfig {
-    let path = dir.join("disk.raw");
-    std::fs::File::create(&path).unwrap().set_len(SECTORS * 512).unwrap();
-    DiskConfig::of_path(&path)
-}
-
-/// Slots by device id.
-fn slot_of(guest: &mut DriverVm, device_id: u64) -> u64 {
-    let found = guest.run(0, Command::Probe, &[]);
-    assert_eq!(found[0], OUTCOME_DONE);
-    let functions = &found[2..2 + usize::try_from(found[1]).unwrap()];
-    let function = functions.iter().find(|function| *function & 0xFFFF == device_id);
-    function.unwrap_or_else(|| panic!("{device_id:#x} is not among {functions:x?}")) >> 16
-}
 
 fn boot(devices: impl FnOnce(&mut VmConfig)) -> DriverVm {
     DriverVm::boot(1, devices)
@@ -37,11 +18,11 @@ fn boot(devices: impl FnOnce(&mut VmConfig)) -> DriverVm {
 fn a_guest_finds_its_devices_and_vm_info_says_where() {
     let dir = tempfile::tempdir().unwrap();
     let mut guest = boot(|config| {
-        config.disks.push(image(dir.path()));
+        config.disks.push(image(dir.path(), "disk.raw"));
         config.rng = Some(RngConfig::default());
     });
-    let disk = slot_of(&mut guest, 0x1042);
-    let rng = slot_of(&mut guest, 0x1044);
+    let disk = guest.slot_of(DISK);
+    let rng = guest.slot_of(RNG);
     let tree = guest.vm.vmm.info().unwrap().device_tree;
     let device = |id: &str| u64::from(tree[id].pci_bdf.unwrap().device);
     assert_eq!([device("_disk0"), device("__rng")], [disk, rng]);
@@ -50,8 +31,8 @@ fn a_guest_finds_its_devices_and_vm_info_says_where() {
 #[test]
 fn what_a_guest_writes_to_its_disk_it_reads_back_while_it_is_paused_again_and_again() {
     let dir = tempfile::tempdir().unwrap();
-    let mut guest = boot(|config| config.disks.push(image(dir.path())));
-    let slot = slot_of(&mut guest, 0x1042);
+    let mut guest = boot(|config| config.disks.push(image(dir.path(), "disk.raw")));
+    let slot = guest.slot_of(DISK);
     let verify = Pattern::Verify as u64;
     guest.begin(0, Command::Block, &[slot, 2000, 4096, 8, SECTORS, verify, 4711]);
     let mut pauses = 0;
@@ -77,13 +58,13 @@ fn what_a_guest_writes_to_its_disk_it_reads_back_while_it_is_paused_again_and_ag
 #[test]
 fn a_device_that_is_leaving_says_so_and_keeps_its_id_until_it_is_ejected() {
     let dir = tempfile::tempdir().unwrap();
-    let mut guest = boot(|config| config.disks.push(image(dir.path())));
-    let slot = slot_of(&mut guest, 0x1042);
+    let mut guest = boot(|config| config.disks.push(image(dir.path(), "disk.raw")));
+    let slot = guest.slot_of(DISK);
     let vmm = &guest.vm.vmm;
     // As a guest that does not look: it is asked, and asked again.
     vmm.remove_device("_disk0").unwrap();
     vmm.remove_device("_disk0").unwrap();
-    let again = DiskConfig { id: Some("_disk0".to_owned()), ..image(dir.path()) };
+    let again = DiskConfig { id: Some("_disk0".to_owned()), ..image(dir.path(), "disk.raw") };
     let error = vmm.add_disk(again.clone()).unwrap_err();
     assert!(matches!(&error, ControlError::IdLeaving(id) if id == "_disk0"), "{error}");
     assert!(error.to_string().contains("is leaving"), "{error}");
@@ -106,8 +87,8 @@ fn a_device_that_is_leaving_says_so_and_keeps_its_id_until_it_is_ejected() {
 fn a_queue_is_reset_with_requests_in_flight_again_and_again_and_over_pauses() {
     const ROUNDS: u64 = 400;
     let dir = tempfile::tempdir().unwrap();
-    let mut guest = boot(|config| config.disks.push(image(dir.path())));
-    let slot = slot_of(&mut guest, 0x1042);
+    let mut guest = boot(|config| config.disks.push(image(dir.path(), "disk.raw")));
+    let slot = guest.slot_of(DISK);
     guest.begin(0, Command::ResetQueue, &[slot, ROUNDS, 4711]);
     while !guest.is_done(0) {
         guest.vm.vmm.pause().unwrap();

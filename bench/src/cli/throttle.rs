@@ -28,6 +28,9 @@ pub(super) struct ThrottleArgs {
     /// How long each is watched
     #[arg(long, value_name = "S", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=3600))]
     seconds: u32,
+    /// The kernel chooses the vCPUs' processors, also where there is one for each
+    #[arg(long)]
+    unpinned: bool,
 }
 
 impl ThrottleArgs {
@@ -39,6 +42,7 @@ impl ThrottleArgs {
             percents: self.percent,
             periods: self.period.into_iter().map(millis).collect(),
             window: Duration::from_secs(u64::from(self.seconds)),
+            pinned: !self.unpinned,
         };
         print!("{}", throttle::throttle(&plan)?);
         Ok(())

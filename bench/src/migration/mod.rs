@@ -9,8 +9,11 @@
 //! The guest's longest break is measured from before the migration to its end at the destination. It has in it whatever else the host does
 //! meanwhile, also to the destination's first accesses; the breakdown is the source's own.
 
+mod converge;
+mod floor;
 mod link;
 mod local;
+mod narrow;
 mod precopy;
 mod snapshot;
 mod tls;
@@ -48,6 +51,8 @@ pub enum Part {
     Local,
     /// What TLS costs
     Tls,
+    /// A guest that writes faster than the link carries
+    Converge,
 }
 
 impl Part {
@@ -55,6 +60,7 @@ impl Part {
     pub fn measure(self, plan: &Plan, tables: &mut Tables) -> Result<()> {
         match self {
             Self::Precopy => tables.add("precopy", precopy::measure(plan)?),
+            Self::Converge => tables.add("converge", converge::measure(plan)?),
             Self::Snapshot => tables.add("snapshot", snapshot::measure(plan)?),
             Self::Local => tables.add("local", local::measure(plan)?),
             Self::Tls => tables.add("tls", tls::measure(plan)?),
@@ -70,6 +76,8 @@ enum Doing {
     Clock,
     /// The same, when it has filled its memory.
     Filled,
+    /// One vCPU that rewrites pages at random, over and over.
+    Rewriting,
     /// So many vCPUs that halt; no guest that looks at the time.
     Halted(u32),
 }
@@ -79,6 +87,7 @@ impl Doing {
         match self {
             Self::Clock => "1 vCPU, hardly any memory".to_owned(),
             Self::Filled => "1 vCPU, 208 MiB filled".to_owned(),
+            Self::Rewriting => "1 vCPU, rewrites 4 MiB".to_owned(),
             Self::Halted(vcpus) => format!("{vcpus} vCPUs, halted"),
         }
     }

@@ -35,11 +35,20 @@ pub enum Fault {
         ms: u64,
         cuts: bool,
     },
+    /// It ends when the commit has come from the source, before any of it has gone on.
+    Commit,
+    /// It ends when the commit has gone on to the destination, before the answer comes.
+    Answer,
     /// So many bytes a second go to the destination.
     Slow {
         bytes: u64,
     },
 }
+
+/// How the frame of a message without contents begins (`docs/migration.md`); the source's only one is the commit, which it sends alone.
+const BARE_MESSAGE: &[u8] = b"SM\x01\0\x01\0\0\0";
+/// Bytes of it.
+const COMMIT: usize = 13;
 
 /// How long a read waits before it looks whether the link is cut.
 const GLANCE: Duration = Duration::from_millis(10);
@@ -47,6 +56,8 @@ const GLANCE: Duration = Duration::from_millis(10);
 struct State {
     fault: Fault,
     is_cut: AtomicBool,
+    /// Nothing goes back any more.
+    is_deaf: AtomicBool,
     /// Bytes until the fault, in its direction.
     left: AtomicI64,
     forth: AtomicU64,
@@ -65,11 +76,12 @@ impl Link {
     pub fn new(path: &Path, to: &Path, fault: Fault) -> Self {
         let left = match fault {
             Fault::Cut { after } | Fault::CutBack { after } | Fault::Stall { after, .. } => after,
-            Fault::None | Fault::Slow { .. } => u64::MAX >> 1,
+            Fault::None | Fault::Commit | Fault::Answer | Fault::Slow { .. } => u64::MAX >> 1,
         };
         let state = Arc::new(State {
             fault,
             is_cut: AtomicBool::new(false),
+            is_deaf: AtomicBool::new(false),
             left: AtomicI64::new(left.cast_signed()),
             forth: AtomicU64::new(0),
             back: AtomicU64::new(0),
@@ -147,7 +159,23 @@ impl State {
             } else {
                 read
             };
+            let is_commit = is_forth && read == COMMIT && bytes.starts_with(BARE_MESSAGE);
+            if is_commit && self.fault == Fault::Commit {
+                self.is_cut.store(true, Ordering::Relaxed);
+                break;
+            }
+            if is_commit && self.fault == Fault::Answer {
+                // Before the destination can have it.
+                self.is_deaf.store(true, Ordering::Release);
+            }
+            if !is_forth && self.is_deaf.load(Ordering::Acquire) {
+                break;
+            }
             if !self.write(to, &bytes[..before], is_forth) {
+                break;
+            }
+            if is_commit && self.fault == Fault::Answer {
+                self.is_cut.store(true, Ordering::Relaxed);
                 break;
             }
             if is_there && !self.fails() {
@@ -179,7 +207,7 @@ impl State {
                 !cuts
             }
             Fault::Cut { .. } | Fault::CutBack { .. } => false,
-            Fault::None | Fault::Slow { .. } => true,
+            Fault::None | Fault::Commit | Fault::Answer | Fault::Slow { .. } => true,
         };
         if !goes_on {
             self.is_cut.store(true, Ordering::Relaxed);

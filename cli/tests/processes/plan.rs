@@ -11,6 +11,8 @@ pub enum Wrong {
     KillDestination { us: u64 },
     /// The source is killed.
     KillSource { us: u64 },
+    /// The answer to the commit is lost, and then the destination is killed, which has run by then.
+    DieInTheWindow,
     /// The operator cancels it, at the source or at the destination.
     Cancel { us: u64, at_source: bool },
     /// The destination gets so many more bytes of address space only.
@@ -85,7 +87,12 @@ impl Plan {
             9..=11 => {
                 Wrong::Link(Fault::CutBack { after: random.below(usual.back + usual.back / 4) })
             }
-            12..=13 => Wrong::Link(Fault::Stall {
+            12 => match random.below(3) {
+                0 => Wrong::Link(Fault::Commit),
+                1 => Wrong::Link(Fault::Answer),
+                _ => Wrong::DieInTheWindow,
+            },
+            13 => Wrong::Link(Fault::Stall {
                 after: byte(random),
                 ms: random.below(200),
                 cuts: random.below(2) == 0,

@@ -23,6 +23,11 @@ use crate::memory::GuestMemory;
 /// VIRTQ_AVAIL_F_NO_INTERRUPT (virtio 1.2, 2.7.6).
 const AVAIL_F_NO_INTERRUPT: u16 = 1;
 
+/// Bytes of an element of the used ring (virtio 1.2, 2.7.8).
+const ELEMENT: usize = 8;
+/// Elements that are written at one go.
+const RUN: usize = 32;
+
 /// What a virtqueue is made of.
 pub struct QueueParts {
     /// Its index among the device's queues.
@@ -164,13 +169,24 @@ impl Virtqueue {
         };
         let QueueParts { queue, memory, .. } = &mut self.parts;
         let first = queue.next_used();
-        for (place, used) in (0_u16..).zip(others) {
+        let mut slot = first % queue.size();
+        let mut rest = others;
+        while !rest.is_empty() {
+            // As many as lie next to each other, at one go: up to the end of the ring.
+            let run = rest.len().min(usize::from(queue.size() - slot)).min(RUN);
+            let (now, later) = rest.split_at(run);
             // virtio 1.2, 2.7.8: the elements come behind flags and index, 2 bytes each.
-            let slot = first.wrapping_add(place) % queue.size();
-            let element = [u32::from(used.head).to_le(), used.written.to_le()];
-            let gpa = queue.used_ring().checked_add(4 + 8 * u64::from(slot));
+            let gpa = queue.used_ring().checked_add(4 + ELEMENT as u64 * u64::from(slot));
             let gpa = GuestAddress(gpa.ok_or(Malformed::Ring)?);
-            memory.write_obj(element, gpa).map_err(|_| Malformed::Ring)?;
+            let mut elements = [0; ELEMENT * RUN];
+            for (element, used) in elements.chunks_exact_mut(ELEMENT).zip(now) {
+                element[..4].copy_from_slice(&u32::from(used.head).to_le_bytes());
+                element[4..].copy_from_slice(&used.written.to_le_bytes());
+            }
+            memory.write_slice(&elements[..ELEMENT * run], gpa).map_err(|_| Malformed::Ring)?;
+            // No more than RUN.
+            slot = (slot + u16::try_from(run).unwrap_or(0)) % queue.size();
+            rest = later;
         }
         // They are as many as chains that were popped, so no more than the ring has places.
         let count = u16::try_from(others.len()).unwrap_or(u16::MAX);

@@ -193,3 +193,25 @@ fn requests_that_go_back_together_are_seen_at_once_and_tell_once() {
         assert_eq!(driver.interrupts.queues(), interrupts);
     }
 }
+
+#[test]
+fn many_requests_that_go_back_together_are_whole_wherever_the_ring_ends() {
+    let mut driver = Driver::queues(1, 64).remove(0);
+    let mut queue = driver.virtqueue(Features::default());
+    let mut chain = Chain::new();
+    // More than are written at one go, and each time from another place in the ring on.
+    for round in 0..64_u32 {
+        let all: Vec<_> = (0..59)
+            .map(|place| {
+                let sent = driver.send(&Buffers { readable: vec![], writable: vec![8] });
+                assert!(queue.pop(&mut chain).unwrap());
+                Used { head: sent.head, written: 100 * round + place }
+            })
+            .collect();
+        queue.push_together(&all).unwrap();
+        for used in all {
+            assert_eq!(driver.used(), Some((used.head, used.written)), "round {round}");
+        }
+        assert_eq!(driver.used(), None);
+    }
+}

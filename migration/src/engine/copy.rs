@@ -37,10 +37,9 @@ impl<V: SourceVm, T: Transport> Source<'_, V, T> {
                 return Ok(Copied::Postponed(round, pages));
             }
             let began = Instant::now();
-            self.send_pages(Mark { round, is_last: false }, &pages)?;
+            let sent = self.send_pages(Mark { round, is_last: false }, &pages)?;
             self.await_round(round)?;
             let took = began.elapsed();
-            let sent = pages.len();
             pages = self.vm.dirty().map_err(MigrationError::vm("read the dirty log"))?;
             round += 1;
             if self.after_round(sent, pages.len(), took)? == Next::Again {
@@ -75,10 +74,7 @@ impl<V: SourceVm, T: Transport> Source<'_, V, T> {
         let seconds = took.as_secs_f64().max(1e-9);
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
         let rate = |pages: u64| (pages * PAGE_SIZE as u64) as f64 / seconds;
-        // A round of a few pages measures the way and back, not the link.
-        if sent >= 64 || self.costs.bandwidth == 0.0 {
-            self.costs.bandwidth = rate(sent.max(1));
-        }
+        self.costs.carried(sent, took);
         let dirty_rate = rate(left);
         let expected_downtime = self.costs.downtime(left);
         self.handle.set_round(&Round {

@@ -46,6 +46,15 @@ impl Costs {
         }
     }
 
+    /// A round has carried so many pages that were not zeros. A few measure the way and back, not the link, which is at least as fast.
+    pub(super) fn carried(&mut self, pages: u64, took: Duration) {
+        const ENOUGH: u64 = 64;
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        let bytes = pages.max(1).saturating_mul(PAGE_SIZE as u64) as f64;
+        let speed = bytes / took.as_secs_f64().max(1e-9);
+        self.bandwidth = if pages < ENOUGH { self.bandwidth.max(speed) } else { speed };
+    }
+
     /// How long the VM would stand still if it were stopped with so many pages left.
     ///
     /// Three round trips: the last round, making ready, the commit.
@@ -121,6 +130,24 @@ mod tests {
         // Whatever the other end says.
         costs.expect(MS, Some(Rehearsal { save: u64::MAX, setup: u64::MAX, state: u64::MAX }));
         assert!(costs.downtime(u64::MAX) > Duration::from_secs(1 << 30));
+    }
+
+    #[test]
+    fn the_link_is_as_fast_as_many_pages_were_and_no_slower_than_a_few() {
+        let mut costs = Costs::unknown();
+        let speed = |costs: &Costs| costs.transfer(1000 * 4096).as_millis();
+        costs.carried(1000, 1000 * MS);
+        assert_eq!(speed(&costs), 1000);
+        costs.carried(5, 100 * MS);
+        assert_eq!(speed(&costs), 1000);
+        costs.carried(5, MS);
+        assert_eq!(speed(&costs), 200);
+        costs.carried(64, 64 * MS);
+        assert_eq!(speed(&costs), 1000);
+        // Nothing but zeros tells something, too.
+        let mut costs = Costs::unknown();
+        costs.carried(0, MS);
+        assert_eq!(speed(&costs), 1000);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use vcpu_state::sync::atomic::{AtomicUsize, Ordering};
+use vcpu_state::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::memory::{PageSet, Run, SourceMemory};
 use crate::wire::{
@@ -12,22 +12,25 @@ use crate::wire::{
 /// Fewer pieces than this are not worth waking threads for.
 const WORTH_THREADS: usize = 8;
 
-/// Sends pages as they are now, and the marks of the round.
+/// Sends pages as they are now, and the marks of the round; says how many of them were not zeros.
 pub(super) fn send<T: Transport>(
     connections: &mut [Connection<T>],
     memory: &impl SourceMemory,
     pages: &PageSet,
     (mark, compression): (Mark, Compression),
-) -> Result<(), WireError> {
+) -> Result<u64, WireError> {
     let pieces = pieces(memory, pages, mark.round)?;
     // Relaxed: it hands out numbers, and nothing else.
     let next = AtomicUsize::new(0);
+    // Relaxed: read when all threads have been joined.
+    let data_pages = AtomicU64::new(0);
     let take = || pieces.get(next.fetch_add(1, Ordering::Relaxed)).copied();
     let send_some = |connection: &mut Connection<T>| {
         let mut writer = PageWriter::new(compression);
         while let Some(run) = take() {
             writer.send(connection, memory, (mark.round, run))?;
         }
+        data_pages.fetch_add(writer.data_pages(), Ordering::Relaxed);
         connection.queue(&Frame::Mark(mark))?;
         connection.flush()
     };
@@ -38,7 +41,8 @@ pub(super) fn send<T: Transport>(
         })
     };
     if connections.len() == 1 || pieces.len() < WORTH_THREADS {
-        return connections.iter_mut().try_for_each(send_some);
+        connections.iter_mut().try_for_each(send_some)?;
+        return Ok(data_pages.load(Ordering::Relaxed));
     }
     thread::scope(|scope| {
         let (first, others) = connections.split_at_mut(1);
@@ -50,7 +54,8 @@ pub(super) fn send<T: Transport>(
             result = result.and(joined);
         }
         result
-    })
+    })?;
+    Ok(data_pages.load(Ordering::Relaxed))
 }
 
 /// The pages, in runs of as many as a frame has; in round 0 without those that the host knows to be zeros.

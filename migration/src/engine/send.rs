@@ -176,10 +176,16 @@ impl<'m, V: SourceVm, T: Transport> Source<'m, V, T> {
         }
     }
 
-    pub(super) fn send_pages(&mut self, mark: Mark, pages: &PageSet) -> Result<(), MigrationError> {
+    /// Sends the pages of a round; says how many of them were not zeros.
+    pub(super) fn send_pages(
+        &mut self,
+        mark: Mark,
+        pages: &PageSet,
+    ) -> Result<u64, MigrationError> {
         let how = (mark, self.compression);
-        rounds::send(&mut self.connections, self.vm.memory(), pages, how)?;
-        Ok(self.control()?.send(Message::RoundEnd { round: mark.round })?)
+        let data = rounds::send(&mut self.connections, self.vm.memory(), pages, how)?;
+        self.control()?.send(Message::RoundEnd { round: mark.round })?;
+        Ok(data)
     }
 
     pub(super) fn await_round(&mut self, round: u32) -> Result<(), MigrationError> {

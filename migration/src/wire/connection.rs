@@ -171,13 +171,14 @@ pub struct PageWriter {
     compression: Compression,
     pages: Vec<u8>,
     packed: Vec<u8>,
+    data_pages: u64,
 }
 
 impl PageWriter {
     /// One that sends pages so.
     #[must_use]
     pub fn new(compression: Compression) -> Self {
-        Self { compression, pages: Vec::new(), packed: Vec::new() }
+        Self { compression, pages: Vec::new(), packed: Vec::new(), data_pages: 0 }
     }
 
     /// Queues a run of at most [`MAX_PAGES`] pages as they are now. Zeros are left out in round 0.
@@ -201,10 +202,17 @@ impl PageWriter {
                 Contents::Data => {
                     let (compression, body) = self.compression.encode(bytes, &mut self.packed);
                     to.queue(&Frame::Data(pages, compression, body))?;
+                    self.data_pages += count;
                 }
             }
         }
         Ok(())
+    }
+
+    /// How many of the pages so far were sent with contents: the link has carried those, and zeros as good as not at all.
+    #[must_use]
+    pub fn data_pages(&self) -> u64 {
+        self.data_pages
     }
 }
 

@@ -17,6 +17,12 @@
 //!
 //! All members are let go at once, but they do not stop at once: one that is on its way out of a guest for longer than another is held
 //! for less, in every cycle. What is kept is the mean, and so that each of them is near it, a cycle is long against that difference.
+//!
+//! # Ways
+//!
+//! On its way out of the guest and into it again a member neither works nor sleeps. Half of both ways counts as stopped, so
+//! that the guest loses as much more than the set point as the scheduler sees its vCPU sleep less; that both be near it, a cycle
+//! is long against the ways. (Only the way out can be seen; the way in is taken to be as long.)
 
 use std::time::Duration;
 
@@ -36,6 +42,9 @@ const PATIENCE: f64 = 200e-6;
 /// their mean, so a hundredth of the cycle.
 const RESOLUTION: f64 = 50.0;
 
+/// Cycles are at least so many times as long as the ways out and in take: half of them is a hundredth of the cycle.
+const WAYS: f64 = 50.0;
+
 /// Decides the lengths of halves.
 #[derive(Clone, Debug)]
 pub struct Controller {
@@ -46,6 +55,8 @@ pub struct Controller {
     run: Lateness,
     /// How far apart members stop.
     apart: Lateness,
+    /// What the ways out and in take, in seconds.
+    ways: f64,
 }
 
 impl Controller {
@@ -53,7 +64,7 @@ impl Controller {
     #[must_use]
     pub fn new(duty: DutyCycle) -> Self {
         let [stop, run, apart] = [Lateness(0.0); 3];
-        Self { duty, owed: 0.0, stop, run, apart }
+        Self { duty, owed: 0.0, stop, run, apart, ways: 0.0 }
     }
 
     /// Steers to another duty cycle from now on. What has been learnt of the host is kept.
@@ -69,13 +80,13 @@ impl Controller {
         self.duty
     }
 
-    /// How long to sleep in a run that begins now, counted from when the members could run.
+    /// How long to sleep in a run that begins now, counted from when the members could run and half of their way was done.
     #[must_use]
     pub fn run_for(&self) -> Duration {
         duration(self.run.sleep(self.wanted_run()))
     }
 
-    /// How long to sleep in a stop that begins now, counted from when the members stood still.
+    /// How long to sleep in a stop that begins now, counted from when half of the members' way was done.
     #[must_use]
     pub fn stop_for(&self) -> Duration {
         duration(self.stop.sleep(self.wanted_stop()))
@@ -97,6 +108,11 @@ impl Controller {
     /// The last of them stood still so long after the first.
     pub fn stopped_apart(&mut self, apart: Duration) {
         self.apart.learn(apart.as_secs_f64());
+    }
+
+    /// The ways out of the guest and into it usually take so long together.
+    pub fn ways(&mut self, both: Duration) {
+        self.ways = both.as_secs_f64();
     }
 
     /// They stood still for so long, after `slept` was slept.
@@ -133,7 +149,7 @@ impl Controller {
         let (run, stop) = ((1.0 - share) * period, share * period);
         // At most one is too short, or both halves are the host's shortest and one of them grows.
         let scale = (self.run.0 / run).max(self.stop.0 / stop).max(1.0);
-        let scale = scale.max(RESOLUTION * self.apart.0 / period);
+        let scale = scale.max(RESOLUTION * self.apart.0 / period).max(WAYS * self.ways / period);
         (run * scale, stop * scale)
     }
 

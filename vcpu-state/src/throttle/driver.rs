@@ -5,7 +5,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::observe::{self, Stop};
-use super::wake::WakeLatency;
+use super::share::{Measured, Share};
+use super::wake::Latency;
 use super::{Controller, DutyCycle};
 use crate::group::{Deadline, Group, PendingRange};
 use crate::sync::Arc;
@@ -44,34 +45,6 @@ struct Control {
     measured: Measured,
 }
 
-/// Sums for people. std's atomics: nothing is decided by them, so checkers need not see them.
-#[derive(Debug, Default)]
-struct Measured {
-    stopped: std::sync::atomic::AtomicU64,
-    running: std::sync::atomic::AtomicU64,
-    cycles: std::sync::atomic::AtomicU64,
-}
-
-/// What a throttle has come to so far, by its own clock; cycles in which others held the members left out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Share {
-    /// For how long the members stood still.
-    pub stopped: Duration,
-    /// For how long they ran.
-    pub running: Duration,
-    /// Stops.
-    pub cycles: u64,
-}
-
-impl Share {
-    /// Stopped out of all, in percent; 0 before the first cycle.
-    #[must_use]
-    pub fn percent(&self) -> f64 {
-        let (stopped, running) = (self.stopped.as_secs_f64(), self.running.as_secs_f64());
-        if stopped > 0.0 { 100.0 * stopped / (stopped + running) } else { 0.0 }
-    }
-}
-
 /// A throttle in force. Dropping it ends it: nothing is held when the drop returns.
 #[derive(Debug)]
 #[must_use = "dropping it ends the throttle"]
@@ -103,7 +76,8 @@ impl Throttle {
             members: members.start.min(end)..end,
             control: Arc::clone(&control),
             controller: Controller::new(duty),
-            wake: WakeLatency::default(),
+            wake: Latency::default(),
+            way: Latency::default(),
             epoch: None,
             ran: None,
             pace,
@@ -150,31 +124,15 @@ impl Control {
     }
 }
 
-impl Measured {
-    fn load(&self) -> Share {
-        // Relaxed throughout: numbers for people.
-        let read = |sum: &std::sync::atomic::AtomicU64| sum.load(Ordering::Relaxed);
-        Share {
-            stopped: Duration::from_nanos(read(&self.stopped)),
-            running: Duration::from_nanos(read(&self.running)),
-            cycles: read(&self.cycles),
-        }
-    }
-
-    fn add(&self, running: Duration, stopped: Duration) {
-        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        self.running.fetch_add(nanos(running), Ordering::Relaxed);
-        self.stopped.fetch_add(nanos(stopped), Ordering::Relaxed);
-        self.cycles.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
 struct Driver<P> {
     group: Arc<Group>,
     members: Range<usize>,
     control: Arc<Control>,
     controller: Controller,
-    wake: WakeLatency,
+    /// From being let go to having left the park.
+    wake: Latency,
+    /// From being asked to the park.
+    way: Latency,
     /// Of the first member after this throttle's newest request.
     epoch: Option<u32>,
     /// For how long the members ran before this throttle's newest request, if nobody disturbed them.
@@ -210,8 +168,13 @@ impl<P: Pace> Driver<P> {
             // One that waits for a processor, to stop on it, must not make the stop of the others longer.
             let patience = self.pace.patience(self.controller.patience());
             pending.wait_unless(patience, || control.is_ended());
-            let Stop { at: still, apart } = observe::stood_still(&self.group, &self.members, asked);
+            let Stop { at, apart, way } = observe::stood_still(&self.group, &self.members, asked);
             self.controller.stopped_apart(apart);
+            if let Some(way) = way {
+                self.way.learn(way);
+            }
+            self.controller.ways(2 * self.way.usual());
+            let still = at.saturating_sub(self.way.usual() / 2);
             if let Some(took) =
                 let_go.and_then(|released| observe::woke(&self.group, &self.members, released))
             {
@@ -239,7 +202,7 @@ impl<P: Pace> Driver<P> {
             self.controller.stopped_disturbed();
             return (self.wait_free(), None);
         }
-        let free = released + self.wake.usual();
+        let free = released + self.wake.usual() + self.way.usual() / 2;
         let stopped = free.saturating_sub(still);
         self.controller.stopped(slept, stopped);
         if let Some(ran) = self.ran {

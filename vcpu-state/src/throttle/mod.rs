@@ -20,8 +20,10 @@ mod controller;
 mod driver;
 mod duty;
 mod observe;
+mod share;
 mod wake;
 
 pub use controller::Controller;
-pub use driver::{Pace, Share, Throttle, WallClock};
+pub use driver::{Pace, Throttle, WallClock};
 pub use duty::{DutyCycle, InvalidDuty};
+pub use share::Share;

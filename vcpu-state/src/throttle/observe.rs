@@ -15,6 +15,8 @@ pub(super) struct Stop {
     pub(super) at: Duration,
     /// How far they were apart.
     pub(super) apart: Duration,
+    /// How long the first took from being asked: its way out, if no other was before it. Nothing where none stopped for it.
+    pub(super) way: Option<Duration>,
 }
 
 /// When the members stood still that were asked then. Now, where there is none, because they were dead or asleep at their parks.
@@ -31,9 +33,9 @@ pub(super) fn stood_still(group: &Group, members: &Range<usize>, asked: Duration
     let took: Vec<_> = took.map(|stopped| stopped.saturating_sub(asked)).collect();
     match (mean(together(&took)), together(&took).max(), took.iter().min()) {
         (Some(mean), Some(last), Some(first)) => {
-            Stop { at: asked + mean, apart: last.saturating_sub(*first) }
+            Stop { at: asked + mean, apart: last.saturating_sub(*first), way: Some(*first) }
         }
-        _ => Stop { at: now, apart: Duration::ZERO },
+        _ => Stop { at: now, apart: Duration::ZERO, way: None },
     }
 }
 

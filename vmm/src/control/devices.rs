@@ -6,6 +6,8 @@
 //!                        └─ vCPUs: the machine is asked (plug, unplug, …), then the configuration changes
 //! ```
 //!
+//! A disk whose machine runs comes open: the owner says under which id, whoever asks opens it ([`crate::host_devices`]), and asks again.
+//!
 //! Invariants: a request that is refused changes nothing; the configuration that `vm.info` shows is that
 //! of the devices that the guest has or gets.
 
@@ -21,13 +23,14 @@ use crate::config::{
     ConfigError, DiskConfig, MEMORY_DEVICE, NetConfig, Removal, ResizeConfig, ResizeDiskConfig,
     VmConfig, VsockConfig,
 };
-use crate::host_devices::Claim;
+use crate::host_devices::{Claim, OpenedDisk};
 use crate::vm::Vm;
 
 /// What can be asked about devices.
 #[derive(Debug)]
 pub(super) enum DeviceRequest {
-    AddDisk(DiskConfig),
+    /// With its image open, if the owner has said so.
+    AddDisk(DiskConfig, Option<OpenedDisk>),
     AddNet(NetConfig),
     AddVsock(VsockConfig),
     Remove(String),
@@ -53,7 +56,9 @@ impl Owner {
         let config = self.published.config.load_full().ok_or(ControlError::NotCreated)?;
         let leaving = self.leaving();
         match request {
-            DeviceRequest::AddDisk(disk) => self.add(config.with_disk(disk, &leaving)?),
+            DeviceRequest::AddDisk(disk, opened) => {
+                self.add_disk(config.with_disk(disk, &leaving)?, opened)
+            }
             DeviceRequest::AddNet(net) => self.add(config.with_net(net, &leaving)?),
             DeviceRequest::AddVsock(vsock) => self.add(config.with_vsock(vsock, &leaving)?),
             DeviceRequest::Remove(id) => self.remove_device(&config, &id),
@@ -69,6 +74,21 @@ impl Owner {
         };
         self.published.config.store(Some(Arc::new(changed)));
         Ok(Answer::Added(added))
+    }
+
+    /// Adds a disk to a VM that has no machine yet, or one that was opened for it. Which id it gets may be another one each time it is asked.
+    fn add_disk(
+        &mut self,
+        (changed, id): (VmConfig, String),
+        opened: Option<OpenedDisk>,
+    ) -> Result<Answer, ControlError> {
+        if self.vm.is_some() {
+            match opened {
+                Some(opened) if opened.id() == id => self.host.adopt(opened),
+                Some(_) | None => return Ok(Answer::Opens(id)),
+            }
+        }
+        self.add((changed, id))
     }
 
     fn remove_device(&mut self, config: &VmConfig, id: &str) -> Result<Answer, ControlError> {

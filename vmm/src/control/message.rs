@@ -29,6 +29,8 @@ pub(super) enum Answer {
     Parts(PauseParts),
     /// What has become of a new device.
     Added(Added),
+    /// The image of a new disk has to be opened first, under this id.
+    Opens(String),
 }
 
 /// What can be asked of it.

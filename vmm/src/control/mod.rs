@@ -1,6 +1,7 @@
 //! What can be asked of a VMM: the one interface between the API (or a test) and the thread
 //! that owns the VM.
 
+mod adding;
 mod arrival;
 mod booting;
 mod core;
@@ -32,6 +33,7 @@ use crate::config::{
     ResolveConfig, RestoreConfig, SendMigrationConfig, SnapshotConfig, VmConfig, VsockConfig,
 };
 use crate::consoles::OpenTerminal;
+use crate::host_devices::OpenDisk;
 use crate::migration::TransferInfo;
 pub use crate::vm::Wake;
 
@@ -59,6 +61,9 @@ pub struct VmmOptions {
     /// Devices of the embedder's own, which every VM has besides those of its configuration, under names that the
     /// configuration does not use. They are in `vm.counters`, and nowhere in `vm.info`.
     pub devices: Vec<Arc<dyn VirtioDevice>>,
+    /// Opens images of disks in place of [`BlockDevice::open`](devices::virtio::block::BlockDevice::open). Those of disks that are added are
+    /// opened on the thread that asks for that, where it may take its time.
+    pub open_disk: Option<OpenDisk>,
     /// What becomes of the VMM when its VM ends by itself.
     pub vm_end: VmEnd,
     /// Called on the control thread when the VM has ended by itself, or the VMM has ended; must not

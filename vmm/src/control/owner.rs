@@ -34,7 +34,7 @@ pub(super) struct Owner {
 
 impl Owner {
     pub(super) fn new(options: VmmOptions, inbox: Arc<Inbox>, published: Arc<Published>) -> Self {
-        let host = HostDevices::with_own(&options.devices);
+        let host = HostDevices::with_own(&options.devices, options.open_disk.as_ref());
         let (past, transfers) = (Past::default(), Transfers::default());
         Self { options, inbox, published, vm: None, host, serial: 0, past, transfers }
     }

@@ -19,6 +19,7 @@ use crate::config::{
     DiskConfig, LinkUrl, NetConfig, ReceiveMigrationConfig, ResizeConfig, ResizeDiskConfig,
     ResolveConfig, RestoreConfig, SendMigrationConfig, SnapshotConfig, VmConfig, VsockConfig,
 };
+use crate::host_devices::OpenDisk;
 use crate::migration::{self, TransferInfo, on_worker};
 use crate::vm::{self, KvmHost, LiveMemory, Machine, Stillness};
 
@@ -38,6 +39,7 @@ pub enum Ended {
 /// The requests' way to the owner of the VM.
 pub struct Vmm {
     core: Arc<Core>,
+    pub(super) open_disk: Option<OpenDisk>,
 }
 
 /// The end of the VMM, to wait for.
@@ -59,6 +61,7 @@ impl Vmm {
     pub fn start(options: VmmOptions) -> io::Result<(Arc<Self>, VmmThread)> {
         let inbox = Arc::new(Inbox::new());
         let published = Arc::new(Published::new(options.name.clone()));
+        let open_disk = options.open_disk.as_ref().map(Arc::clone);
         let owner = Owner::new(options, Arc::clone(&inbox), Arc::clone(&published));
         let core = Arc::new(Core::new(owner, inbox, published));
         let looks = Arc::clone(&core);
@@ -66,7 +69,7 @@ impl Vmm {
             .name("control".to_owned())
             .stack_size(512 << 10)
             .spawn(move || look_after_guests(&looks))?;
-        Ok((Arc::new(Self { core }), VmmThread(thread)))
+        Ok((Arc::new(Self { core, open_disk }), VmmThread(thread)))
     }
 
     /// The machine of the VM that exists now, for looking at its memory.
@@ -141,7 +144,7 @@ impl Vmm {
     pub fn pause_parts(&self) -> Result<PauseParts, ControlError> {
         match self.ask(Request::PauseParts)? {
             Answer::Parts(parts) => Ok(parts),
-            Answer::Done | Answer::Resumed(_) | Answer::Added(_) => Ok(PauseParts::default()),
+            _ => Ok(PauseParts::default()),
         }
     }
 
@@ -149,7 +152,7 @@ impl Vmm {
         Line::new(&self.core)
     }
 
-    fn ask(&self, request: Request) -> Result<Answer, ControlError> {
+    pub(super) fn ask(&self, request: Request) -> Result<Answer, ControlError> {
         let (answer, answered) = mpsc::sync_channel(1);
         self.core.inbox.put(Message::Request(request, answer));
         self.core.take_turn();
@@ -164,7 +167,7 @@ impl Vmm {
     fn add(&self, request: DeviceRequest) -> Result<Added, ControlError> {
         match self.ask(Request::Devices(Box::new(request)))? {
             Answer::Added(added) => Ok(added),
-            Answer::Done | Answer::Resumed(_) | Answer::Parts(_) => Ok(Added::Configured),
+            _ => Ok(Added::Configured),
         }
     }
 
@@ -205,7 +208,7 @@ impl VmmControl for Vmm {
     fn resume(&self) -> Result<Wake, ControlError> {
         match self.ask(Request::Resume)? {
             Answer::Resumed(wake) => Ok(wake),
-            Answer::Done | Answer::Parts(_) | Answer::Added(_) => Ok(Wake::none()),
+            _ => Ok(Wake::none()),
         }
     }
 
@@ -230,7 +233,7 @@ impl VmmControl for Vmm {
     }
 
     fn add_disk(&self, disk: DiskConfig) -> Result<Added, ControlError> {
-        self.add(DeviceRequest::AddDisk(disk))
+        self.open_and_add(&disk)
     }
 
     fn add_net(&self, net: NetConfig) -> Result<Added, ControlError> {

@@ -262,3 +262,28 @@ proptest! {
         prop_assert_eq!(made.is_ok(), has(0) && has(1));
     }
 }
+
+/// KVM leaves there what the processor tells that it was asked on.
+#[test]
+fn a_table_does_not_tell_which_processor_was_asked() {
+    for vendor in [intel(), amd()] {
+        let asked_on = |processor: u32| {
+            let mut entries = vendor.as_slice().to_vec();
+            for entry in &mut entries {
+                match entry.function {
+                    leaves::FEATURES => entry.ebx |= processor << 24,
+                    leaves::TOPOLOGY_AMD => entry.eax = processor,
+                    _ => {}
+                }
+            }
+            let supported = CpuId::from_entries(&entries).unwrap();
+            let (deadline, msi) = (TscDeadline::Available, MsiDestination::Bits8);
+            let host = |_, _| CpuidResult { eax: 0, ebx: 0, ecx: 0, edx: 0 };
+            Template::with_host(&supported, topology([1, 2, 1, 1]), deadline, msi, &host).unwrap()
+        };
+        assert_eq!(asked_on(0).entries(), asked_on(1).entries());
+        let again = asked_on(3).with_entries(asked_on(5).entries().to_vec()).unwrap();
+        assert_eq!(again.entries(), asked_on(0).entries());
+        assert_ne!(asked_on(0).for_vcpu(0).unwrap(), asked_on(0).for_vcpu(1).unwrap());
+    }
+}

@@ -9,6 +9,7 @@
 //! packets while the guest restarts.
 
 mod convert;
+mod disk;
 mod ram;
 
 use devices::CounterSource;
@@ -25,7 +26,10 @@ use vcpu_state::sync::Arc;
 use crate::config::{MEMORY_DEVICE, VmConfig, VsockConfig};
 use crate::consoles::Consoles;
 use crate::memory::GuestRam;
+use disk::open_image;
 use ram::{BalloonRam, HotRam};
+
+pub use disk::{OpenDisk, OpenedDisk};
 
 /// A device's host side could not be opened. None of it is left open.
 #[derive(Debug, thiserror::Error)]
@@ -186,14 +190,17 @@ pub struct HostDevices {
     devices: Vec<Arc<HostDevice>>,
     /// The embedder's, which every VM has.
     own: Vec<Arc<HostDevice>>,
+    /// What opens images, if not the usual.
+    open_disk: Option<OpenDisk>,
 }
 
 impl HostDevices {
     /// Of a VMM whose embedder brings devices of its own.
     #[must_use]
-    pub fn with_own(own: &[Arc<dyn VirtioDevice>]) -> Self {
+    pub fn with_own(own: &[Arc<dyn VirtioDevice>], open_disk: Option<&OpenDisk>) -> Self {
         let own = own.iter().map(|device| HostDevice::of_device(Arc::clone(device)));
-        Self { devices: Vec::new(), own: own.map(Arc::new).collect() }
+        let open_disk = open_disk.map(Arc::clone);
+        Self { devices: Vec::new(), own: own.map(Arc::new).collect(), open_disk }
     }
 
     /// All of them.
@@ -211,15 +218,17 @@ impl HostDevices {
         consoles: &Consoles,
         claim: Claim,
     ) -> Result<(), OpenDeviceError> {
+        let open_disk = self.open_disk.clone();
         for disk in &config.disks {
             self.open_one(disk.id.as_ref(), |id| {
-                let options = convert::disk(id, disk);
-                let failed = |source| OpenDeviceError::Disk { id: id.to_owned(), source };
                 let opened = match claim {
-                    Claim::Now => BlockDevice::open(options),
-                    Claim::Later => BlockDevice::open_unclaimed(options),
+                    Claim::Now => open_image(id, disk, open_disk.as_ref())?,
+                    Claim::Later => {
+                        let failed = |source| OpenDeviceError::Disk { id: id.to_owned(), source };
+                        BlockDevice::open_unclaimed(convert::disk(id, disk)).map_err(failed)?
+                    }
                 };
-                Ok(Kind::Disk(Arc::new(opened.map_err(failed)?)))
+                Ok(Kind::Disk(Arc::new(opened)))
             })?;
         }
         for net in &config.net {

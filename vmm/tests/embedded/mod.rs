@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(unused_imports, reason = "each test file uses a part of it")]
 
+pub mod disk;
 pub mod driver;
 pub mod held;
 pub mod probe;

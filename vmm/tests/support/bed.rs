@@ -19,8 +19,13 @@ pub struct Bed {
 
 impl Bed {
     pub fn new() -> Self {
+        Self::with(VmmOptions::default())
+    }
+
+    /// The same, of a VMM with these options.
+    pub fn with(options: VmmOptions) -> Self {
         let directory = tempfile::tempdir().expect("a VMM");
-        let (vmm, thread) = Vmm::start(VmmOptions::default()).expect("a VMM");
+        let (vmm, thread) = Vmm::start(options).expect("a VMM");
         let server = ApiServer::start(&directory.path().join("api.sock"), vmm).expect("a VMM");
         Self { directory, server, thread }
     }

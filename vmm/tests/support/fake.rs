@@ -1,4 +1,4 @@
-//! A VMM without a VM: the phases and their rules, nothing behind them.
+//! A VMM without a VM: the phases and their rules, nothing behind them. For the API's tests, and for its fuzz target.
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,10 +27,26 @@ pub struct FakeVmm {
     pub power_buttons: AtomicU64,
     /// Pauses that succeeded.
     pub pauses: AtomicU64,
+    /// Requests about a VM.
+    pub calls: AtomicU64,
+    /// A command line at which the creation of a VM panics.
+    forbidden: Option<&'static str>,
 }
 
 impl FakeVmm {
+    /// One at which the creation of a VM with this command line panics.
+    pub fn with_forbidden(cmdline: &'static str) -> Self {
+        Self { forbidden: Some(cmdline), ..Self::default() }
+    }
+
+    /// The configuration of the VM, if there is one.
+    pub fn config(&self) -> Option<VmConfig> {
+        Option::clone(&self.vm.load()).map(|(config, _)| config)
+    }
+
     fn vm(&self) -> Result<(VmConfig, VmState), ControlError> {
+        // Each request looks once.
+        self.calls.fetch_add(1, Ordering::SeqCst);
         Option::clone(&self.vm.load()).ok_or(ControlError::NotCreated)
     }
 
@@ -57,6 +73,7 @@ impl FakeVmm {
     ) -> Result<Added, ControlError> {
         let (config, state) = self.vm()?;
         let (config, id) = change(&config)?;
+        assert!(config.device_ids().contains(&id), "{id} is not in {config:?}");
         self.vm.store(Arc::new(Some((config, state))));
         Ok(match state {
             VmState::Created | VmState::Shutdown => Added::Configured,
@@ -70,7 +87,10 @@ impl FakeVmm {
 
 impl VmmControl for FakeVmm {
     fn create(&self, mut config: VmConfig) -> Result<(), ControlError> {
-        assert_ne!(config.payload.cmdline.as_deref(), Some("panic"), "asked to panic");
+        let forbidden =
+            self.forbidden.is_some() && config.payload.cmdline.as_deref() == self.forbidden;
+        assert!(!forbidden, "asked to panic");
+        config.validate().expect("the API has validated it");
         if self.vm().is_ok() {
             return Err(ControlError::AlreadyCreated);
         }

@@ -50,11 +50,25 @@ pub struct DevicesArgs {
     /// Only those whose model or file has this in its name
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// Only one part of them, of which there are N; K counts from 0
+    #[arg(long, value_name = "K/N", value_parser = shard)]
+    shard: Option<(usize, usize)>,
+}
+
+fn shard(text: &str) -> Result<(usize, usize), String> {
+    let (part, parts) = text.split_once('/').ok_or("it is K/N")?;
+    let [part, parts] =
+        [part, parts].map(|number| number.parse::<usize>().map_err(|e| e.to_string()));
+    match (part?, parts?) {
+        (part, parts) if part < parts => Ok((part, parts)),
+        _ => Err("K is less than N".to_owned()),
+    }
 }
 
 impl DevicesArgs {
     /// Does it; the result is the program's exit status.
     pub fn run(self) -> Result<u8> {
-        Ok(u8::from(!model_mutants::run(self.only.as_deref())?))
+        let Self { only, shard } = self;
+        Ok(u8::from(!model_mutants::run(&model_mutants::Options { only, shard })?))
     }
 }

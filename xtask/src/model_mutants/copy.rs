@@ -12,6 +12,15 @@ use crate::suites::cargo::{self, MODELS};
 /// What of the root is no source.
 const LEFT_OUT: [&str; 2] = ["target", ".git"];
 
+/// Which models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Models {
+    /// Every one.
+    All,
+    /// Those over the crates below `vmm`.
+    WithoutVmm,
+}
+
 /// The copy.
 pub struct Copy {
     root: PathBuf,
@@ -32,8 +41,8 @@ impl Copy {
         Ok(Self { root, built })
     }
 
-    /// Builds the models over the code as it is.
-    pub fn build(&self) -> Command {
+    /// Builds the models over the code as it is; those over `vmm`, the largest crate, only if they are wanted.
+    pub fn build(&self, wanted: Models) -> Command {
         let mut command = Command::new(crate::build::cargo());
         command
             .current_dir(&self.root)
@@ -45,6 +54,9 @@ impl Copy {
             .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
             .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
             .env("CARGO_INCREMENTAL", "1");
+        if wanted == Models::WithoutVmm {
+            command.arg("--no-default-features");
+        }
         command
     }
 

@@ -23,6 +23,11 @@ pub struct Mutation {
 }
 
 impl Mutation {
+    /// Whether it is one of `vmm`.
+    pub fn is_of_vmm(&self) -> bool {
+        self.file.starts_with("vmm")
+    }
+
     /// The file with the change, below this root.
     pub fn applied(&self, root: &Path) -> Result<String> {
         let path = root.join(&self.file);

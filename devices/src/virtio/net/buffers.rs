@@ -23,6 +23,9 @@ use super::vectors::Vectors;
 use crate::memory::GuestMemory;
 use crate::virtio::{Chain, Malformed, Used, Virtqueue};
 
+/// Filled buffers are given at once when there are so many, or nothing more is to come.
+const TOGETHER: usize = 32;
+
 /// How far buffers were gathered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Gathered {
@@ -48,6 +51,7 @@ pub(super) struct Buffers {
     room: u32,
     /// Descriptors of the chains, as if none were indirect.
     descriptors: usize,
+    /// Filled, and not given yet.
     used: Vec<Used>,
 }
 
@@ -161,9 +165,8 @@ impl Buffers {
         u16::try_from(filled.count()).unwrap_or(u16::MAX)
     }
 
-    /// Gives those to the driver that a packet of this length fills.
+    /// Takes those for the driver that a packet of this length fills. It gets them with others', all of a packet's at once.
     pub(super) fn use_up(&mut self, queue: &mut Virtqueue, len: u32) -> Result<(), Malformed> {
-        self.used.clear();
         let (mut left, mut vectors) = (len, 0);
         while left > 0
             && let Some(held) = self.held.pop_front()
@@ -179,7 +182,14 @@ impl Buffers {
             self.free.push(held.chain);
         }
         self.vectors.drop_front(vectors);
-        queue.push_together(&self.used)
+        if self.used.len() >= TOGETHER { self.give(queue) } else { Ok(()) }
+    }
+
+    /// Gives the driver what is filled.
+    pub(super) fn give(&mut self, queue: &mut Virtqueue) -> Result<(), Malformed> {
+        queue.push_together(&self.used)?;
+        self.used.clear();
+        Ok(())
     }
 }
 

@@ -103,6 +103,18 @@ impl Receiver {
         fd: BorrowedFd<'_>,
         shared: &Shared,
     ) -> Result<Receiving, WorkerError> {
+        let worked = self.take_batch(fd, shared);
+        // Whatever has ended it, these have come.
+        self.buffers.give(&mut self.queue)?;
+        self.queue.flush()?;
+        worked
+    }
+
+    fn take_batch(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        shared: &Shared,
+    ) -> Result<Receiving, WorkerError> {
         let counts = &shared.counters.received;
         let mut state = Receiving::Working;
         let mut failed = 0;
@@ -138,7 +150,6 @@ impl Receiver {
                 }
             }
         }
-        self.queue.flush()?;
         // Whatever it is, it does not pass.
         Ok(if failed == BATCH { Receiving::Off } else { state })
     }
@@ -168,6 +179,8 @@ impl Receiver {
                 counts.drop_one();
                 continue;
             }
+            // The driver may wait for these to give more.
+            self.buffers.give(&mut self.queue)?;
             if !self.queue.enable_notifications()? {
                 return Ok(false);
             }

@@ -12,19 +12,20 @@
 //! the socket is shut down for writing. Towards the guest: the socket ends, then SHUTDOWN is sent behind the last byte.
 //!
 //! Invariants:
-//! - At most [`BUF_ALLOC`] bytes of the guest are held; a guest that sends more than it was granted is reset.
+//! - At most [`BUF_ALLOC`](super::to_host::BUF_ALLOC) bytes of the guest are held; a guest that sends more than it was granted is reset.
 //! - The guest is never sent more than it has granted; what it has no room for stays in the host's socket.
 //! - Nothing here blocks: a host that does not read costs the guest its credit, nobody else anything.
+
+mod outgoing;
 
 use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::{Errno, read};
 use rustix::net::{SendFlags, Shutdown, send, shutdown};
 
 use super::credit::Credit;
-use super::packet::{HOST_CID, Header, Key, Op, TYPE_STREAM, done};
-use super::to_host::{BUF_ALLOC, ToHost};
+use super::packet::{Header, Key, Op, done};
+use super::to_host::ToHost;
 use crate::virtio::Interest;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,14 +38,6 @@ pub(super) enum State {
     Reset,
     /// It is over, and the guest knows.
     Closed,
-}
-
-/// A packet for the guest, without what is the same for all of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Outgoing {
-    pub(super) op: Op,
-    pub(super) flags: u32,
-    pub(super) len: u32,
 }
 
 pub(super) struct Connection {
@@ -182,59 +175,6 @@ impl Connection {
         taken
     }
 
-    /// Whether there is something to tell the guest.
-    pub(super) fn has_packet(&self) -> bool {
-        match self.state {
-            State::Reset => true,
-            State::Requested => self.opening.is_some(),
-            State::Established => {
-                self.opening.is_some()
-                    || (self.readable && self.reads())
-                    || self.host_done != self.told_done
-                    || self.owes_credit
-                    || self.credit.asks()
-            }
-            State::Closed => false,
-        }
-    }
-
-    /// The next packet for the guest; its payload is in `room`, which is not empty.
-    pub(super) fn packet(&mut self, room: &mut [u8]) -> Option<Outgoing> {
-        let plain = |op| Outgoing { op, flags: 0, len: 0 };
-        let packet = match self.state {
-            State::Closed => return None,
-            State::Reset => {
-                self.state = State::Closed;
-                return Some(plain(Op::Reset));
-            }
-            State::Requested => plain(self.opening.take()?),
-            State::Established => match self.opening.take() {
-                Some(op) => plain(op),
-                None => self.data(room).or_else(|| self.control())?,
-            },
-        };
-        // Each packet tells the guest its credit.
-        self.to_host.tell();
-        self.owes_credit = false;
-        Some(packet)
-    }
-
-    /// The header of a packet for the guest.
-    pub(super) fn header(&self, guest_cid: u64, packet: Outgoing) -> Header {
-        Header {
-            src_cid: HOST_CID,
-            dst_cid: guest_cid,
-            src_port: self.key.host_port,
-            dst_port: self.key.guest_port,
-            len: packet.len,
-            kind: TYPE_STREAM,
-            op: packet.op as u16,
-            flags: packet.flags,
-            buf_alloc: BUF_ALLOC,
-            fwd_cnt: self.to_host.forwarded(),
-        }
-    }
-
     /// Whether bytes of the host are wanted.
     fn reads(&self) -> bool {
         let over = self.host_done & done::SEND != 0 || self.guest_done & done::RECEIVE != 0;
@@ -279,59 +219,6 @@ impl Connection {
         if self.guest_done == done::BOTH {
             self.reset();
         }
-    }
-
-    /// Bytes of the host for the guest.
-    fn data(&mut self, room: &mut [u8]) -> Option<Outgoing> {
-        if !self.readable || !self.reads() {
-            return None;
-        }
-        let most = room.len().min(self.credit.left() as usize);
-        let read = loop {
-            match read(&self.socket, &mut room[..most]) {
-                Err(Errno::INTR) => {}
-                other => break other,
-            }
-        };
-        match read {
-            Ok(0) => {
-                self.readable = false;
-                self.host_done |= done::SEND;
-                None
-            }
-            Ok(len) => {
-                self.readable = len == most;
-                // At most the credit.
-                let len = u32::try_from(len).unwrap_or(u32::MAX);
-                self.credit.spend(len);
-                Some(Outgoing { op: Op::Data, flags: 0, len })
-            }
-            Err(Errno::AGAIN) => {
-                self.readable = false;
-                None
-            }
-            Err(_) => {
-                // It has gone without reading what the guest sent.
-                self.reset();
-                self.state = State::Closed;
-                Some(Outgoing { op: Op::Reset, flags: 0, len: 0 })
-            }
-        }
-    }
-
-    fn control(&mut self) -> Option<Outgoing> {
-        if self.host_done != self.told_done {
-            self.told_done = self.host_done;
-            return Some(Outgoing { op: Op::Shutdown, flags: self.host_done, len: 0 });
-        }
-        let op = if self.owes_credit {
-            Op::CreditUpdate
-        } else if self.credit.ask() {
-            Op::CreditRequest
-        } else {
-            return None;
-        };
-        Some(Outgoing { op, flags: 0, len: 0 })
     }
 }
 

@@ -10,6 +10,7 @@ mod eject_pause_join;
 mod mmio_cpumgr;
 mod mmio_devmgr;
 mod mmio_vcpustates;
+#[cfg(feature = "vmm")]
 mod reset_spin_vs_pause;
 mod self_eject;
 mod serial_block;
@@ -28,6 +29,7 @@ pub const MODELS: &[Model] = &[
     double_activation::MODEL,
     ecam_activation::MODEL,
     shutdown_vs_activation::MODEL,
+    #[cfg(feature = "vmm")]
     reset_spin_vs_pause::MODEL,
     eject_pause_join::MODEL,
     self_eject::MODEL,

@@ -5,7 +5,9 @@ mod hotplug_stale_thread;
 mod hotplug_visible_early;
 mod pause_vs_drop;
 mod pending_removal;
+#[cfg(feature = "vmm")]
 mod shutdown_while_paused;
+#[cfg(feature = "vmm")]
 mod start_barrier_early_return;
 mod unplug_readd;
 
@@ -13,6 +15,7 @@ use crate::model::Model;
 
 /// The entries.
 pub const MODELS: &[Model] = &[
+    #[cfg(feature = "vmm")]
     shutdown_while_paused::MODEL,
     pause_vs_drop::MODEL,
     hotplug_stale_thread::MODEL,
@@ -20,5 +23,6 @@ pub const MODELS: &[Model] = &[
     hotplug_visible_early::MODEL,
     unplug_readd::MODEL,
     dead_worker_unplug::MODEL,
+    #[cfg(feature = "vmm")]
     start_barrier_early_return::MODEL,
 ];

@@ -11,6 +11,7 @@ mod lost_queue_kick;
 mod pause_io;
 mod paused_migration;
 mod post_snapshot_dirty;
+#[cfg(feature = "vmm")]
 mod reboot_in_migration;
 mod reset_not_acked;
 mod unparked_ctrl_queue;
@@ -32,6 +33,7 @@ pub const MODELS: &[Model] = &[
     post_snapshot_dirty::MODEL,
     paused_migration::MODEL,
     late_fail_paused::MODEL,
+    #[cfg(feature = "vmm")]
     reboot_in_migration::MODEL,
     disk_lock_handback::MODEL,
     clock_soft_lockup::MODEL,

@@ -78,7 +78,7 @@ impl Bed {
     /// Builds it, held.
     pub(super) fn build(config: VmConfig, start: Start) -> Self {
         let consoles = Consoles::open(&config, None).unwrap();
-        let devices = HostDevices::with_own(&[]);
+        let devices = HostDevices::with_own(&[], None);
         let inbox = Arc::new(Inbox::new());
         let builder = Builder {
             config: &config,
@@ -137,8 +137,12 @@ impl Bed {
 
     /// Another with the same configuration and the state of this one, in memory of its own, held.
     pub(super) fn another(&self, state: &[u8]) -> Self {
-        let ram = copy_of(&self.config.memory, &self.vm.machine().ram);
-        self.restored(Start::Restore { ram: Some(ram) }, state).unwrap()
+        self.restored(self.start_of_another(), state).unwrap()
+    }
+
+    /// What another with this one's memory is built from.
+    pub(super) fn start_of_another(&self) -> Start {
+        Start::Restore { ram: Some(copy_of(&self.config.memory, &self.vm.machine().ram)) }
     }
 
     /// One with the same configuration.

@@ -4,6 +4,7 @@ mod bed;
 mod guests;
 mod hostile;
 mod presence;
+mod rehearsal;
 mod time;
 mod timers;
 

@@ -1,0 +1,32 @@
+//! A disk for the driver guest, and where a guest finds a device.
+
+use std::path::Path;
+
+use stillpoint_guest::driver::{Command, OUTCOME_DONE};
+use vmm::config::DiskConfig;
+
+use super::driver::DriverVm;
+
+/// Sectors of the disk.
+pub const SECTORS: u64 = 8192;
+/// What PCI calls a virtio disk, and a source of entropy (virtio 1.2, 4.1.2).
+pub const DISK: u64 = 0x1042;
+pub const RNG: u64 = 0x1044;
+
+/// A new raw image in `dir`, of zeros.
+pub fn image(dir: &Path, name: &str) -> DiskConfig {
+    let path = dir.join(name);
+    std::fs::File::create(&path).unwrap().set_len(SECTORS * 512).unwrap();
+    DiskConfig::of_path(&path)
+}
+
+impl DriverVm {
+    /// The slot of the first device of a kind, as the guest finds it.
+    pub fn slot_of(&mut self, device_id: u64) -> u64 {
+        let found = self.run(0, Command::Probe, &[]);
+        assert_eq!(found[0], OUTCOME_DONE);
+        let functions = &found[2..2 + usize::try_from(found[1]).unwrap()];
+        let function = functions.iter().find(|function| *function & 0xFFFF == device_id);
+        function.unwrap_or_else(|| panic!("{device_id:#x} is not among {functions:x?}")) >> 16
+    }
+}
