@@ -112,14 +112,13 @@ fn a_damaged_page_ends_the_vm_with_a_report_that_names_it() {
     for at in [data[0], data[data.len() / 2], data[data.len() - 1]] {
         file.write_all_at(&[memory[at] ^ 1], at as u64).unwrap();
         let restored = TestVm::none_yet(1);
-        let report = match restore(&restored, &path, true) {
-            Err(error) => error.to_string(),
-            Ok(()) => {
-                ended += 1;
-                restored
-                    .await_that("the end", |vm| vm.vmm.info().unwrap().state == VmState::Shutdown);
-                restored.vmm.info().unwrap().last_error.unwrap()
-            }
+        let report = if let Err(error) = restore(&restored, &path, true) {
+            error.to_string()
+        } else {
+            ended += 1;
+            let has_ended = |vm: &TestVm| vm.vmm.info().unwrap().state == VmState::Shutdown;
+            restored.await_that("the end", has_ended);
+            restored.vmm.info().unwrap().last_error.unwrap()
         };
         assert!(report.contains("guest memory cannot be had"), "{report}");
         assert!(report.contains("memory is damaged"), "{report}");

@@ -52,6 +52,12 @@ impl Gates {
         (gates, carrier)
     }
 
+    /// Everything passes.
+    pub fn open_all(&self) {
+        self.hold_urgent.store(false, Ordering::Relaxed);
+        self.hold_others.store(false, Ordering::Relaxed);
+    }
+
     /// Ends all connections.
     pub fn cut(&self) {
         self.is_cut.store(true, Ordering::Relaxed);

@@ -162,11 +162,13 @@ impl<V: SourceVm, T: Transport> Source<'_, V, T> {
     /// All was sent, or the connections broke: what the destination says of it.
     fn await_arrival(&mut self, pushed: Result<(), WireError>) -> Result<(), MigrationError> {
         let waiting_for = "the arrival of all memory";
-        match (self.control()?.message(waiting_for), pushed) {
+        match self.control()?.message(waiting_for) {
             // Also when it needs no more, because its VM has ended.
-            (Ok(Message::Arrived), _) => Ok(()),
-            (Ok(other), _) => Err(unexpected_message(&other, waiting_for).into()),
-            (Err(WireError::Closed { .. }), Err(error)) | (Err(error), _) => Err(error.into()),
+            Ok(Message::Arrived) => Ok(()),
+            Ok(other) => Err(unexpected_message(&other, waiting_for).into()),
+            // Who was closed says least about why.
+            Err(closed @ WireError::Closed { .. }) => Err(pushed.err().unwrap_or(closed).into()),
+            Err(error) => Err(error.into()),
         }
     }
 

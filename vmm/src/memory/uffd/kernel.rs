@@ -17,7 +17,7 @@ pub(super) const EVENT_PAGE_FAULT: u8 = 0x12;
 #[repr(C)]
 #[derive(Debug, Default)]
 pub(super) struct Api {
-    pub(super) api: u64,
+    pub(super) version: u64,
     pub(super) features: u64,
     pub(super) ioctls: u64,
 }

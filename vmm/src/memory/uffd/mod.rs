@@ -70,7 +70,7 @@ impl Uffd {
     pub(super) fn open() -> Result<OwnedFd, UffdError> {
         let fd = kernel::open().map_err(UffdError::Open)?;
         let mut api =
-            kernel::Api { api: kernel::API, features: MISSING_SHMEM, ..Default::default() };
+            kernel::Api { version: kernel::API, features: MISSING_SHMEM, ..Default::default() };
         // SAFETY: there are no addresses in it.
         if unsafe { kernel::request(&fd, &mut api) }.is_err() {
             return Err(UffdError::Features);
