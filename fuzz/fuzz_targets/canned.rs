@@ -14,9 +14,9 @@ pub enum End {
 }
 
 impl End {
-    /// One input in sixteen is followed by silence: it takes time.
+    /// One input in 64 is followed by silence: it takes time.
     pub fn of(byte: u8) -> Self {
-        if byte % 16 == 15 { Self::Silent } else { Self::Closed }
+        if byte % 64 == 63 { Self::Silent } else { Self::Closed }
     }
 
     /// How long to wait for a frame. In silence all of it is waited.

@@ -91,9 +91,9 @@ mod tests {
         let word = |line: u64, offset: u64| -> u64 {
             memory.read_obj(GuestAddress(LINES + LINE_SIZE * line + offset)).unwrap()
         };
-        assert_eq!(word(0, COMMAND), (1 << 32) + 20);
+        assert_eq!(word(0, COMMAND), 1 << 32 | Command::Patrol as u64);
         assert_eq!((word(0, ARGUMENTS), word(0, ARGUMENTS + 8)), (7, 8));
-        assert_eq!((word(1, COMMAND), word(1, ARGUMENTS)), ((1 << 32) + 19, 3));
+        assert_eq!((word(1, COMMAND), word(1, ARGUMENTS)), (1 << 32 | Command::Lease as u64, 3));
         assert_eq!((word(1, ARGUMENTS + 8), word(2, COMMAND)), (0, 0));
         let (plain, _) = load(DRIVER_IMAGE, crate::driver::MEMORY_END);
         let mut bytes = [vec![0; 1 << 20], vec![0; 1 << 20]];

@@ -82,12 +82,12 @@ impl Plan {
         let instant = |random: &mut Random| random.below(usual.us + usual.us / 2);
         match random.below(32) {
             0 => Wrong::Link(Fault::None),
-            1..=5 => Wrong::Link(Fault::Cut { after: byte(random) }),
+            1..=4 => Wrong::Link(Fault::Cut { after: byte(random) }),
             6..=8 => Wrong::Link(Fault::Cut { after: late(random) }),
             9..=11 => {
                 Wrong::Link(Fault::CutBack { after: random.below(usual.back + usual.back / 4) })
             }
-            12 => match random.below(3) {
+            5 | 12 => match random.below(3) {
                 0 => Wrong::Link(Fault::Commit),
                 1 => Wrong::Link(Fault::Answer),
                 _ => Wrong::DieInTheWindow,
