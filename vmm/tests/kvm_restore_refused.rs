@@ -33,7 +33,7 @@ impl Host {
         std::fs::create_dir(self.path("console")).unwrap();
         File::create(self.path("disk")).unwrap().set_len(1 << 20).unwrap();
         let mut config = embedded::config(1, "mode=busy quiet");
-        config.disks = vec![DiskConfig::of_path(&self.path("disk"))];
+        config.disks = vec![DiskConfig::of_path(self.path("disk"))];
         config.vsock = Some(VsockConfig { cid: 5, socket: self.path("vsock"), id: None });
         config.console = ConsoleConfig {
             file: Some(self.path("console").join("log")),
@@ -124,7 +124,7 @@ fn a_destination_that_does_not_find_it_leaves_the_source_all_that_it_had() {
     vm.await_progress(layout::LINE_HEARTBEAT);
     // The lock of its disk, too.
     let mut other = embedded::config(1, "");
-    other.disks = vec![DiskConfig::of_path(&host.path("disk"))];
+    other.disks = vec![DiskConfig::of_path(host.path("disk"))];
     let thief = TestVm::with(other, |_| ConsoleConfig::of_mode(ConsoleMode::Null));
     let error = thief.vmm.boot().unwrap_err().to_string();
     assert!(error.contains("disk"), "{error}");

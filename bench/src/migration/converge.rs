@@ -124,7 +124,7 @@ fn speed(process: &Process) -> Result<f64> {
 
 /// The guest's speed while the throttle was at its last setting, if that was looked at more than once.
 fn slowest(looks: &[Look]) -> Option<f64> {
-    let last = looks.iter().filter(|look| look.throttle > 0).next_back()?.throttle;
+    let last = looks.iter().rfind(|look| look.throttle > 0)?.throttle;
     let mut at_it = looks.iter().filter(|look| look.throttle == last);
     let (first, last) = (at_it.next()?, at_it.next_back()?);
     Some(rate(last.rounds.checked_sub(first.rounds)?, last.at - first.at))

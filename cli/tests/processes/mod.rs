@@ -47,12 +47,15 @@ pub struct Guest {
     last: Option<Lease>,
 }
 
+/// A guest's orders, given the slot of each device by its name.
+pub type Orders = fn(&dyn Fn(&str) -> u64) -> Vec<Order>;
+
 /// What a guest needs besides its lease.
 pub struct Wanted {
     /// The devices of the configuration, besides the disk `lease`.
     pub devices: Value,
     /// The orders of the vCPUs behind the first, by the slots of devices.
-    pub orders: fn(&dyn Fn(&str) -> u64) -> Vec<Order>,
+    pub orders: Orders,
 }
 
 impl Guest {

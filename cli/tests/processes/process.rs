@@ -1,5 +1,6 @@
 //! `stillpoint serve` in a process of its own.
 
+use std::fmt::Write as _;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -103,10 +104,8 @@ impl Process {
     pub fn report(&self) -> String {
         let mut text = format!("process {}:\n", self.name);
         for action in ["vm.info", "vm.counters", "vm.migration-progress"] {
-            text += &match self.get(action) {
-                Ok(document) => format!("  {action}: {document}\n"),
-                Err(error) => format!("  {action}: {error}\n"),
-            };
+            let known = self.get(action).map_or_else(|error| error.to_string(), |document| document.to_string());
+            let _ = writeln!(text, "  {action}: {known}");
         }
         for task in std::fs::read_dir(self.proc("task")).into_iter().flatten().flatten() {
             let of = |file: &str| {
@@ -119,8 +118,9 @@ impl Process {
             };
             let stat = of("stat");
             let state = stat.rsplit_once(") ").map_or("?", |(_, rest)| &rest[..1]);
-            text += &format!(
-                "  thread {}: {state}, in {}, system call {}, stack {}\n",
+            let _ = writeln!(
+                text,
+                "  thread {}: {state}, in {}, system call {}, stack {}",
                 of("comm"),
                 of("wchan"),
                 of("syscall"),
