@@ -104,7 +104,9 @@ impl Process {
     pub fn report(&self) -> String {
         let mut text = format!("process {}:\n", self.name);
         for action in ["vm.info", "vm.counters", "vm.migration-progress"] {
-            let known = self.get(action).map_or_else(|error| error.to_string(), |document| document.to_string());
+            let known = self
+                .get(action)
+                .map_or_else(|error| error.to_string(), |document| document.to_string());
             let _ = writeln!(text, "  {action}: {known}");
         }
         for task in std::fs::read_dir(self.proc("task")).into_iter().flatten().flatten() {
