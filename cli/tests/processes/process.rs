@@ -104,10 +104,10 @@ impl Process {
     pub fn report(&self) -> String {
         let mut text = format!("process {}:\n", self.name);
         for action in ["vm.info", "vm.counters", "vm.migration-progress"] {
-            let known = self
-                .get(action)
-                .map_or_else(|error| error.to_string(), |document| document.to_string());
-            let _ = writeln!(text, "  {action}: {known}");
+            let _ = match self.get(action) {
+                Ok(document) => writeln!(text, "  {action}: {document}"),
+                Err(error) => writeln!(text, "  {action}: {error}"),
+            };
         }
         for task in std::fs::read_dir(self.proc("task")).into_iter().flatten().flatten() {
             let of = |file: &str| {
