@@ -28,6 +28,7 @@ pub(crate) fn receive(
             wait(&transfer, &mut arrival, &listener)
         });
     drop(arrival);
+    transfer.forget_connections();
     settle(&transfer, received)
 }
 

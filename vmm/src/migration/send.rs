@@ -40,6 +40,7 @@ pub(crate) fn send(
         Ok(ready) => ready,
         Err(error) => {
             drop(guard);
+            transfer.forget_connections();
             return settle(&transfer, Err(error));
         }
     };
@@ -52,6 +53,7 @@ pub(crate) fn send(
             engine::send(&mut departure, links, &options, handle)
         }
     };
+    transfer.forget_connections();
     match sent {
         Sent::Completed(report) => {
             transfer.settle(Settled::Completed(Some(Box::new(report))));
