@@ -145,8 +145,9 @@ fn lost_wake() {
     await_reset(&device);
     let served = device.device.seen.served.load();
     device.drivers[0].forget();
-    device.set_up(0);
+    // What is in the ring when it returns has been rung for while nobody had it.
     device.send(0);
+    device.set_up(0);
     device.await_served(served + 1);
     device.end();
 }
