@@ -9,10 +9,7 @@
 //! The guest's longest break is measured from before the migration to its end at the destination. It has in it whatever else the host does
 //! meanwhile, also to the destination's first accesses; the breakdown is the source's own.
 
-mod converge;
-mod floor;
 mod link;
-mod narrow;
 mod precopy;
 mod snapshot;
 mod vm;
@@ -45,8 +42,6 @@ pub enum Part {
     Precopy,
     /// Snapshots, and restores from them
     Snapshot,
-    /// A guest that writes faster than the link carries
-    Converge,
 }
 
 impl Part {
@@ -54,7 +49,6 @@ impl Part {
     pub fn measure(self, plan: &Plan, tables: &mut Tables) -> Result<()> {
         match self {
             Self::Precopy => tables.add("precopy", precopy::measure(plan)?),
-            Self::Converge => tables.add("converge", converge::measure(plan)?),
             Self::Snapshot => tables.add("snapshot", snapshot::measure(plan)?),
         }
         Ok(())
@@ -68,8 +62,6 @@ enum Doing {
     Clock,
     /// The same, when it has filled its memory.
     Filled,
-    /// One vCPU that rewrites pages at random, over and over.
-    Rewriting,
     /// So many vCPUs that halt; no guest that looks at the time.
     Halted(u32),
 }
@@ -79,7 +71,6 @@ impl Doing {
         match self {
             Self::Clock => "1 vCPU, hardly any memory".to_owned(),
             Self::Filled => "1 vCPU, 208 MiB filled".to_owned(),
-            Self::Rewriting => "1 vCPU, rewrites 4 MiB".to_owned(),
             Self::Halted(vcpus) => format!("{vcpus} vCPUs, halted"),
         }
     }

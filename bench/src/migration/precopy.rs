@@ -86,7 +86,7 @@ fn migrate(plan: &Plan, doing: Doing) -> Result<Turn> {
         Ok(received) => received?,
         Err(_) => bail!("the receiver panicked"),
     };
-    let looks = matches!(doing, Doing::Clock | Doing::Filled);
+    let looks = !matches!(doing, Doing::Halted(_));
     let seen = looks.then(|| destination.line()?.longest_break()).transpose()?;
     Ok(Turn { total, seen, answer })
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde_json::json;
 
 use super::vm::Process;
-use super::{Doing, FILLED, Plan, cell, floor};
+use super::{Doing, Plan, cell};
 use crate::report::{Column, Table};
 
 /// What a restore is asked for, and its name.
@@ -15,8 +15,6 @@ const MODES: [&str; 2] = ["copy", "ondemand"];
 /// One snapshot and the restores from it, in milliseconds.
 struct Turn {
     snapshot: f64,
-    /// A plain program's writing of as many bytes, in the same moment.
-    plain: f64,
     /// How long the guest stood still for it.
     seen: f64,
     restores: [f64; 2],
@@ -26,8 +24,6 @@ pub(super) fn measure(plan: &Plan) -> Result<Table> {
     let mut table = Table::new([
         Column::text("case"),
         Column::number("snapshot").under("ms"),
-        Column::number("plain write, fsync"),
-        Column::number("ratio"),
         Column::number("guest's break"),
         Column::number("restore, copied"),
         Column::number("restore, on demand"),
@@ -40,8 +36,6 @@ pub(super) fn measure(plan: &Plan) -> Result<Table> {
             table.row([
                 doing.name() + name,
                 of(&|turn| turn.snapshot),
-                of(&|turn| turn.plain),
-                of(&|turn| turn.snapshot / turn.plain),
                 of(&|turn| turn.seen),
                 of(&|turn| turn.restores[0]),
                 of(&|turn| turn.restores[1]),
@@ -58,8 +52,6 @@ fn turn(plan: &Plan, doing: Doing, live: bool) -> Result<Turn> {
     let mut source = Process::run(&plan.stillpoint, doing)?;
     let (took, _) = source.put("vm.snapshot", &json!({ "destination_url": url, "live": live }))?;
     let seen = source.line()?.longest_break()?;
-    let bytes = if doing == Doing::Filled { FILLED } else { 0 };
-    let plain = ms(floor::written(dir.path(), bytes)?);
     let _kernel = source.end();
     let mut restores = [0.0; 2];
     for (mode, restore) in MODES.iter().zip(&mut restores) {
@@ -70,5 +62,5 @@ fn turn(plan: &Plan, doing: Doing, live: bool) -> Result<Turn> {
         // It runs: its time goes on.
         process.line()?.longest_break()?;
     }
-    Ok(Turn { snapshot: ms(took), plain, seen: ms(seen), restores })
+    Ok(Turn { snapshot: ms(took), seen: ms(seen), restores })
 }

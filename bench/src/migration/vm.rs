@@ -10,7 +10,7 @@ use serde_json::Value;
 use stillpoint_guest::driver::{self, Command};
 
 use super::{Doing, FILLED, MEMORY};
-use crate::http::{request, request_with};
+use crate::http::request_with;
 use crate::mappings;
 use crate::pace;
 use crate::subject::{Tie, VmmProcess};
@@ -20,9 +20,6 @@ const LIMIT: Duration = Duration::from_mins(1);
 const LOOK: Duration = Duration::from_micros(200);
 /// How long the guest's counter is compared with the host's clock.
 const COMPARED: Duration = Duration::from_millis(50);
-
-/// Pages that a guest rewrites.
-const REWRITTEN: u64 = 1000;
 
 /// A process with its API.
 pub(super) struct Process {
@@ -48,16 +45,12 @@ impl Process {
         let rest = ["--cpus", "boot=1", "--kernel", &path, "--cmdline", "vcpus=1 quiet"];
         let process = Self::start(stillpoint, &[&common[..], &rest].concat(), Some(kernel))?;
         let filled = if doing == Doing::Filled { FILLED } else { 0 };
-        let (command, arguments) = match doing {
-            Doing::Rewriting => (Command::Patrol, [REWRITTEN, 1]),
-            // Behind the program's own memory, and the arena of its vCPU.
-            _ => (Command::Clock, [driver::ARENAS + driver::ARENA_SIZE, filled]),
-        };
         let line = process.line()?;
-        line.store(driver::ARGUMENTS, arguments[0])?;
-        line.store(driver::ARGUMENTS + 8, arguments[1])?;
-        line.store(driver::COMMAND, 1 << 32 | command as u64)?;
-        pace::until("the guest to begin", LOOK, LIMIT, || {
+        // Behind the program's own memory, and the arena of its vCPU.
+        line.store(driver::ARGUMENTS, driver::ARENAS + driver::ARENA_SIZE)?;
+        line.store(driver::ARGUMENTS + 8, filled)?;
+        line.store(driver::COMMAND, 1 << 32 | Command::Clock as u64)?;
+        pace::until("the guest to write the time", LOOK, LIMIT, || {
             Ok((line.load(driver::PROGRESS)? > 0).then_some(()))
         })?;
         Ok(process)
@@ -94,23 +87,6 @@ impl Process {
         Ok((took, answer))
     }
 
-    /// Asks for something that may fail: how long it took, the status, and what was answered.
-    pub(super) fn ask(
-        &self,
-        method: &str,
-        endpoint: &str,
-        body: &Value,
-    ) -> Result<(Duration, u16, Value)> {
-        let request = if body.is_null() {
-            request(method, endpoint)
-        } else {
-            request_with(method, endpoint, body)
-        };
-        let (took, reply) = self.process.connect_again()?.timed(&request)?;
-        let answer = serde_json::from_slice(&reply.body).unwrap_or_default();
-        Ok((took, reply.status, answer))
-    }
-
     /// Ends it; what is left is its kernel.
     pub(super) fn end(self) -> Option<tempfile::NamedTempFile> {
         self.kernel
@@ -141,11 +117,6 @@ impl Line {
         let path = format!("/proc/{pid}/mem");
         let memory = OpenOptions::new().read(true).write(true).open(&path);
         Ok(Self { memory: memory.with_context(|| format!("cannot open {path}"))?, base })
-    }
-
-    /// Rounds of its command so far.
-    pub(super) fn progress(&self) -> Result<u64> {
-        self.load(driver::PROGRESS)
     }
 
     fn load(&self, offset: u64) -> Result<u64> {

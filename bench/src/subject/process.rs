@@ -91,11 +91,6 @@ impl VmmProcess {
         })
     }
 
-    /// Connects to its API, which has answered before.
-    pub fn connect_again(&self) -> Result<Client> {
-        Client::connect(&self.socket).context("cannot reach the API socket")
-    }
-
     /// Waits until the VM is Running, as `vm.info` shows it; gives what it showed.
     pub fn wait_running(&mut self, client: &mut Client) -> Result<serde_json::Value> {
         let info = request("GET", "vm.info");

@@ -29,21 +29,8 @@ pub(crate) struct Rehearsal {
     pub(crate) bytes: u64,
 }
 
-/// So often it is tried out. The shortest counts: what the host did in between with its processors would keep a VM from being stopped at all.
-const TRIES: u32 = 3;
-
 /// Reads and writes all vCPUs of a VM that has not run.
 pub(in crate::vm::state) fn rehearse(vm: &Vm, still: &Still) -> Result<Rehearsal, StateError> {
-    let mut shortest = once(vm, still)?;
-    for _ in 1..TRIES {
-        let next = once(vm, still)?;
-        shortest.save = shortest.save.min(next.save);
-        shortest.restore = shortest.restore.min(next.restore);
-    }
-    Ok(shortest)
-}
-
-fn once(vm: &Vm, still: &Still) -> Result<Rehearsal, StateError> {
     let machine = Machine::of(vm).map_err(|refused| refused.of("machine"))?;
     let vcpus = of_all(vm, &machine)?;
     let begun = Instant::now();
