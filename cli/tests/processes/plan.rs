@@ -101,7 +101,7 @@ impl Plan {
             20..=21 => Wrong::KillSource { us: instant(random) },
             22..=24 => Wrong::Cancel { us: instant(random), at_source: random.below(3) > 0 },
             25..=26 => Wrong::NoMemory { bytes: random.below(usual.memory * 2) },
-            27 => Wrong::FewFiles { more: 16 + random.below(40) },
+            27 => Wrong::FewFiles { more: random.below(56) },
             28 => {
                 let strategies = ["Cancel", "Ignore", "Throttle"];
                 let strategy = strategies[usize::try_from(random.below(3)).expect("few")];
