@@ -189,7 +189,8 @@ fn bytes(said: &[Said]) -> Vec<u8> {
             Said::Welcome { version, capabilities } => say(welcome(*version, *capabilities)),
             Said::WelcomeRight => say(welcome(PROTOCOL_VERSION, Capabilities::ALL.0)),
             Said::Built(rehearsal) => {
-                let rehearsal = rehearsal.map(|(save, setup, state)| Rehearsal { save, setup, state });
+                let rehearsal =
+                    rehearsal.map(|(save, setup, state)| Rehearsal { save, setup, state });
                 say(Message::Built { rehearsal });
             }
             Said::RoundDone { round } => say(Message::RoundDone { round: *round }),

@@ -131,6 +131,8 @@ impl Section {
                 "compression",
                 "tls_dir",
                 "local",
+                "memory_mode",
+                "precopy_rounds",
             ],
             Self::ReceiveMigration => &["receiver_url", "tls_dir"],
             Self::Resolve => &["resolution"],

@@ -61,7 +61,7 @@ pub struct VmmOptions {
     /// Devices of the embedder's own, which every VM has besides those of its configuration, under names that the
     /// configuration does not use. They are in `vm.counters`, and nowhere in `vm.info`.
     pub devices: Vec<Arc<dyn VirtioDevice>>,
-    /// Opens images of disks in place of [`BlockDevice::open`](devices::virtio::block::BlockDevice::open). Those of disks that are added are
+    /// Opens images of disks in place of [`BlockDevice::open`](::devices::virtio::block::BlockDevice::open). Those of disks that are added are
     /// opened on the thread that asks for that, where it may take its time.
     pub open_disk: Option<OpenDisk>,
     /// What becomes of the VMM when its VM ends by itself.

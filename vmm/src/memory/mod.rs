@@ -16,7 +16,7 @@
 //! the host is `hotplug_size`, which the operator has promised it anyway, and they go back when the block is plugged, when all is unplugged
 //! and when the machine restarts. (To take it out of KVM's sight would need a slot of its own for each block, and leave devices' DMA.)
 //!
-//! A VM that is restored on demand has a memfd whose pages come when they are touched ([`lazy`]), or has its RAM over a snapshot's file instead of a memfd, mapped
+//! A VM that is restored on demand has a memfd whose pages come when they are touched (module `lazy`), or has its RAM over a snapshot's file instead of a memfd, mapped
 //! privately: what nobody has written yet is in the file, the rest is this process's own, and what was given back is anonymous memory.
 //!
 //! Invariants:

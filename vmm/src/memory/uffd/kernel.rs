@@ -42,7 +42,7 @@ pub(super) struct Register {
 /// `struct uffdio_copy`.
 #[repr(C)]
 #[derive(Debug, Default)]
-pub(super) struct Copy {
+pub(super) struct CopyPages {
     pub(super) to: u64,
     pub(super) from: u64,
     pub(super) len: u64,
@@ -57,7 +57,7 @@ pub(super) struct Copy {
 pub(super) struct Zeros {
     pub(super) range: Range,
     pub(super) mode: u64,
-    /// As in [`Copy`].
+    /// As in [`CopyPages`].
     pub(super) placed: i64,
 }
 
@@ -77,7 +77,7 @@ vmm_sys_util::ioctl_iowr_nr!(API_IOCTL, 0xAA, 0x3F, Api);
 vmm_sys_util::ioctl_iowr_nr!(REGISTER, 0xAA, 0x00, Register);
 vmm_sys_util::ioctl_ior_nr!(UNREGISTER, 0xAA, 0x01, Range);
 vmm_sys_util::ioctl_ior_nr!(WAKE, 0xAA, 0x02, Range);
-vmm_sys_util::ioctl_iowr_nr!(COPY, 0xAA, 0x03, Copy);
+vmm_sys_util::ioctl_iowr_nr!(COPY, 0xAA, 0x03, CopyPages);
 vmm_sys_util::ioctl_iowr_nr!(ZEROS, 0xAA, 0x04, Zeros);
 
 /// A request whose structure the kernel reads, and answers in.
@@ -95,7 +95,7 @@ macro_rules! requests {
         }
     )*};
 }
-requests!(Api => API_IOCTL(), Register => REGISTER(), Copy => COPY(), Zeros => ZEROS());
+requests!(Api => API_IOCTL(), Register => REGISTER(), CopyPages => COPY(), Zeros => ZEROS());
 
 /// A range that is not watched any more.
 #[repr(transparent)]
@@ -136,7 +136,7 @@ pub(super) fn open() -> io::Result<OwnedFd> {
 /// Makes a request of a userfaultfd.
 ///
 /// # Safety
-/// Addresses in it are of guest RAM (for [`Copy`], `from` of as many readable bytes as `len`), which stays mapped meanwhile.
+/// Addresses in it are of guest RAM (for [`CopyPages`], `from` of as many readable bytes as `len`), which stays mapped meanwhile.
 pub(super) unsafe fn request<R: Request>(fd: &OwnedFd, of: &mut R) -> io::Result<()> {
     // SAFETY: the structure is the one that goes with the number (`requests!`); the caller answers for the addresses in it.
     let done = unsafe { libc::ioctl(fd.as_raw_fd(), of.number(), std::ptr::from_mut(of)) };
@@ -164,5 +164,5 @@ pub(super) fn read(fd: &OwnedFd) -> io::Result<Option<Event>> {
 
 const _: () = {
     assert!(size_of::<Api>() == 24 && size_of::<Register>() == 32 && size_of::<Event>() == 32);
-    assert!(size_of::<Copy>() == 40 && size_of::<Zeros>() == 32);
+    assert!(size_of::<CopyPages>() == 40 && size_of::<Zeros>() == 32);
 };

@@ -119,7 +119,7 @@ impl Uffd {
     pub(super) fn place(&self, first: u64, pages: &[u8]) -> io::Result<u64> {
         let from = pages.as_ptr().expose_provenance() as u64;
         self.fill((first, pages.len() as u64 / PAGE_SIZE), |to, done, len| {
-            let mut copy = kernel::Copy { to, from: from + done, len, ..Default::default() };
+            let mut copy = kernel::CopyPages { to, from: from + done, len, ..Default::default() };
             // SAFETY: `to` and what follows is RAM, on which there is a handle, `from` the caller's bytes, of which there are as many.
             let copied = unsafe { kernel::request(&self.fd, &mut copy) };
             (copied, copy.placed)
