@@ -310,7 +310,7 @@ fn memory_over_a_snapshots_file_is_not_passed_and_the_error_says_what_to_do() {
     let snapshot = SnapshotConfig { destination_url: url.clone(), live: false, base_url: None };
     vm.vmm.snapshot(snapshot).unwrap();
     let over = TestVm::none_yet(1);
-    let memory_restore_mode = MemoryRestoreMode::OnDemand;
+    let memory_restore_mode = MemoryRestoreMode::Mapped;
     over.vmm
         .restore(RestoreConfig { resume: true, memory_restore_mode, ..RestoreConfig::of(&url) })
         .unwrap();
