@@ -17,10 +17,10 @@ use vmm::control::{ControlError, VmmControl};
 
 /// How far the share may be from its set point.
 const POINTS: f64 = 2.0;
-/// Other programs that take less than that from a vCPU leave it in peace, in percent of the time.
-const TAKEN: f64 = 15.0;
+/// Others that take less than that from a vCPU leave it in peace, in percent of the time.
+const TAKEN: f64 = 5.0;
 /// Windows at most, until there is peace. The share is judged in any case.
-const WINDOWS: u32 = 3;
+const WINDOWS: u32 = 4;
 
 /// One VM at a time: they want the processors, and their threads are found by name.
 #[expect(clippy::disallowed_types, reason = "on the tests' own threads")]
@@ -58,10 +58,10 @@ fn held(vm: &TestVm, throttle: &Throttle, window: Duration) -> Option<Vec<Held>>
     Some(held)
 }
 
-/// The same of the window, out of a few, in which other programs took the least from the vCPUs, which is the first if they take
+/// The same of the window, out of a few, in which others took the least from the vCPUs, which is the first if they take
 /// little. What they take is between the bounds of [`Held`], and how they take it decides when a vCPU gets to its park.
 fn held_in_peace(vm: &TestVm, throttle: &Throttle, window: Duration) -> Option<Vec<Held>> {
-    let taken = |held: &[Held]| held.iter().map(|held| held.most - held.least).fold(0.0, f64::max);
+    let taken = |held: &[Held]| held.iter().map(Held::taken).fold(0.0, f64::max);
     let mut best = held(vm, throttle, window)?;
     for _ in 1..WINDOWS {
         if taken(&best) < TAKEN {

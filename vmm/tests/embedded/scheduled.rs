@@ -1,6 +1,9 @@
 //! What the host's scheduler knows of a VM's threads: for how long each ran and waited for a processor
 //! (`/proc/PID/task/TID/schedstat`). The rest it slept, and a spinning vCPU sleeps only while it is held.
 //!
+//! Where this host is itself a guest, its processors are taken from it at times (`steal` in `/proc/stat`). The
+//! scheduler counts that neither as running nor as waiting, so that it looks like sleep: it is set apart.
+//!
 //! Read only while the VM is paused: the kernel counts a wait when it is over, and a paused thread has none.
 
 use std::fs;
@@ -19,6 +22,8 @@ pub struct Threads {
 /// What each thread had run and waited at a time.
 struct Reading {
     at: Instant,
+    /// What this host's own hypervisor had taken from all of its processors.
+    stolen: Duration,
     vcpus: Vec<[Duration; 2]>,
     throttle: Vec<[Duration; 2]>,
 }
@@ -38,6 +43,8 @@ pub struct Held {
     pub most: f64,
     /// The throttle's own thread waited for a processor: meanwhile it can neither hold nor let go.
     pub throttle_waited: f64,
+    /// This host's processors stood still for its own hypervisor: whose thread was on one is not known.
+    pub stolen: f64,
 }
 
 impl Threads {
@@ -86,6 +93,7 @@ impl Threads {
         };
         let throttle = end.throttle.iter().zip(&window.begin.throttle);
         let throttle_waited: f64 = throttle.map(|(now, then)| spent(now, then)[1]).sum();
+        let stolen = end.stolen.saturating_sub(window.begin.stolen).as_secs_f64();
         let held = |(now, then)| {
             let [ran, waited] = spent(now, then);
             let percent = |seconds: f64| 100.0 * seconds / wall;
@@ -93,6 +101,7 @@ impl Threads {
                 least: percent(all - ran - waited),
                 most: percent(all - ran),
                 throttle_waited: percent(throttle_waited),
+                stolen: percent(stolen),
             }
         };
         end.vcpus.iter().zip(&window.begin.vcpus).map(held).collect()
@@ -107,14 +116,29 @@ impl Threads {
         };
         let all = |tasks: &[PathBuf]| tasks.iter().map(read).collect::<Option<Vec<_>>>();
         let (vcpus, throttle) = (all(&self.vcpus)?, all(&self.throttle)?);
-        Some(Reading { at: Instant::now(), vcpus, throttle })
+        Some(Reading { at: Instant::now(), stolen: stolen()?, vcpus, throttle })
     }
+}
+
+/// The kernel's `USER_HZ` on x86, in which `/proc` counts whatever its own clock does.
+const TICK: Duration = Duration::from_millis(10);
+
+/// What was stolen from all processors since the host's boot, in whole ticks (proc(5), `/proc/stat`).
+fn stolen() -> Option<Duration> {
+    let text = fs::read_to_string("/proc/stat").ok()?;
+    let ticks: u32 = text.lines().next()?.split_whitespace().nth(8)?.parse().ok()?;
+    Some(TICK * ticks)
 }
 
 impl Held {
     /// How far a share is from what can have been, in percentage points.
     pub fn error(&self, share: f64) -> f64 {
-        let [least, most] = [self.least - self.throttle_waited, self.most + self.throttle_waited];
-        (least - share).max(share - most).max(0.0)
+        let unknown = self.throttle_waited + self.stolen;
+        (self.least - unknown - share).max(share - self.most - unknown).max(0.0)
+    }
+
+    /// What others took from this vCPU and from the throttle.
+    pub fn taken(&self) -> f64 {
+        self.most - self.least + self.throttle_waited + self.stolen
     }
 }
