@@ -45,18 +45,15 @@ impl<V: SourceVm, T: Transport> Source<'_, V, T> {
             if self.after_round(sent, pages.len(), took)? == Next::Again {
                 continue;
             }
-            let stopped = Instant::now();
-            self.still = Some(self.vm.pause().map_err(MigrationError::vm("pause the VM"))?);
-            self.on(SourceEvent::Stop)?;
-            self.costs.pause = stopped.elapsed();
+            let downtime = self.stop()?;
+            self.costs.pause = downtime.pause;
             let still = self.still.as_ref();
             let last = still.map(|still| self.vm.last_dirty(still)).transpose();
             let last = last.map_err(MigrationError::vm("read the dirty log"))?;
             if let Some(last) = &last {
                 pages.add_all(last);
             }
-            if self.costs.downtime(pages.len()) <= self.limit() {
-                let downtime = Downtime { pause: self.costs.pause, ..Downtime::begun(stopped) };
+            if self.costs.downtime(pages.len()) <= self.limit(self.is_out_of_time()) {
                 return Ok(Copied::All(round, pages, downtime));
             }
             // More was written meanwhile, or the pause took longer, than was expected.
@@ -84,10 +81,12 @@ impl<V: SourceVm, T: Transport> Source<'_, V, T> {
             dirty_rate,
             expected_downtime,
         });
-        if expected_downtime <= self.limit() {
+        // Looked at once: a time-out between two looks would end what `Ignore` is to stop.
+        let is_late = self.is_out_of_time();
+        if expected_downtime <= self.limit(is_late) {
             return Ok(Next::Stop);
         }
-        if self.is_out_of_time() && !self.may_postpone() {
+        if is_late && !self.may_postpone() {
             let (timeout, limit) = (self.options.timeout, self.options.downtime);
             return Err(MigrationError::TimedOut { timeout, expected: expected_downtime, limit });
         }
@@ -104,9 +103,9 @@ impl<V: SourceVm, T: Transport> Source<'_, V, T> {
     }
 
     /// What the downtime may be: anything, when the time is over and the operator would rather have that.
-    fn limit(&self) -> Duration {
+    fn limit(&self, is_late: bool) -> Duration {
         match self.options.strategy {
-            Strategy::Ignore if self.is_out_of_time() && !self.may_postpone() => Duration::MAX,
+            Strategy::Ignore if is_late && !self.may_postpone() => Duration::MAX,
             _ => self.options.downtime,
         }
     }

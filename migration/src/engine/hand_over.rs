@@ -1,19 +1,36 @@
-//! Handing a VM over that stands still.
+//! What goes of a VM that stands still: its last pages, its state, and itself; and what is said of it in the end.
+//!
+//! ```text
+//!   stop ─▶ finish ─▶ hand_over ─▶ completed        pre-copy: the last round, then as below
+//!   stop ─▶ hand_over ─▶ completed                  memory was taken over
+//!   stop ─▶ … ─▶ completed                          post-copy ([`postcopy`](super::postcopy)): the same parts, with pages in between
+//! ```
+//!
+//! Invariant: nothing is saved or sent here without a [`SourceVm::Still`], and it is given up only by [`Source::completed`], when the VM is the destination's,
+//! or by whoever gives the migration up.
 
-use std::time::Duration;
+use std::time::Instant;
 
+use super::commit::Owed;
 use super::error::MigrationError;
 use super::phase::SourceEvent;
-use super::send::{Disks, Source};
+use super::send::Source;
 use super::vm::SourceVm;
 use super::{Downtime, Report};
 use crate::memory::PageSet;
 use crate::wire::{
     Connection, Frame, MAX_PAYLOAD, MAX_STATE, Mark, Message, Phase, Transport, WireError,
-    unexpected_message,
 };
 
 impl<V: SourceVm, T: Transport> Source<'_, V, T> {
+    /// Makes the VM stand still, from when on its downtime counts.
+    pub(super) fn stop(&mut self) -> Result<Downtime, MigrationError> {
+        let stopped = Instant::now();
+        self.still = Some(self.vm.pause().map_err(MigrationError::vm("pause the VM"))?);
+        self.on(SourceEvent::Stop)?;
+        Ok(Downtime { pause: stopped.elapsed(), ..Downtime::begun(stopped) })
+    }
+
     /// Sends what is left of a VM that stands still, and hands it over.
     pub(super) fn finish(
         &mut self,
@@ -43,40 +60,31 @@ impl<V: SourceVm, T: Transport> Source<'_, V, T> {
         mut downtime: Downtime,
     ) -> Result<Report, MigrationError> {
         self.send_state(state)?;
-        self.control()?.send(Message::Prepare { phase })?;
-        self.on(SourceEvent::Sent)?;
-        match self.control()?.message("Ready")? {
-            Message::Ready { setup } => downtime.setup = Duration::from_nanos(setup),
-            other => return Err(unexpected_message(&other, "Ready").into()),
-        }
-        downtime.state = downtime.lap();
-        if !self.handle.commit() {
-            return Err(MigrationError::Cancelled);
-        }
-        self.disks = Disks::Released;
-        let Some(still) = &self.still else { return Err(MigrationError::Cancelled) };
-        self.vm.release_disks(still).map_err(MigrationError::vm("give up the disks"))?;
-        self.on(SourceEvent::Ready)?;
-        self.control()?.send(Message::Commit)?;
-        match self.control()?.message("Committed")? {
-            Message::Committed => {}
-            other => return Err(unexpected_message(&other, "Committed").into()),
-        }
-        downtime.commit = downtime.lap();
-        self.on(SourceEvent::Acknowledged)?;
+        self.prepare(phase)?;
+        self.await_ready(&mut downtime)?;
+        self.commit(Owed::Nothing, &mut downtime)?;
+        Ok(self.completed(rounds, state, 0, downtime))
+    }
+
+    /// The destination has the VM, and is owed nothing: ends it here, and says what it came to.
+    pub(super) fn completed(
+        &mut self,
+        rounds: u32,
+        state: &[u8],
+        postponed_pages: u64,
+        downtime: Downtime,
+    ) -> Report {
         if let Some(still) = self.still.take() {
             self.vm.end(still);
         }
-        let sent_bytes = self.connections.iter().map(Connection::sent).sum();
-        let total = self.began.elapsed();
-        Ok(Report {
+        Report {
             rounds,
-            sent_bytes,
+            sent_bytes: self.connections.iter().map(Connection::sent).sum(),
             state_bytes: state.len() as u64,
-            postponed_pages: 0,
-            total,
+            postponed_pages,
+            total: self.began.elapsed(),
             downtime,
-        })
+        }
     }
 
     pub(super) fn send_state(&mut self, state: &[u8]) -> Result<(), MigrationError> {

@@ -8,14 +8,12 @@
 //!   ends its VM ◀──────────────────────────────────────────── Committed
 //! ```
 //!
-//! Phases, cancel, doubt and disks are those of any migration ([`super::phase`]).
+//! Phases, cancel, doubt and disks are those of any migration ([`super::phase`], `commit`).
 //!
 //! Invariants:
 //! - Memory has one owner. It is the source's until `Commit`: a destination that ends before it has left no trace in it, and the source goes on with
 //!   it. From the first byte of `Commit` on the source does not touch it, unless it is told that the destination has not got it.
 //! - There is no log and no round: nothing is sent that could be written meanwhile.
-
-use std::time::Instant;
 
 use super::error::MigrationError;
 use super::handle::Handle;
@@ -23,7 +21,7 @@ use super::phase::SourceEvent;
 use super::receive::Destination;
 use super::send::{Sent, Source};
 use super::vm::{DestinationVm, SourceVm};
-use super::{Downtime, Options, Report};
+use super::{Options, Report};
 use crate::memory::Layout;
 use crate::wire::{Message, Transport, WireError, unexpected_message};
 
@@ -49,11 +47,7 @@ impl<V: SourceVm, T: Transport> Source<'_, V, T> {
         self.control()?.pass(&parts)?;
         self.describe()?;
         self.on(SourceEvent::Accepted)?;
-        let stopped = Instant::now();
-        let still = self.vm.pause().map_err(MigrationError::vm("pause the VM"))?;
-        self.still = Some(still);
-        self.on(SourceEvent::Stop)?;
-        let mut downtime = Downtime { pause: stopped.elapsed(), ..Downtime::begun(stopped) };
+        let mut downtime = self.stop()?;
         let (phase, state) = self.saved()?;
         downtime.pages = downtime.lap();
         self.hand_over(0, (phase, &state), downtime)

@@ -12,7 +12,7 @@
 //!
 //! On one host memory can be taken over instead of being copied ([`send_local`]).
 //!
-//! The phases of both ends, and what may happen in each, are in [`phase`]. VMs come in through [`SourceVm`] and
+//! The phases of both ends, and what may happen in each, are in [`phase`], the last step of all kinds in `commit`. VMs come in through [`SourceVm`] and
 //! [`DestinationVm`].
 //!
 //! Invariants:
@@ -26,6 +26,7 @@
 //! - Memory may be allowed to go after the VM ([`postcopy`]): then the source's VM stands still until the destination has all of it.
 //! - An operator's cancel and the commit exclude each other by one compare-and-swap ([`Handle`]).
 
+mod commit;
 mod copy;
 mod error;
 mod estimate;

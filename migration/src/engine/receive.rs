@@ -5,6 +5,7 @@ use std::panic;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::commit::Owed;
 use super::error::MigrationError;
 use super::lanes::{Lane, Lanes};
 use super::local::Memory;
@@ -62,21 +63,8 @@ impl<V: DestinationVm, T: Transport> Destination<'_, V, T> {
             (None, phase) => phase,
             (Some(missing), phase) => return self.run_lazily(&state, (&layout, &missing), phase),
         };
-        let began = Instant::now();
-        self.vm.restore(&state).map_err(MigrationError::vm("restore the VM's state"))?;
-        self.on(DestinationEvent::Prepared)?;
-        let setup = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.control.send(Message::Ready { setup })?;
-        match self.control.message("Commit")? {
-            Message::Commit => {}
-            other => return Err(unexpected_message(&other, "Commit").into()),
-        }
-        self.vm.take_disks().map_err(MigrationError::vm("take the disks"))?;
-        self.vm.start(phase).map_err(MigrationError::vm("start the VM"))?;
-        self.on(DestinationEvent::Committed)?;
-        // The VM is here, whether or not the source hears of it.
-        drop(self.control.send(Message::Committed));
-        Ok(())
+        self.make_ready(&state, Instant::now())?;
+        self.start(Owed::Nothing, phase)
     }
 
     fn greet(&mut self, mut accept: impl FnMut() -> io::Result<T>) -> Result<(), MigrationError> {

@@ -6,9 +6,10 @@ use migration::engine::Sent;
 use migration::wire::Phase;
 use proptest::prelude::*;
 
-use crate::bed::{End, How, Setup, migrate};
+use crate::bed::{End, Setup, migrate};
 use crate::guest::Program;
 use crate::model::Trouble;
+use crate::verdict::{How, There};
 
 fn phase(is_paused: bool) -> Phase {
     if is_paused { Phase::Paused } else { Phase::Running }
@@ -18,7 +19,7 @@ fn phase(is_paused: bool) -> Phase {
 fn a_source_that_fails_anywhere_keeps_its_vm_as_it_was() {
     for is_paused in [false, true] {
         let mut setup = Setup { phase: phase(is_paused), ..Setup::new() };
-        let asked = migrate(&setup).source.asked;
+        let asked = migrate(&setup).source.asks.count();
         for at in 0..asked {
             setup.source = Trouble::Fail(at);
             let ended = migrate(&setup);
@@ -33,7 +34,7 @@ fn a_source_that_fails_anywhere_keeps_its_vm_as_it_was() {
 fn a_destination_that_fails_anywhere_leaves_the_source_as_it_was_and_says_why() {
     for is_paused in [false, true] {
         let mut setup = Setup { phase: phase(is_paused), ..Setup::new() };
-        let asked = migrate(&setup).destination.asked;
+        let asked = migrate(&setup).destination.asks.count();
         for at in 0..asked {
             setup.destination = Trouble::Fail(at);
             let ended = migrate(&setup);
@@ -48,14 +49,14 @@ fn a_destination_that_fails_anywhere_leaves_the_source_as_it_was_and_says_why() 
 fn a_cancel_at_any_moment_before_the_commit_restores_and_after_it_is_too_late() {
     for connections in [1, 3] {
         let mut setup = Setup { connections, ..Setup::new() };
-        let asked = migrate(&setup).source.asked;
+        let asked = migrate(&setup).source.asks.count();
         for at in 0..asked {
             setup.source = Trouble::Cancel(at);
             let ended = migrate(&setup);
             // The last thing that it is asked is to give up its disks, which is after the decision.
             let expected = if at + 1 == asked { How::Completed } else { How::Restored };
             assert_eq!(ended.check(&setup), expected, "at {at}");
-            assert_eq!(ended.source.handle.cancel().is_ok(), expected == How::Restored);
+            assert_eq!(ended.source.handle().cancel().is_ok(), expected == How::Restored);
         }
     }
 }
@@ -72,11 +73,14 @@ fn only_a_lost_commit_or_answer_leaves_a_doubt() {
         seen.insert(migrate(&setup).check(&setup));
     }
     // `Committed` was cut: the VM is there, and the source cannot know.
-    assert!(seen.contains(&How::Restored) && seen.contains(&How::InDoubt(true)), "{seen:?}");
+    assert!(
+        seen.contains(&How::Restored) && seen.contains(&How::InDoubt(There::Whole)),
+        "{seen:?}"
+    );
     // `Commit` is the last that the source sends, a header and a byte.
     for back in 1..40 {
         setup.cut = Some((End::Source, 0, sent(End::Source) - back));
-        let expected = if back < 13 { How::InDoubt(false) } else { How::Restored };
+        let expected = if back < 13 { How::InDoubt(There::Never) } else { How::Restored };
         assert_eq!(migrate(&setup).check(&setup), expected, "{back} bytes before the end");
     }
 }
@@ -113,6 +117,6 @@ proptest! {
         let ended = migrate(&setup);
         // A source whose disks cannot be taken back says so, too.
         let how = ended.check(&setup);
-        prop_assert!(how != How::InDoubt(true), "{how:?}");
+        prop_assert!(how != How::InDoubt(There::Whole), "{how:?}");
     }
 }

@@ -10,8 +10,9 @@ use migration::wire::{
 };
 use proptest::prelude::*;
 
-use crate::bed::{How, Setup, layout, migrate};
+use crate::bed::{Setup, layout, migrate};
 use crate::model::{CONFIG, Destination, Trouble};
+use crate::verdict::{How, There};
 use crate::world::World;
 
 fn setup(is_paused: bool) -> Setup {
@@ -37,15 +38,15 @@ fn memory_changes_its_owner_and_nothing_of_it_is_sent() {
 fn who_fails_anywhere_leaves_the_memory_to_the_source() {
     for is_paused in [false, true] {
         let whole = migrate(&setup(is_paused));
-        for at in 0..whole.source.asked {
+        for at in 0..whole.source.asks.count() {
             let setup = Setup { source: Trouble::Fail(at), ..setup(is_paused) };
             assert_eq!(migrate(&setup).check(&setup), How::Restored, "source, {at}");
             let setup = Setup { source: Trouble::Cancel(at), ..setup };
             let expected =
-                if at + 1 == whole.source.asked { How::Completed } else { How::Restored };
+                if at + 1 == whole.source.asks.count() { How::Completed } else { How::Restored };
             assert_eq!(migrate(&setup).check(&setup), expected, "cancel, {at}");
         }
-        for at in 0..whole.destination.asked {
+        for at in 0..whole.destination.asks.count() {
             let setup = Setup { destination: Trouble::Fail(at), ..setup(is_paused) };
             let ended = migrate(&setup);
             assert_eq!(ended.check(&setup), How::Restored, "destination, {at}");
@@ -81,7 +82,7 @@ fn a_destination_that_cannot_take_memory_over_says_so() {
         Trouble::None,
     );
     let (here, there) = UnixStream::pair().expect("the host has sockets");
-    let handle = Arc::clone(&source.handle);
+    let handle = Arc::clone(source.handle());
     thread::scope(|scope| {
         scope.spawn(|| {
             let mut old = Connection::new(there, setup.options.patience);
@@ -162,6 +163,6 @@ proptest! {
         let setup =
             Setup { source, destination: Trouble::Fail(at_destination), ..setup(is_paused) };
         let how = migrate(&setup).check(&setup);
-        prop_assert!(how != How::InDoubt(true), "{how:?}");
+        prop_assert!(how != How::InDoubt(There::Whole), "{how:?}");
     }
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::expect_used, reason = "helpers of tests say what they expected")]
 
 mod bed;
+mod commit;
 mod faults;
 mod guest;
 mod lazy;
@@ -11,5 +12,6 @@ mod local;
 mod model;
 mod postcopy;
 mod postcopy_lies;
+mod verdict;
 mod whole;
 mod world;

@@ -2,96 +2,17 @@
 
 use std::time::Duration;
 
-use migration::engine::postcopy::MemoryMode;
-use migration::engine::{MigrationError, Sent};
+use migration::engine::Sent;
 use migration::wire::{Compression, Phase};
 use proptest::prelude::*;
-use vcpu_state::sync::atomic::Ordering;
 
-use crate::bed::{End, Ended, Setup, migrate};
+use crate::bed::{End, Setup, migrate};
 use crate::guest::Program;
 use crate::model::Trouble;
-use crate::world::{DESTINATION, SOURCE};
+use crate::verdict::{How, There};
 
 fn setup(rounds: u32) -> Setup {
-    let mut setup = Setup { connections: 4, ..Setup::new() };
-    // No downtime is short enough: pre-copy would go on for ever.
-    setup.options.downtime = Duration::ZERO;
-    setup.options.memory = MemoryMode::PostCopy { rounds };
-    setup
-}
-
-/// How it ended; where whether the VM went on at the destination is open, that, too.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum How {
-    Completed,
-    Restored,
-    InDoubt(There),
-    Stranded(There),
-}
-
-/// What became of the VM at the destination.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum There {
-    /// It is there, whole.
-    Whole,
-    /// It was started, and ended for want of memory.
-    Interrupted,
-    /// It was never started.
-    Never,
-}
-
-/// Never two VMs run; what runs is whole, or waits for what is not.
-fn check(ended: &Ended, setup: &Setup) -> How {
-    let is_running = u32::from(setup.phase == Phase::Running);
-    let world = &ended.world;
-    assert!(world.most() <= 1, "two VMs ran");
-    let destination = &ended.destination;
-    let there = match &ended.received {
-        Ok(()) => There::Whole,
-        Err(MigrationError::Interrupted { .. }) => There::Interrupted,
-        Err(_) => There::Never,
-    };
-    assert_eq!(destination.started.is_some(), there != There::Never, "{:?}", ended.received);
-    assert_eq!(destination.is_discarded, there == There::Never);
-    let has_ended = setup.ends_after.is_some();
-    match there {
-        There::Whole if !has_ended => {
-            let writes = ended.source.guest.writes.load(Ordering::Acquire);
-            assert_eq!(destination.restored, Some(writes));
-            assert!(destination.memory.words() == ended.source.guest.words(), "memory differs");
-            assert_eq!(world.running(), is_running);
-            assert!(
-                destination
-                    .lazy
-                    .as_ref()
-                    .is_none_or(|lazy| lazy.is_complete.load(Ordering::Acquire))
-            );
-        }
-        There::Whole | There::Interrupted => assert_eq!(world.running(), 0),
-        There::Never => {}
-    }
-    match &ended.sent {
-        Sent::Completed(_) => {
-            assert!(there == There::Whole && ended.source.is_ended);
-            How::Completed
-        }
-        Sent::Restored(_) => {
-            assert!(there == There::Never && !ended.source.is_ended && !ended.source.is_logging);
-            assert_eq!(world.running(), is_running);
-            assert_eq!(world.disks.load(Ordering::Acquire), SOURCE);
-            How::Restored
-        }
-        Sent::InDoubt { .. } => {
-            assert!(!ended.source.is_ended);
-            How::InDoubt(there)
-        }
-        Sent::Stranded { .. } => {
-            assert!(!ended.source.is_ended && there != There::Never);
-            assert_eq!(world.disks.load(Ordering::Acquire), DESTINATION);
-            How::Stranded(there)
-        }
-    }
+    Setup::new().postponed(rounds)
 }
 
 #[test]
@@ -103,7 +24,7 @@ fn a_guest_that_writes_faster_than_any_link_arrives_with_every_page() {
                 setup.program.writes = 5;
                 setup.options.compression = compression;
                 let ended = migrate(&setup);
-                assert_eq!(check(&ended, &setup), How::Completed, "{:?}", ended.received);
+                assert_eq!(ended.check(&setup), How::Completed, "{:?}", ended.received);
                 let Sent::Completed(report) = ended.sent else { panic!("it completed") };
                 assert_eq!(report.rounds, rounds + 1);
                 assert!(report.postponed_pages > 0 || phase == Phase::Paused && rounds > 0);
@@ -118,7 +39,7 @@ fn what_converges_needs_no_memory_later_and_what_is_out_of_time_does_not_end() {
     let mut setup = setup(5);
     setup.options.downtime = Duration::from_hours(1);
     let ended = migrate(&setup);
-    assert_eq!(check(&ended, &setup), How::Completed);
+    assert_eq!(ended.check(&setup), How::Completed);
     let Sent::Completed(report) = ended.sent else { panic!("it completed") };
     assert_eq!(report.postponed_pages, 0);
     assert!(ended.destination.lazy.is_none());
@@ -126,7 +47,7 @@ fn what_converges_needs_no_memory_later_and_what_is_out_of_time_does_not_end() {
     setup.options.downtime = Duration::ZERO;
     setup.options.timeout = Duration::ZERO;
     let ended = migrate(&setup);
-    assert_eq!(check(&ended, &setup), How::Completed);
+    assert_eq!(ended.check(&setup), How::Completed);
     let Sent::Completed(report) = ended.sent else { panic!("it completed") };
     assert!(report.rounds <= 2 && report.postponed_pages > 0, "{report:?}");
 }
@@ -135,8 +56,8 @@ fn what_converges_needs_no_memory_later_and_what_is_out_of_time_does_not_end() {
 fn too_few_connections_are_an_error_before_anything_is_done() {
     let setup = Setup { connections: 3, ..setup(1) };
     let ended = migrate(&setup);
-    assert_eq!(check(&ended, &setup), How::Restored);
-    assert_eq!(ended.source.asked, 0);
+    assert_eq!(ended.check(&setup), How::Restored);
+    assert_eq!(ended.source.asks.count(), 0);
 }
 
 /// A user shuts the VM down at the destination while its memory still comes: that is no failure of the migration.
@@ -145,28 +66,29 @@ fn a_vm_that_is_ended_while_memory_comes_needs_no_more() {
     for pages in [0, 10, 40] {
         let setup = Setup { ends_after: Some(pages), ..setup(0) };
         let ended = migrate(&setup);
-        assert_eq!(check(&ended, &setup), How::Completed, "{:?}", ended.received);
+        assert_eq!(ended.check(&setup), How::Completed, "{:?}", ended.received);
     }
 }
 
 #[test]
 fn a_vm_that_fails_anywhere_leaves_one_vm_or_none_that_runs() {
     let first = migrate(&setup(1));
-    for at in 0..first.source.asked {
+    for at in 0..first.source.asks.count() {
         let setup = Setup { source: Trouble::Fail(at), ..setup(1) };
         let ended = migrate(&setup);
-        assert_eq!(check(&ended, &setup), How::Restored, "at {at}");
+        assert_eq!(ended.check(&setup), How::Restored, "at {at}");
     }
-    for at in 0..first.destination.asked {
+    for at in 0..first.destination.asks.count() {
         let setup = Setup { destination: Trouble::Fail(at), ..setup(1) };
         let ended = migrate(&setup);
-        assert_eq!(check(&ended, &setup), How::Restored, "at {at}");
+        assert_eq!(ended.check(&setup), How::Restored, "at {at}");
     }
-    for at in 0..first.source.asked {
+    for at in 0..first.source.asks.count() {
         let setup = Setup { source: Trouble::Cancel(at), ..setup(1) };
         let ended = migrate(&setup);
-        let expected = if at + 1 == first.source.asked { How::Completed } else { How::Restored };
-        assert_eq!(check(&ended, &setup), expected, "at {at}");
+        let expected =
+            if at + 1 == first.source.asks.count() { How::Completed } else { How::Restored };
+        assert_eq!(ended.check(&setup), expected, "at {at}");
     }
 }
 
@@ -180,7 +102,7 @@ fn pages_that_stop_coming_on_any_connection_end_it_at_both_ends() {
             // At the latest in the mark that says that all is sent.
             let setup = Setup { cut: Some((End::Source, index, at)), ..setup(0) };
             let ended = migrate(&setup);
-            let how = check(&ended, &setup);
+            let how = ended.check(&setup);
             let (error, expected) = match &ended.sent {
                 Sent::Restored(error) => (error, How::Restored),
                 Sent::Stranded { error, .. } => (error, How::Stranded(There::Interrupted)),
@@ -205,12 +127,12 @@ proptest! {
         let mut setup = Setup { phase, connections, ..setup(rounds) };
         setup.program = Program { seed, writes, hot_pages };
         let whole = migrate(&setup);
-        prop_assert_eq!(check(&whole, &setup), How::Completed);
+        prop_assert_eq!(whole.check(&setup), How::Completed);
         let (end, index, bytes) = whole.carried[which.index(whole.carried.len())];
         let at = place.index(usize::try_from(bytes).unwrap() + 1) as u64;
         setup.cut = Some((end, index, at));
         let ended = migrate(&setup);
-        let how = check(&ended, &setup);
+        let how = ended.check(&setup);
         // Who does not know whether the VM is there has lost the connection that says so.
         prop_assert!(!matches!(how, How::InDoubt(_)) || index == 0, "{:?}", how);
     }

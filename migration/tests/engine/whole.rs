@@ -7,8 +7,9 @@ use migration::engine::{MigrationError, Sent, Strategy};
 use migration::wire::{Compression, Phase, Rehearsal};
 use proptest::prelude::*;
 
-use crate::bed::{How, Setup, migrate};
+use crate::bed::{Setup, migrate};
 use crate::guest::Program;
+use crate::verdict::How;
 
 #[test]
 fn a_vm_is_at_the_other_end_as_it_was_and_no_longer_here() {
@@ -16,7 +17,7 @@ fn a_vm_is_at_the_other_end_as_it_was_and_no_longer_here() {
         let setup = Setup { phase, ..Setup::new() };
         let ended = migrate(&setup);
         assert_eq!(ended.check(&setup), How::Completed);
-        let progress = ended.source.handle.progress();
+        let progress = ended.source.handle().progress();
         assert_eq!((progress.phase, progress.rounds), (SourcePhase::Completed, 1));
         assert!(progress.sent_bytes > 0 && progress.expected_downtime.is_some());
         assert!(progress.bandwidth == 0 || progress.eta().is_some());
@@ -68,7 +69,7 @@ fn a_vm_whose_state_takes_too_long_to_save_or_to_restore_is_never_stopped() {
         let ended = migrate(&setup);
         assert_eq!(ended.check(&setup), How::Restored);
         assert_eq!(ended.source.pauses, 0);
-        let expected = ended.source.handle.progress().expected_downtime;
+        let expected = ended.source.handle().progress().expected_downtime;
         assert!(expected.is_some_and(|expected| expected > setup.options.downtime));
         setup.options.strategy = Strategy::Ignore;
         assert_eq!(migrate(&setup).check(&setup), How::Completed);

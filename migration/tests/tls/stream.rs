@@ -130,7 +130,37 @@ fn who_takes_nothing_is_waited_for_until_the_deadline() {
 struct Frail {
     socket: UnixStream,
     left: usize,
+    /// The byte that it changes, from here on.
     changes: Option<usize>,
+    record: Record,
+}
+
+/// Where in a record of TLS a stream is.
+#[derive(Default)]
+struct Record {
+    at: usize,
+    len: usize,
+}
+
+/// The second byte of a record's version, which whoever reads has to ignore (RFC 8446, section 5.1): a change of it changes nothing.
+const IGNORED: usize = 2;
+const HEADER: usize = 5;
+
+impl Record {
+    /// The place of this byte, the next one, in its record.
+    fn next(&mut self, byte: u8) -> usize {
+        let at = self.at;
+        match at {
+            3 => self.len = usize::from(byte) << 8,
+            4 => self.len |= usize::from(byte),
+            _ => {}
+        }
+        self.at += 1;
+        if self.at >= HEADER && self.at == HEADER + self.len {
+            self.at = 0;
+        }
+        at
+    }
 }
 
 impl Read for Frail {
@@ -146,15 +176,20 @@ impl Write for Frail {
             drop(self.socket.shutdown(Shutdown::Both));
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        if let Some(at) = self.changes {
-            if let Some(byte) = part.get_mut(at) {
-                *byte ^= 0x10;
-            }
-            self.changes = at.checked_sub(part.len());
+        for byte in &mut part {
+            let place = self.record.next(*byte);
+            self.changes = match self.changes {
+                Some(0) if place == IGNORED => Some(0),
+                Some(0) => {
+                    *byte ^= 0x10;
+                    None
+                }
+                changes => changes.map(|left| left - 1),
+            };
         }
-        let written = self.socket.write(&part)?;
-        self.left -= written;
-        Ok(written)
+        self.socket.write_all(&part)?;
+        self.left -= part.len();
+        Ok(part.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -174,12 +209,14 @@ impl Transport for Frail {
 
 /// Sends frames over it; how many came whole, and whether there was an error.
 fn carry(left: usize, changes: Option<usize>) -> (u32, bool) {
+    // A length that was changed has both ends wait for each other; to give up is an error, too.
+    let patience = PATIENCE / 12;
     let (client, server) = ends();
     let (socket, there) = UnixStream::pair().unwrap();
     thread::scope(|scope| {
         let receiving = scope.spawn(|| {
-            let Ok(stream) = server.accept(there, PATIENCE) else { return (0, true) };
-            let mut connection = Connection::new(stream, PATIENCE);
+            let Ok(stream) = server.accept(there, patience) else { return (0, true) };
+            let mut connection = Connection::new(stream, patience);
             for round in 0..20 {
                 match connection.receive("a mark") {
                     Ok(Frame::Mark(mark)) => assert_eq!(mark.round, round),
@@ -189,8 +226,10 @@ fn carry(left: usize, changes: Option<usize>) -> (u32, bool) {
             }
             (20, false)
         });
-        let stream = client.connect(Frail { socket, left, changes }, "localhost").unwrap();
-        let mut connection = Connection::new(stream, PATIENCE);
+        let stream = client
+            .connect(Frail { socket, left, changes, record: Record::default() }, "localhost")
+            .unwrap();
+        let mut connection = Connection::new(stream, patience);
         for round in 0..20 {
             let mark = Frame::Mark(Mark { round, is_last: false });
             if connection.queue(&mark).and_then(|()| connection.flush()).is_err() {

@@ -3,6 +3,7 @@
 
 mod adding;
 mod arrival;
+mod asking;
 mod booting;
 mod core;
 mod cpus;

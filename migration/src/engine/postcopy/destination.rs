@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use vcpu_state::sync::Arc;
 
+use super::super::commit::Owed;
 use super::super::error::MigrationError;
 use super::super::phase::DestinationEvent;
 use super::super::receive::Destination;
@@ -85,30 +86,18 @@ impl<V: DestinationVm, T: Transport> Destination<'_, V, T> {
         self.settle(filling, &*memory)
     }
 
-    /// Up to the VM's start.
+    /// Up to the VM's start; without missing pages that are known not to come it is not started.
     fn take_over(
         &mut self,
         filling: &Filling,
         (state, phase): (&[u8], Phase),
         began: Instant,
     ) -> Result<(), MigrationError> {
-        self.vm.restore(state).map_err(MigrationError::vm("restore the VM's state"))?;
-        self.on(DestinationEvent::Prepared)?;
-        let setup = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.control.send(Message::Ready { setup })?;
-        match self.control.message("Commit")? {
-            Message::Commit => {}
-            other => return Err(unexpected_message(&other, "Commit").into()),
-        }
+        self.make_ready(state, began)?;
         if let Some(why) = filling.failure() {
             return Err(MigrationError::MissingLost { why: why.to_owned() });
         }
-        self.vm.take_disks().map_err(MigrationError::vm("take the disks"))?;
-        self.vm.start(phase).map_err(MigrationError::vm("start the VM"))?;
-        self.on(DestinationEvent::Entrusted)?;
-        // The VM is here, whether or not the source hears of it.
-        drop(self.control.send(Message::Committed));
-        Ok(())
+        self.start(Owed::Memory, phase)
     }
 
     /// All connections of pages have ended.

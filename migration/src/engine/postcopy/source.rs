@@ -2,11 +2,11 @@
 
 use std::panic;
 use std::thread;
-use std::time::{Duration, Instant};
 
+use super::super::commit::Owed;
 use super::super::error::MigrationError;
 use super::super::phase::SourceEvent;
-use super::super::send::{Disks, Source};
+use super::super::send::Source;
 use super::super::vm::SourceVm;
 use super::super::{Downtime, Report};
 use super::memory::Lent;
@@ -38,10 +38,7 @@ impl<V: SourceVm, T: Transport> Source<'_, V, T> {
         round: u32,
         mut pages: PageSet,
     ) -> Result<Report, MigrationError> {
-        let stopped = Instant::now();
-        self.still = Some(self.vm.pause().map_err(MigrationError::vm("pause the VM"))?);
-        self.on(SourceEvent::Stop)?;
-        let mut downtime = Downtime { pause: stopped.elapsed(), ..Downtime::begun(stopped) };
+        let mut downtime = self.stop()?;
         let memory = self.vm.lend_memory().map_err(MigrationError::vm("lend the VM's memory"))?;
         if round == 0 {
             pages = data_of(&*memory).map_err(WireError::from)?;
@@ -62,26 +59,15 @@ impl<V: SourceVm, T: Transport> Source<'_, V, T> {
         for runs in runs.chunks(RUNS) {
             self.control()?.send(Message::Missing { runs: runs.to_vec() })?;
         }
-        self.control()?.send(Message::Prepare { phase })?;
-        self.on(SourceEvent::Sent)?;
+        self.prepare(phase)?;
 
         let pushing = Pushing::new(Lent(memory), &pages);
         let mut lanes = self.connections.split_off(1);
         let handed = self.push_and_hand_over(&pushing, &mut lanes, &mut downtime);
-        let sent_bytes = lanes.iter().chain(&self.connections).map(Connection::sent).sum();
+        self.connections.append(&mut lanes);
         handed?;
         self.on(SourceEvent::Arrived)?;
-        if let Some(still) = self.still.take() {
-            self.vm.end(still);
-        }
-        Ok(Report {
-            rounds: round + 1,
-            sent_bytes,
-            state_bytes: state.len() as u64,
-            postponed_pages: pages.len(),
-            total: self.began.elapsed(),
-            downtime,
-        })
+        Ok(self.completed(round + 1, &state, pages.len(), downtime))
     }
 
     fn push_and_hand_over(
@@ -129,34 +115,17 @@ impl<V: SourceVm, T: Transport> Source<'_, V, T> {
         })
     }
 
-    /// From `Prepare` to `Committed`.
+    /// From `Prepare` to `Committed`: a VM whose pages cannot follow is not given away.
     fn hand_over_lazily(
         &mut self,
         pushing: &Pushing,
         downtime: &mut Downtime,
     ) -> Result<(), MigrationError> {
-        match self.control()?.message("Ready")? {
-            Message::Ready { setup } => downtime.setup = Duration::from_nanos(setup),
-            other => return Err(unexpected_message(&other, "Ready").into()),
-        }
-        downtime.state = downtime.lap();
+        self.await_ready(downtime)?;
         if pushing.has_failed() {
             return Err(WireError::Closed { waiting_for: "the connections of pages" }.into());
         }
-        if !self.handle.commit() {
-            return Err(MigrationError::Cancelled);
-        }
-        self.disks = Disks::Released;
-        let Some(still) = &self.still else { return Err(MigrationError::Cancelled) };
-        self.vm.release_disks(still).map_err(MigrationError::vm("give up the disks"))?;
-        self.on(SourceEvent::Ready)?;
-        self.control()?.send(Message::Commit)?;
-        match self.control()?.message("Committed")? {
-            Message::Committed => {}
-            other => return Err(unexpected_message(&other, "Committed").into()),
-        }
-        downtime.commit = downtime.lap();
-        self.on(SourceEvent::Entrusted)
+        self.commit(Owed::Memory, downtime)
     }
 
     /// All was sent, or the connections broke: what the destination says of it.
