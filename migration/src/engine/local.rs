@@ -48,6 +48,7 @@ impl<V: SourceVm, T: Transport> Source<'_, V, T> {
         let parts = self.vm.parts().map_err(MigrationError::vm("pass the VM's memory"))?;
         self.control()?.pass(&parts)?;
         self.describe()?;
+        self.await_built()?;
         self.on(SourceEvent::Accepted)?;
         let stopped = Instant::now();
         let still = self.vm.pause().map_err(MigrationError::vm("pause the VM"))?;
