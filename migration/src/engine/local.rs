@@ -46,6 +46,7 @@ impl<V: SourceVm, T: Transport> Source<'_, V, T> {
         let parts = self.vm.parts().map_err(MigrationError::vm("pass the VM's memory"))?;
         self.control()?.pass(&parts)?;
         self.describe()?;
+        self.await_built()?;
         self.on(SourceEvent::Accepted)?;
         let mut downtime = self.stop()?;
         let (phase, state) = self.saved()?;

@@ -128,8 +128,10 @@ impl<'m, V: SourceVm, T: Transport> Source<'m, V, T> {
             self.compression = self.options.compression;
         }
         self.describe()?;
-        self.on(SourceEvent::Accepted)?;
+        // Switching it on waits for all processors, which the destination's building does not have to.
         self.vm.start_dirty_log().map_err(MigrationError::vm("start the dirty log"))?;
+        self.await_built()?;
+        self.on(SourceEvent::Accepted)?;
         match self.copy()? {
             Copied::All(round, pages, downtime) => self.finish(round, &pages, downtime),
             Copied::Postponed(round, pages) => self.postpone(round, pages),
@@ -162,11 +164,15 @@ impl<'m, V: SourceVm, T: Transport> Source<'m, V, T> {
         }
     }
 
-    /// Says what VM it is, and waits until the destination has built it.
+    /// Says what VM it is; the destination builds it from now on.
     pub(super) fn describe(&mut self) -> Result<(), MigrationError> {
         let regions = self.vm.memory().layout().regions().to_vec();
         let config = self.vm.config();
-        self.control()?.send(Message::Describe { regions, config })?;
+        Ok(self.control()?.send(Message::Describe { regions, config })?)
+    }
+
+    /// Waits until the destination has built it.
+    pub(super) fn await_built(&mut self) -> Result<(), MigrationError> {
         match self.control()?.message("Built")? {
             Message::Built { rehearsal } => {
                 self.costs.expect(self.vm.expected_pause(), rehearsal);

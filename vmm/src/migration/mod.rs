@@ -16,6 +16,7 @@
 //! - One compare-and-swap decides between an end that was asked for and the point of no return (`Transfer`).
 
 mod adopted;
+mod aside;
 mod destination;
 mod differ;
 mod disks;

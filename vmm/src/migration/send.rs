@@ -57,6 +57,7 @@ pub(crate) fn send(
     match sent {
         Sent::Completed(report) => {
             transfer.settle(Settled::Completed(Some(Box::new(report))));
+            departure.leave_behind();
             Ok(transfer.info())
         }
         Sent::Restored(error) => {
