@@ -15,6 +15,7 @@ pub const MODELS: &[Model] = &[
     queue_reset::LOST_WAKE,
     queue_reset::DEAD_WORKER,
     queue_reset::IN_PAUSE,
+    queue_reset::IN_DRAIN,
     skipped_wake::SOME,
     skipped_wake::ALL,
 ];

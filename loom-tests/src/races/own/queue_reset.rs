@@ -32,6 +32,8 @@ pub const DEAD_WORKER: Model =
         .explored(Bound::Preemptions(1), Bound::Preemptions(2));
 /// A reset that a pause overtakes.
 pub const IN_PAUSE: Model = Model::basic("queue-reset-in-pause", in_pause);
+/// A reset whose worker takes long to drain.
+pub const IN_DRAIN: Model = Model::basic("queue-reset-in-drain", in_drain);
 
 const REUSED: Finding = Finding::Violation("a worker writes into a ring that its driver reuses");
 
@@ -176,6 +178,24 @@ fn in_pause() {
     device.assert_still();
     assert!(look() == saved, "a queue changes while its VM is paused: {saved:?}");
     drop(paused);
+    await_reset(&device);
+    device.end();
+}
+
+fn in_drain() {
+    let mut device = Device::active(Working::Sticks, 1, 1);
+    device.send(0);
+    await_at_least(&device.device.seen.taken, 1);
+    ask(&device);
+    for _ in 0..2 {
+        assert!(
+            queue(&device).state().is_resetting(),
+            "queue_reset reads 0 in the midst of a drain"
+        );
+        // The worker's turn, which comes to the drain and no further.
+        thread::yield_now();
+    }
+    device.device.seen.let_go.advance();
     await_reset(&device);
     device.end();
 }
