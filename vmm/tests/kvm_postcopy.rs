@@ -138,7 +138,7 @@ fn waiting() -> Waiting {
     embedded::until("the VM to go on", runs, || format!("{:?}", destination.vm.vmm.info()));
     // It runs before the source has heard of it.
     let serves =
-        || guest.vm.vmm.migration_progress().is_some_and(|it| it.state == TransferState::Serving);
+        || guest.vm.vmm.migration_progress().is_ok_and(|it| it.state == TransferState::Serving);
     embedded::until("the source to know", serves, || format!("{:?}", guest.vm.vmm.info()));
     gates.hold_urgent.store(true, Ordering::Relaxed);
     // A request that is more than a beat, and that nothing answers.

@@ -31,8 +31,8 @@ mod writer;
 pub use error::FormatError;
 #[cfg(feature = "testing")]
 pub(crate) use layout::reseal;
-pub use reader::{StateReader, UnitSummary};
-pub use writer::StateWriter;
+pub use reader::{StateReader, TakenUnit, UnitSummary};
+pub use writer::{EncodedUnit, StateWriter};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -18,6 +18,13 @@ struct Found<'b> {
     payload: &'b [u8],
 }
 
+/// A unit that was taken, for any thread to decode.
+#[derive(Debug)]
+pub struct TakenUnit<'b> {
+    name: String,
+    found: Found<'b>,
+}
+
 /// What a stream says of one of its units.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnitSummary {
@@ -69,20 +76,22 @@ impl<'b> StateReader<'b> {
         self.remove(name_of::<T>(Some(instance)))
     }
 
+    /// Takes one of several units of a kind, to be decoded later.
+    ///
+    /// # Errors
+    /// It is not there, or was taken before.
+    pub fn take_encoded<T: Unit>(&mut self, instance: &str) -> Result<TakenUnit<'b>, FormatError> {
+        self.find(name_of::<T>(Some(instance)))
+    }
+
     fn remove<T: Unit>(&mut self, unit: String) -> Result<T, FormatError> {
-        let Some(found) = self.units.remove(unit.as_str()) else {
-            return Err(FormatError::Missing { unit });
-        };
-        if found.version != T::VERSION {
-            let (found, known) = (found.version, T::VERSION);
-            return Err(FormatError::UnitVersion { unit, found, known });
-        }
-        match postcard::take_from_bytes(found.payload) {
-            Ok((value, [])) => Ok(value),
-            Ok((_, rest)) => Err(FormatError::LeftOverBytes { unit, bytes: rest.len() }),
-            Err(error) => {
-                Err(FormatError::Payload { unit, action: "decoded", reason: error.to_string() })
-            }
+        self.find(unit)?.decode()
+    }
+
+    fn find(&mut self, name: String) -> Result<TakenUnit<'b>, FormatError> {
+        match self.units.remove(name.as_str()) {
+            Some(found) => Ok(TakenUnit { name, found }),
+            None => Err(FormatError::Missing { unit: name }),
         }
     }
 
@@ -104,6 +113,27 @@ impl<'b> StateReader<'b> {
             return Ok(());
         }
         Err(FormatError::LeftOver { units: self.units.into_keys().map(str::to_owned).collect() })
+    }
+}
+
+impl TakenUnit<'_> {
+    /// What is in it.
+    ///
+    /// # Errors
+    /// It has another version, or its payload is not one value of the type.
+    pub fn decode<T: Unit>(&self) -> Result<T, FormatError> {
+        let (unit, found) = (self.name.clone(), &self.found);
+        if found.version != T::VERSION {
+            let (found, known) = (found.version, T::VERSION);
+            return Err(FormatError::UnitVersion { unit, found, known });
+        }
+        match postcard::take_from_bytes(found.payload) {
+            Ok((value, [])) => Ok(value),
+            Ok((_, rest)) => Err(FormatError::LeftOverBytes { unit, bytes: rest.len() }),
+            Err(error) => {
+                Err(FormatError::Payload { unit, action: "decoded", reason: error.to_string() })
+            }
+        }
     }
 }
 

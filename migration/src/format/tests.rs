@@ -71,6 +71,29 @@ fn what_is_read_is_what_was_written() {
     reader.finish().unwrap();
 }
 
+#[test]
+fn what_other_threads_encode_and_decode_is_the_same() {
+    let mut writer = StateWriter::new();
+    writer.put(&CLOCK).unwrap();
+    for (instance, registers) in [("0", &[1, 300][..]), ("1", &[])] {
+        writer.put_encoded(EncodedUnit::instance(instance, &vcpu(registers)).unwrap()).unwrap();
+    }
+    let again = EncodedUnit::instance("1", &vcpu(&[2])).unwrap();
+    let duplicate = FormatError::Duplicate { unit: "vcpu/1".to_owned() };
+    assert_eq!(writer.put_encoded(again), Err(duplicate));
+    let bytes = writer.finish();
+    assert_eq!(bytes, stream());
+    let mut reader = StateReader::parse(&bytes).unwrap();
+    let first = reader.take_encoded::<Vcpu>("0").unwrap();
+    assert_eq!(first.decode::<Vcpu>().unwrap(), vcpu(&[1, 300]));
+    let missing = FormatError::Missing { unit: "vcpu/0".to_owned() };
+    assert_eq!(reader.take_encoded::<Vcpu>("0").unwrap_err(), missing);
+    let other = reader.take_encoded::<Vcpu>("1").unwrap().decode::<Clock>().unwrap_err();
+    assert!(other.to_string().contains("vcpu/1"), "{other}");
+    reader.take::<Clock>().unwrap();
+    reader.finish().unwrap();
+}
+
 /// The bytes of version 1, which no change of the program may change.
 #[test]
 fn the_bytes_of_version_1_are_those_of_the_golden_file() {

@@ -1,8 +1,6 @@
 //! Making the vCPUs and their threads, all parked.
 
-use std::num::NonZero;
 use std::panic::resume_unwind;
-use std::thread::available_parallelism;
 
 use crossbeam_queue::SegQueue;
 use kvm_bindings::Msrs;
@@ -16,6 +14,7 @@ use crate::cpuid::{MsiDestination, Template};
 use crate::vcpu::{Identity, Startup, Vcpu, VcpuThread};
 use crate::vm::Vm;
 use crate::vm::kvm::KvmError;
+use crate::vm::state::processors;
 use crate::vm::threads::Home;
 
 /// What vCPUs are made from.
@@ -88,7 +87,7 @@ impl Plan {
 pub(super) fn start(vm: &mut Vm) -> Result<(), BuildError> {
     let boot_vcpus = vm.cpus.plan().boot_vcpus as usize;
     // Asking for the host's processors takes a dozen system calls.
-    let host = if boot_vcpus == 1 { 1 } else { available_parallelism().map_or(1, NonZero::get) };
+    let host = if boot_vcpus == 1 { 1 } else { processors() };
     let works =
         Works { vm, startup: Startup::new(), next: AtomicU32::new(0), threads: SegQueue::new() };
     let made = std::thread::scope(|scope| {

@@ -14,6 +14,7 @@ mod kvm;
 pub use error::StateError;
 pub(super) use kvm::MsrIndices;
 pub(crate) use kvm::Rehearsal;
+pub(super) use kvm::processors;
 use migration::format::{StateReader, StateWriter};
 
 use super::{Still, Vm};

@@ -44,7 +44,7 @@ mod vcpu;
 use std::sync::OnceLock;
 
 use kvm_ioctls::VcpuFd;
-use migration::format::{StateReader, StateWriter};
+use migration::format::{EncodedUnit, StateReader, StateWriter, TakenUnit};
 use vcpu_state::sync::Arc;
 use vcpu_state::{OneShot, Ticket, Word};
 
@@ -57,6 +57,7 @@ use irqchips::IrqChips;
 use machine::Machine;
 pub(in crate::vm) use msrs::MsrIndices;
 use parallel::in_parallel;
+pub(in crate::vm) use parallel::processors;
 use pit::Pit;
 use refusal::Refusal;
 pub(crate) use rehearsal::Rehearsal;
@@ -101,13 +102,11 @@ pub(super) fn save(vm: &Vm, still: &Still, units: &mut StateWriter) -> Result<()
     let indices = indices(vm, first_fd)?;
     let saved = in_parallel(&vcpus, |one| {
         let owed = owed_by(vm, one);
-        VcpuUnit::get(one.fd(still)?, forms, indices, owed)
-            .map_err(|error| Refusal::Kvm(error).of(one.name()))
+        let unit = VcpuUnit::get(one.fd(still)?, forms, indices, owed)
+            .map_err(|error| Refusal::Kvm(error).of(one.name()))?;
+        Ok::<_, StateError>(EncodedUnit::instance(&one.vcpu.to_string(), &unit)?)
     })?;
-    for (one, unit) in vcpus.iter().zip(&saved) {
-        units.put_instance(&one.vcpu.to_string(), unit)?;
-    }
-    Ok(())
+    Ok(saved.into_iter().try_for_each(|unit| units.put_encoded(unit))?)
 }
 
 /// The model-specific registers of the VM's vCPUs: as long as CPUID tells the same they are the same.
@@ -153,10 +152,10 @@ pub(super) fn restore(
     presence::make(vm, &machine)?;
     let clock: Clock = units.take()?;
     clock.set(&vm.kvm).map_err(|error| Refusal::Kvm(error).of("clock"))?;
-    let mut saved = Vec::new();
-    for vcpu in machine.vcpus() {
-        saved.push(units.take_instance::<VcpuUnit>(&vcpu.to_string())?);
-    }
+    let taken = machine.vcpus().map(|vcpu| units.take_encoded::<VcpuUnit>(&vcpu.to_string()));
+    let taken = taken.collect::<Result<Vec<_>, _>>()?;
+    // All before any is written: a vCPU that cannot be had is told of first.
+    let saved = in_parallel(&taken, TakenUnit::decode::<VcpuUnit>)?;
     let vcpus: Vec<_> = of_all(vm, &machine)?.into_iter().zip(&saved).collect();
     set_vcpus(vm, still, &vcpus, &Hand { clock: &clock, is_told_anew })?;
     let waiting = vcpus.iter().filter(|(_, unit)| unit.owed.work).map(|(one, _)| one.vcpu);

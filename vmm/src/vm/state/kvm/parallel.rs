@@ -1,11 +1,14 @@
 //! The same for every vCPU, on as many threads as the host has processors.
 //!
-//! Each vCPU takes some ten ioctls, which on some hosts take ten microseconds each. KVM serialises none of that between vCPUs.
+//! Each vCPU takes some ten ioctls, which on some hosts take ten microseconds each. KVM serialises none of that between vCPUs. Whoever is ready takes the
+//! next one: a thread that begins late, or whose processor others need, does less of it.
 
 use std::num::NonZero;
 use std::panic::resume_unwind;
 use std::sync::OnceLock;
 use std::thread::available_parallelism;
+
+use vcpu_state::sync::atomic::{AtomicUsize, Ordering};
 
 /// vCPUs for which a thread is worth its start.
 const SHARE: usize = 4;
@@ -15,28 +18,43 @@ pub(super) fn in_parallel<T: Sync, R: Send, E: Send>(
     items: &[T],
     work: impl Fn(&T) -> Result<R, E> + Sync,
 ) -> Result<Vec<R>, E> {
-    let host = if items.len() < 2 * SHARE { 1 } else { processors() };
-    let each = items.len().div_ceil(host).max(SHARE);
-    let mut shares = items.chunks(each);
-    let own = shares.next().unwrap_or_default();
+    let helpers = processors().min(items.len() / SHARE).saturating_sub(1);
+    if helpers == 0 {
+        return items.iter().map(work).collect();
+    }
+    let next = &AtomicUsize::new(0);
     let work = &work;
-    let all = |share: &[T]| share.iter().map(work).collect::<Result<Vec<R>, E>>();
-    std::thread::scope(|scope| {
-        let helpers: Vec<_> = shares.map(|share| scope.spawn(move || all(share))).collect();
-        let mut results = all(own);
-        for helper in helpers {
-            let more = helper.join().unwrap_or_else(|payload| resume_unwind(payload));
-            results = results.and_then(|mut results| {
-                results.extend(more?);
-                Ok(results)
-            });
+    let some = move || {
+        let mut done = Vec::with_capacity(items.len());
+        // Relaxed: it hands out numbers and publishes nothing. They are handed out in their order, so whatever is before an error
+        // has been taken, and its own error is found.
+        while let Some((place, item)) = take(items, next.fetch_add(1, Ordering::Relaxed)) {
+            let result = work(item);
+            if result.is_err() {
+                next.store(items.len(), Ordering::Relaxed);
+            }
+            done.push((place, result));
         }
-        results
-    })
+        done
+    };
+    let mut done = std::thread::scope(|scope| {
+        let helpers: Vec<_> = (0..helpers).map(|_| scope.spawn(some)).collect();
+        let mut done = some();
+        for helper in helpers {
+            done.extend(helper.join().unwrap_or_else(|payload| resume_unwind(payload)));
+        }
+        done
+    });
+    done.sort_unstable_by_key(|(place, _)| *place);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
+fn take<T>(items: &[T], place: usize) -> Option<(usize, &T)> {
+    items.get(place).map(|item| (place, item))
 }
 
 /// The host's processors, as they were when this was asked first: to find that out takes a dozen system calls.
-fn processors() -> usize {
+pub(in crate::vm) fn processors() -> usize {
     static PROCESSORS: OnceLock<usize> = OnceLock::new();
     *PROCESSORS.get_or_init(|| available_parallelism().map_or(1, NonZero::get))
 }

@@ -9,7 +9,7 @@
 
 use std::time::{Duration, Instant};
 
-use migration::format::StateWriter;
+use migration::format::{EncodedUnit, StateWriter};
 
 use super::machine::Machine;
 use super::parallel::in_parallel;
@@ -54,13 +54,14 @@ fn once(vm: &Vm, still: &Still) -> Result<Rehearsal, StateError> {
     let indices = indices(vm, first.fd(still)?)?;
     let owed = Owed { nmi: false, work: false };
     let read = in_parallel(&vcpus, |one| {
-        VcpuUnit::get(one.fd(still)?, forms, indices, owed)
-            .map_err(|error| Refusal::Kvm(error).of(one.name()))
+        let unit = VcpuUnit::get(one.fd(still)?, forms, indices, owed)
+            .map_err(|error| Refusal::Kvm(error).of(one.name()))?;
+        let encoded = EncodedUnit::instance(&one.vcpu.to_string(), &unit)?;
+        Ok::<_, StateError>((unit, encoded))
     })?;
+    let (read, encoded): (Vec<_>, Vec<_>) = read.into_iter().unzip();
     let mut units = StateWriter::new();
-    for (one, unit) in vcpus.iter().zip(&read) {
-        units.put_instance(&one.vcpu.to_string(), unit)?;
-    }
+    encoded.into_iter().try_for_each(|unit| units.put_encoded(unit))?;
     let bytes = units.finish().len() as u64;
     let save = begun.elapsed();
     let begun = Instant::now();
