@@ -6,8 +6,11 @@ mod embedded;
 mod migration_bed;
 
 use embedded::TestVm;
-use migration_bed::{Destination, Lie, cut_link, lie, send, state};
-use stillpoint_guest::{Mode, layout};
+use migration_bed::liar::{Lie, lie};
+use migration_bed::links::{Carries, cut_link};
+use migration_bed::risk::{self, Shown, User};
+use migration_bed::{Destination, goes_on, goes_on_as, in_mode, send, state};
+use stillpoint_guest::Mode;
 use vmm::config::{
     DiskConfig, PageCompression, ResizeConfig, Resolution, ResolveConfig, SendMigrationConfig,
     SnapshotConfig, TimeoutStrategy,
@@ -19,32 +22,16 @@ fn busy(vcpus: u32) -> TestVm {
     TestVm::boot(vcpus, "mode=busy quiet")
 }
 
-/// The VM goes on here.
-fn goes_on(vm: &TestVm) {
-    assert_eq!(state(vm), Some(VmState::Running));
-    vm.await_progress(layout::LINE_HEARTBEAT);
-    assert_eq!(vm.lines(layout::LINE_BAD_READS).iter().sum::<u64>(), 0);
-}
-
 #[test]
 fn a_running_vm_goes_on_at_the_other_end() {
     for mode in Mode::ALL {
-        let tick = if mode == Mode::Halt { 50 } else { 0 };
-        let vm = TestVm::boot(2, &format!("mode={} tick={tick} quiet", mode.name()));
+        let vm = in_mode(mode);
         let destination = Destination::waiting(2, None);
         vm.vmm.send_migration(SendMigrationConfig::to(&destination.url)).unwrap();
         assert_eq!(state(&vm), None, "nothing is left of it");
         let (arrived, received) = destination.join();
         received.unwrap();
-        assert_eq!(state(&arrived), Some(VmState::Running));
-        let field = match mode {
-            Mode::Halt => layout::LINE_TICKS,
-            Mode::Busy | Mode::Busy0 => layout::LINE_HEARTBEAT,
-            Mode::Io => layout::LINE_PIO,
-            Mode::Mmio => layout::LINE_MMIO,
-        };
-        arrived.await_progress(field);
-        assert_eq!(arrived.lines(layout::LINE_BAD_READS).iter().sum::<u64>(), 0);
+        goes_on_as(&arrived, mode);
         let info = vm.vmm.migration_progress().unwrap();
         assert_eq!(info.state, TransferState::Completed);
         assert!(info.downtime.is_some_and(|downtime| downtime.total_us > 0), "{info:?}");
@@ -100,7 +87,8 @@ fn whatever_the_destination_refuses_the_vm_is_as_it_was_or_in_doubt_until_its_us
             let liar = lie(&path, which);
             let config = SendMigrationConfig::to(&format!("unix:{}", path.display()));
             let error = vm.vmm.send_migration(config).unwrap_err().to_string();
-            liar.join().unwrap();
+            // Told by its other end.
+            let _ = liar.join().unwrap();
             if which.leaves_doubt() {
                 assert!(error.contains("keep (it does not) or drop (it does)"), "{error}");
                 in_doubt(&vm, which);
@@ -272,56 +260,20 @@ fn a_migration_that_is_cancelled_or_cut_at_any_moment_leaves_one_vm() {
     vm.vmm.send_migration(SendMigrationConfig::to(&destination.url)).unwrap();
     let bytes = vm.vmm.migration_progress().unwrap().done_bytes;
     before.push(std::mem::replace(&mut vm, destination.join().0));
-    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut random = move |below: u64| {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (seed >> 33) % below
-    };
-    for round in 0..rounds() {
+    let mut random = risk::random(0x9e37_79b9_7f4a_7c15);
+    for round in 0..risk::rounds(12) {
         let destination = Destination::waiting(1, None);
         let path = destination.vm.path("cut");
         let after = random(bytes + bytes / 4);
-        let link = cut_link(&path, &destination.url, after);
-        let cancels = random(3) == 0;
-        let sent = send(&vm, SendMigrationConfig::to(&format!("unix:{}", path.display())));
-        if cancels {
-            await_under_way_or_over(&vm);
-            // Too late, or nothing there any more: as good as any other moment.
-            let _ = vm.vmm.migration_cancel();
+        let link = cut_link(&path, &destination.url, after, Carries::Bytes);
+        let user = if random(3) == 0 { User::Cancels } else { User::Waits };
+        let config = SendMigrationConfig::to(&format!("unix:{}", path.display()));
+        let what = format!("round {round}, {after} of {bytes} bytes");
+        let how = (Shown::ByNothing, &*what);
+        if let Some(arrived) = risk::migrate(&vm, (destination, link), (config, user), how) {
+            before.push(std::mem::replace(&mut vm, arrived));
         }
-        let sent = sent.join().unwrap();
-        link.join().unwrap();
-        let in_doubt = vm.vmm.migration_progress().unwrap().state == TransferState::InDoubt;
-        if sent.is_err() && destination.vm.vmm.info().is_err() {
-            // Whoever waits at the other end of a link that was cut learns of it.
-            let _ = destination.vm.vmm.migration_cancel();
-        }
-        let (arrived, received) = destination.join();
-        let what = format!("round {round}, {after} of {bytes} bytes: {sent:?}, {received:?}");
-        if in_doubt {
-            let is_there = received.is_ok();
-            let resolution = if is_there { Resolution::Drop } else { Resolution::Keep };
-            vm.vmm.migration_resolve(ResolveConfig { resolution }).unwrap();
-        }
-        match (state(&vm), state(&arrived)) {
-            (Some(VmState::Running), None) => assert!(received.is_err(), "{what}"),
-            (None, Some(VmState::Running)) => {
-                assert!(received.is_ok() && (sent.is_ok() || in_doubt), "{what}");
-                before.push(std::mem::replace(&mut vm, arrived));
-            }
-            other => panic!("{what}: {other:?}"),
-        }
-        goes_on(&vm);
     }
-}
-
-fn rounds() -> u32 {
-    let long = std::env::var("STILLPOINT_MIGRATION_ROUNDS").ok();
-    long.and_then(|rounds| rounds.parse().ok()).unwrap_or(12)
-}
-
-fn await_under_way_or_over(vm: &TestVm) {
-    vm.await_that("the migration to have begun", |vm| vm.vmm.migration_progress().is_ok());
 }
 
 #[test]

@@ -3,30 +3,27 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where its premise fails")]
 
 mod embedded;
-mod local_relay;
 mod migration_bed;
 
 use std::fs::File;
 use std::net::Shutdown;
 use std::os::fd::AsRawFd;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use embedded::TestVm;
-use local_relay::relay;
-use migration::engine::{self, DestinationVm, VmError};
-use migration::memory::{FileMemory, Layout, Region};
+use migration::engine::{DestinationVm, VmError};
+use migration::memory::{FileMemory, Layout, PAGE_SIZE, Region};
 use migration::wire::{Passed, Phase, Rehearsal};
-use migration_bed::{Destination, send, state};
+use migration_bed::links::{Carries, cut_link};
+use migration_bed::risk::{self, Shown, User};
+use migration_bed::{Destination, goes_on, receive_as, state};
 use rustix::fs::{FlockOperation, flock};
-use stillpoint_guest::layout;
 use vmm::config::{
     MemoryRestoreMode, Resolution, ResolveConfig, RestoreConfig, SendMigrationConfig,
     SnapshotConfig,
 };
 use vmm::control::{VmState, VmmControl};
-use vmm::migration::TransferState;
 
 fn local(url: &str) -> SendMigrationConfig {
     SendMigrationConfig { local: true, ..SendMigrationConfig::to(url) }
@@ -45,9 +42,7 @@ fn a_vm_goes_from_one_vmm_to_the_next_and_on_with_the_memory_that_it_has() {
         assert_eq!(state(&vm), None, "nothing is left of it");
         let (arrived, received) = destination.join();
         received.unwrap();
-        assert_eq!(state(&arrived), Some(VmState::Running));
-        arrived.await_progress(layout::LINE_HEARTBEAT);
-        assert_eq!(arrived.lines(layout::LINE_BAD_READS).iter().sum::<u64>(), 0);
+        goes_on(&arrived);
         before.push(std::mem::replace(&mut vm, arrived));
     }
     // And it can be copied again.
@@ -55,8 +50,7 @@ fn a_vm_goes_from_one_vmm_to_the_next_and_on_with_the_memory_that_it_has() {
     vm.vmm.send_migration(SendMigrationConfig::to(&destination.url)).unwrap();
     let (arrived, received) = destination.join();
     received.unwrap();
-    arrived.await_progress(layout::LINE_HEARTBEAT);
-    assert_eq!(arrived.lines(layout::LINE_BAD_READS).iter().sum::<u64>(), 0);
+    goes_on(&arrived);
 }
 
 #[test]
@@ -71,7 +65,17 @@ fn a_paused_vm_is_paused_there_and_its_memory_is_what_it_was() {
     assert_eq!(state(&arrived), Some(VmState::Paused));
     assert!(memory == arrived.memory(), "memory");
     drop(arrived.vmm.resume().unwrap());
-    arrived.await_progress(layout::LINE_HEARTBEAT);
+    goes_on(&arrived);
+}
+
+fn passed_file(passed: Vec<Passed>) -> File {
+    passed.into_iter().next().unwrap().file.into()
+}
+
+/// All of a file, as the memory of a VM.
+fn memory_in(file: File) -> Result<FileMemory, VmError> {
+    let pages = file.metadata()?.len() / PAGE_SIZE as u64;
+    Ok(FileMemory::new(file, Layout::new(vec![Region { gpa: 0, pages }])?)?)
 }
 
 /// Takes everything, and refuses at a stage.
@@ -93,11 +97,7 @@ impl DestinationVm for Refuser {
 
     fn adopt(&mut self, passed: Vec<Passed>) -> Result<(), VmError> {
         self.ask()?;
-        let file = File::from(passed.into_iter().next().unwrap().file);
-        let pages = file.metadata()?.len() / 4096;
-        let layout =
-            migration::memory::Layout::new(vec![migration::memory::Region { gpa: 0, pages }])?;
-        self.memory = Some(FileMemory::new(file, layout)?);
+        self.memory = Some(memory_in(passed_file(passed))?);
         Ok(())
     }
 
@@ -129,22 +129,15 @@ fn whatever_the_destination_refuses_the_vm_goes_on_with_its_memory() {
         vm.vmm.pause().unwrap();
         let memory = vm.memory();
         let path = vm.path("link");
-        let listener = UnixListener::bind(&path).unwrap();
-        let refusing = std::thread::spawn(move || {
-            let mut link = Some(listener.accept().unwrap().0);
-            let accept = || link.take().ok_or_else(|| std::io::Error::other("one connection"));
-            let mut refuser = Refuser { stage, asked: 0, memory: None };
-            let _ = engine::receive(&mut refuser, accept, Duration::from_mins(1));
-        });
+        let refusing = receive_as(&path, move |_| Refuser { stage, asked: 0, memory: None });
         let url = format!("unix:{}", path.display());
         let error = vm.vmm.send_migration(local(&url)).unwrap_err().to_string();
-        refusing.join().unwrap();
+        refusing.join().unwrap().unwrap_err();
         assert!(error.contains("it refuses"), "{error}");
         assert_eq!(state(&vm), Some(VmState::Paused));
         assert!(memory == vm.memory(), "memory");
         drop(vm.vmm.resume().unwrap());
-        vm.await_progress(layout::LINE_HEARTBEAT);
-        assert_eq!(vm.lines(layout::LINE_BAD_READS).iter().sum::<u64>(), 0);
+        goes_on(&vm);
     }
 }
 
@@ -160,12 +153,10 @@ impl DestinationVm for Taker {
     type Memory = FileMemory;
 
     fn adopt(&mut self, passed: Vec<Passed>) -> Result<(), VmError> {
-        let file = File::from(passed.into_iter().next().unwrap().file);
+        let file = passed_file(passed);
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         self.own.set(File::options().read(true).write(true).open(path)?).unwrap();
-        let pages = file.metadata()?.len() / 4096;
-        let layout = Layout::new(vec![Region { gpa: 0, pages }])?;
-        self.memory = Some(FileMemory::new(file, layout)?);
+        self.memory = Some(memory_in(file)?);
         Ok(())
     }
 
@@ -195,31 +186,22 @@ impl DestinationVm for Taker {
 fn in_doubt_a_vm_is_not_kept_whose_memory_the_destination_has() {
     let vm = TestVm::boot(1, "mode=busy quiet");
     let path = vm.path("link");
-    let listener = UnixListener::bind(&path).unwrap();
     let own = Arc::new(OnceLock::new());
-    let taking = std::thread::spawn({
+    let taking = receive_as(&path, {
         let own = Arc::clone(&own);
-        move || {
-            let link = listener.accept().unwrap().0;
-            let mut taker = Taker { link: link.try_clone().unwrap(), memory: None, own };
-            let mut link = Some(link);
-            let accept = || link.take().ok_or_else(|| std::io::Error::other("one connection"));
-            engine::receive(&mut taker, accept, Duration::from_mins(1)).unwrap();
-        }
+        move |link| Taker { link: link.try_clone().unwrap(), memory: None, own }
     });
     let url = format!("unix:{}", path.display());
     let error = vm.vmm.send_migration(local(&url)).unwrap_err().to_string();
     assert!(error.contains("resolve the migration with keep"), "{error}");
-    taking.join().unwrap();
+    taking.join().unwrap().unwrap();
     let keep = || vm.vmm.migration_resolve(ResolveConfig { resolution: Resolution::Keep });
     let error = keep().unwrap_err().to_string();
     assert!(error.contains("another VMM has taken over the VM's memory"), "{error}");
     // The other one ends.
     drop(own);
     keep().unwrap();
-    assert_eq!(state(&vm), Some(VmState::Running));
-    vm.await_progress(layout::LINE_HEARTBEAT);
-    assert_eq!(vm.lines(layout::LINE_BAD_READS).iter().sum::<u64>(), 0);
+    goes_on(&vm);
 }
 
 /// Whatever byte the link ends at, or whenever its user cancels: the VM is at one end, with its memory, or stands still and obeys its user's word.
@@ -231,13 +213,8 @@ fn a_hand_over_that_is_cancelled_or_cut_at_any_moment_leaves_one_vm() {
     let destination = Destination::waiting(1, None);
     let bytes = vm.vmm.send_migration(local(&destination.url)).unwrap().done_bytes;
     before.push(std::mem::replace(&mut vm, destination.join().0));
-    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
-    let mut random = move |below: u64| {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (seed >> 33) % below
-    };
-    let rounds = std::env::var("STILLPOINT_MIGRATION_ROUNDS").ok();
-    for round in 0..rounds.and_then(|rounds| rounds.parse().ok()).unwrap_or(16) {
+    let mut random = risk::random(0x2545_f491_4f6c_dd1d);
+    for round in 0..risk::rounds(16) {
         let destination = Destination::waiting(1, None);
         let path = destination.vm.path("cut");
         // Most of it is the state; what matters comes before and after it.
@@ -246,61 +223,34 @@ fn a_hand_over_that_is_cancelled_or_cut_at_any_moment_leaves_one_vm() {
             1 => bytes - 40 + random(60),
             _ => random(bytes),
         };
-        let link = relay(&path, &destination.url, after);
-        let sent = send(&vm, local(&format!("unix:{}", path.display())));
-        if random(3) == 0 {
-            vm.await_that("it to have begun", |vm| vm.vmm.migration_progress().is_ok());
-            // Too late, or nothing there any more: as good as any other moment.
-            let _ = vm.vmm.migration_cancel();
+        let link = cut_link(&path, &destination.url, after, Carries::Descriptors);
+        let user = if random(3) == 0 { User::Cancels } else { User::Waits };
+        let config = local(&format!("unix:{}", path.display()));
+        let what = format!("round {round}, {after} of {bytes} bytes");
+        let how = (Shown::ByMemory, &*what);
+        if let Some(arrived) = risk::migrate(&vm, (destination, link), (config, user), how) {
+            before.push(std::mem::replace(&mut vm, arrived));
         }
-        let sent = sent.join().unwrap();
-        link.join().unwrap();
-        let in_doubt = vm.vmm.migration_progress().unwrap().state == TransferState::InDoubt;
-        if sent.is_err() && destination.vm.vmm.info().is_err() {
-            // Whoever waits at the other end of a link that was cut learns of it.
-            let _ = destination.vm.vmm.migration_cancel();
-        }
-        let (arrived, received) = destination.join();
-        let what = format!("round {round}, {after} of {bytes} bytes: {sent:?}, {received:?}");
-        if in_doubt {
-            let resolve = |resolution| vm.vmm.migration_resolve(ResolveConfig { resolution });
-            if received.is_ok() {
-                resolve(Resolution::Keep).expect_err(&what);
-                resolve(Resolution::Drop).unwrap();
-            } else {
-                resolve(Resolution::Keep).unwrap();
-            }
-        }
-        match (state(&vm), state(&arrived)) {
-            (Some(VmState::Running), None) => assert!(received.is_err(), "{what}"),
-            (None, Some(VmState::Running)) => {
-                assert!(received.is_ok() && (sent.is_ok() || in_doubt), "{what}");
-                before.push(std::mem::replace(&mut vm, arrived));
-            }
-            other => panic!("{what}: {other:?}"),
-        }
-        vm.await_progress(layout::LINE_HEARTBEAT);
-        assert_eq!(vm.lines(layout::LINE_BAD_READS).iter().sum::<u64>(), 0, "{what}");
     }
 }
 
-/// A relay carries bytes, and no descriptors.
+/// A link that carries bytes, and no descriptors.
 #[test]
 fn descriptors_that_do_not_come_leave_the_vm_here() {
     let vm = TestVm::boot(1, "mode=busy quiet");
     let destination = Destination::waiting(1, None);
     let relay = vm.path("relay");
-    let relaying = migration_bed::cut_link(&relay, &destination.url, u64::MAX);
+    let relaying = cut_link(&relay, &destination.url, u64::MAX, Carries::Bytes);
     let error = vm.vmm.send_migration(local(&format!("unix:{}", relay.display())));
     let error = error.unwrap_err().to_string();
     assert!(error.contains("0 descriptors for 1 parts"), "{error}");
     relaying.join().unwrap();
-    vm.await_progress(layout::LINE_HEARTBEAT);
+    goes_on(&vm);
     // Nobody has described a VM: the wait goes on.
     vm.vmm.send_migration(local(&destination.url)).unwrap();
     let (arrived, received) = destination.join();
     received.unwrap();
-    arrived.await_progress(layout::LINE_HEARTBEAT);
+    goes_on(&arrived);
 }
 
 #[test]
@@ -317,7 +267,7 @@ fn memory_over_a_snapshots_file_is_not_passed_and_the_error_says_what_to_do() {
     let destination = Destination::waiting(1, None);
     let error = over.vmm.send_migration(local(&destination.url)).unwrap_err().to_string();
     assert!(error.contains("migrate it without local"), "{error}");
-    over.await_progress(layout::LINE_HEARTBEAT);
+    goes_on(&over);
     over.vmm.send_migration(SendMigrationConfig::to(&destination.url)).unwrap();
     destination.join().1.unwrap();
 }

@@ -10,9 +10,9 @@ use std::sync::atomic::Ordering;
 use embedded::TestVm;
 use embedded::driver::DriverVm;
 use migration_bed::gates::Gates;
-use migration_bed::{Destination, send, state};
+use migration_bed::{Destination, goes_on, goes_on_as, in_mode, send, state};
+use stillpoint_guest::Mode;
 use stillpoint_guest::driver::{Command, OUTCOME_DONE};
-use stillpoint_guest::{Mode, layout};
 use vmm::config::{MemoryMode, Resolution, ResolveConfig, SendMigrationConfig};
 use vmm::control::{VmState, VmmControl};
 use vmm::migration::TransferState;
@@ -48,21 +48,13 @@ fn await_rounds(guest: &DriverVm, vcpus: u32) {
 #[test]
 fn a_vm_goes_on_before_its_memory_has_come_and_finds_all_of_it() {
     for (mode, rounds) in Mode::ALL.into_iter().zip([0, 1].into_iter().cycle()) {
-        let tick = if mode == Mode::Halt { 50 } else { 0 };
-        let vm = TestVm::boot(2, &format!("mode={} tick={tick} quiet", mode.name()));
+        let vm = in_mode(mode);
         let destination = Destination::waiting(2, None);
         vm.vmm.send_migration(later(&destination.url, rounds)).unwrap();
         assert_eq!(state(&vm), None, "nothing is left of it");
         let (arrived, received) = destination.join();
         received.unwrap();
-        let field = match mode {
-            Mode::Halt => layout::LINE_TICKS,
-            Mode::Busy | Mode::Busy0 => layout::LINE_HEARTBEAT,
-            Mode::Io => layout::LINE_PIO,
-            Mode::Mmio => layout::LINE_MMIO,
-        };
-        arrived.await_progress(field);
-        assert_eq!(arrived.lines(layout::LINE_BAD_READS).iter().sum::<u64>(), 0);
+        goes_on_as(&arrived, mode);
         let info = arrived.vmm.info().unwrap();
         assert_eq!((info.state, info.memory_missing_bytes), (VmState::Running, None));
         assert_eq!(vm.vmm.migration_progress().unwrap().state, TransferState::Completed);
@@ -71,7 +63,7 @@ fn a_vm_goes_on_before_its_memory_has_come_and_finds_all_of_it() {
         arrived.vmm.send_migration(SendMigrationConfig::to(&back.url)).unwrap();
         let (back, received) = back.join();
         received.unwrap();
-        back.await_progress(field);
+        goes_on_as(&back, mode);
     }
 }
 
@@ -87,7 +79,7 @@ fn a_paused_vm_has_every_byte_and_stays_paused() {
     assert_eq!(state(&arrived), Some(VmState::Paused));
     assert!(memory == arrived.memory(), "memory");
     drop(arrived.vmm.resume().unwrap());
-    arrived.await_progress(layout::LINE_HEARTBEAT);
+    goes_on(&arrived);
 }
 
 /// It writes all of its memory all the time: whatever the link carries, what is left is too much for the downtime.

@@ -1,34 +1,11 @@
 //! A VM goes to another process on this host with the memory that it has: nothing of it is copied.
 
-use std::time::Duration;
+use anyhow::Result;
+use serde_json::json;
 
-use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
-
-use super::vm::Process;
-use super::{Doing, Plan, cell};
-use crate::pace;
+use super::turn::{Turns, part_columns};
+use super::{Plan, cell};
 use crate::report::{Column, Table};
-
-const LIMIT: Duration = Duration::from_secs(10);
-const LOOK: Duration = Duration::from_micros(200);
-
-/// The parts of the downtime, by their names in the answer.
-const PARTS: [(&str, &str); 5] = [
-    ("pause", "pause_us"),
-    ("save", "pages_us"),
-    ("state", "state_us"),
-    ("of it set-up", "setup_us"),
-    ("commit", "commit_us"),
-];
-
-/// One hand-over.
-struct Turn {
-    total: Duration,
-    /// As the guest saw it, if it looks.
-    seen: Option<Duration>,
-    answer: Value,
-}
 
 pub(super) fn measure(plan: &Plan) -> Result<Table> {
     let mut columns = vec![
@@ -37,50 +14,13 @@ pub(super) fn measure(plan: &Plan) -> Result<Table> {
         Column::number("guest's break"),
         Column::number("downtime"),
     ];
-    columns.extend(PARTS.iter().map(|(name, _)| Column::number(name)));
+    columns.extend(part_columns("save"));
     let mut table = Table::new(columns);
-    for doing in [Doing::Clock, Doing::Filled, Doing::Halted(1), Doing::Halted(64)] {
-        let turns = (0..plan.turns).map(|_| hand_over(plan, doing)).collect::<Result<Vec<_>>>()?;
-        table.row(row(doing, &turns));
+    for case in Turns::of_each_case(plan, &json!({ "local": true })) {
+        let (doing, turns) = case?;
+        let mut cells = vec![doing.name(), cell(turns.totals(), 2), cell(turns.breaks(), 2)];
+        cells.extend(turns.downtimes());
+        table.row(cells);
     }
     Ok(table)
-}
-
-fn row(doing: Doing, turns: &[Turn]) -> Vec<String> {
-    let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
-    let of =
-        |number: &dyn Fn(&Turn) -> Option<f64>| turns.iter().filter_map(number).collect::<Vec<_>>();
-    let downtime =
-        |name: &'static str| of(&move |turn| Some(turn.answer["downtime"][name].as_f64()? / 1e3));
-    let mut cells = vec![
-        doing.name(),
-        cell(of(&|turn| Some(ms(turn.total))), 2),
-        cell(of(&|turn| turn.seen.map(ms)), 2),
-        cell(downtime("total_us"), 2),
-    ];
-    cells.extend(PARTS.iter().map(|(_, name)| cell(downtime(name), 2)));
-    cells
-}
-
-fn hand_over(plan: &Plan, doing: Doing) -> Result<Turn> {
-    let mut source = Process::run(&plan.stillpoint, doing)?;
-    let mut destination = Process::serve(&plan.stillpoint)?;
-    let dir = tempfile::tempdir().context("cannot make a directory for the socket")?;
-    let socket = dir.path().join("local");
-    let url = format!("unix:{}", socket.display());
-    let receiving = json!({ "receiver_url": url });
-    let receiver = std::thread::spawn(move || {
-        let received = destination.put("vm.receive-migration", &receiving);
-        received.map(|_| destination)
-    });
-    pace::until("the destination to listen", LOOK, LIMIT, || Ok(socket.exists().then_some(())))?;
-    let body = json!({ "destination_url": url, "local": true });
-    let (total, answer) = source.put("vm.send-migration", &body)?;
-    let destination = match receiver.join() {
-        Ok(received) => received?,
-        Err(_) => bail!("the receiver panicked"),
-    };
-    let looks = !matches!(doing, Doing::Halted(_));
-    let seen = looks.then(|| destination.line()?.longest_break()).transpose()?;
-    Ok(Turn { total, seen, answer })
 }

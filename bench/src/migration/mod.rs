@@ -17,6 +17,7 @@ mod narrow;
 mod precopy;
 mod snapshot;
 mod tls;
+mod turn;
 mod vm;
 
 use std::path::PathBuf;

@@ -38,6 +38,7 @@ mod local;
 pub mod phase;
 pub mod postcopy;
 mod receive;
+mod retreat;
 mod rounds;
 mod send;
 mod vm;

@@ -1,3 +1,5 @@
+//! Streams of units: what is written comes back, and whatever is missing, damaged, unknown or of another version is named.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

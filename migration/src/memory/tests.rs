@@ -1,3 +1,5 @@
+//! Layouts, runs and sets of pages against models of them, and files with holes as memory.
+
 use std::collections::BTreeSet;
 use std::fs::File;
 

@@ -1,3 +1,5 @@
+//! Frames over connections that cut, delay, damage and lie, and pages that arrive as they were.
+
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;

@@ -102,7 +102,8 @@ fn in_doubt(url: &LinkUrl, error: &MigrationError) -> String {
 
 fn stranded(url: &LinkUrl, error: &MigrationError) -> String {
     format!(
-        "the VM went on at {url} before all of its memory was there (post-copy), and perhaps the rest has not come: {error}. It stands still here and must not go on.          See whether it runs there; then, or if it has to be given up, resolve the migration with drop"
+        "the VM went on at {url} before all of its memory was there (post-copy), and perhaps the rest has not come: {error}. It stands still here and must not go on. \
+         See whether it runs there; then, or if it has to be given up, resolve the migration with drop"
     )
 }
 

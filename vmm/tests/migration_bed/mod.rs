@@ -2,20 +2,19 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub mod gates;
+pub mod liar;
+pub mod links;
+pub mod risk;
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use migration::engine::{self, DestinationVm, VmError};
-use migration::memory::{FileMemory, Layout, PAGE_SIZE, Region};
-use migration::wire::{Phase, Rehearsal};
-use vmm::config::{ReceiveMigrationConfig, SendMigrationConfig, VmConfig};
+use migration::engine::{self, DestinationVm, MigrationError};
+use stillpoint_guest::{Mode, layout};
+use vmm::config::{ReceiveMigrationConfig, SendMigrationConfig};
 use vmm::control::{ControlError, VmState, VmmControl};
 
 use crate::embedded::TestVm;
@@ -63,130 +62,40 @@ pub fn state(vm: &TestVm) -> Option<VmState> {
     vm.vmm.info().ok().map(|info| info.state)
 }
 
-/// What a destination that is none does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lie {
-    /// Has no room for such a VM.
-    RefusesToBuild,
-    /// Does not understand its state.
-    RefusesState,
-    /// Somebody has the disks.
-    RefusesDisks,
-    /// Does not start it.
-    RefusesToStart,
-    /// Takes everything, and goes away with the answer.
-    TakesAndGoes,
-    /// Goes away when it has the commit, without the VM.
-    Goes,
+/// The VM runs here, goes on, and finds its memory as it was.
+pub fn goes_on(vm: &TestVm) {
+    goes_on_as(vm, Mode::Busy);
 }
 
-impl Lie {
-    pub const ALL: [Self; 6] = [
-        Self::RefusesToBuild,
-        Self::RefusesState,
-        Self::RefusesDisks,
-        Self::RefusesToStart,
-        Self::TakesAndGoes,
-        Self::Goes,
-    ];
-
-    /// Whether nobody at the source can know whose the VM is.
-    pub fn leaves_doubt(self) -> bool {
-        matches!(self, Self::TakesAndGoes | Self::Goes)
-    }
+/// The same of a guest in this mode.
+pub fn goes_on_as(vm: &TestVm, mode: Mode) {
+    assert_eq!(state(vm), Some(VmState::Running));
+    vm.await_progress(match mode {
+        Mode::Halt => layout::LINE_TICKS,
+        Mode::Busy | Mode::Busy0 => layout::LINE_HEARTBEAT,
+        Mode::Io => layout::LINE_PIO,
+        Mode::Mmio => layout::LINE_MMIO,
+    });
+    assert_eq!(vm.lines(layout::LINE_BAD_READS).iter().sum::<u64>(), 0);
 }
 
-struct Liar {
-    lie: Lie,
-    memory: Option<FileMemory>,
-    link: UnixStream,
+/// A guest in this mode that makes progress.
+pub fn in_mode(mode: Mode) -> TestVm {
+    let tick = if mode == Mode::Halt { 50 } else { 0 };
+    TestVm::boot(2, &format!("mode={} tick={tick} quiet", mode.name()))
 }
 
-impl Liar {
-    fn unless(&self, lie: Lie) -> std::result::Result<(), VmError> {
-        if self.lie == lie { Err(format!("it is told: {lie:?}").into()) } else { Ok(()) }
-    }
-}
-
-impl DestinationVm for Liar {
-    type Memory = FileMemory;
-
-    fn build(
-        &mut self,
-        config: &[u8],
-    ) -> std::result::Result<(&FileMemory, Option<Rehearsal>), VmError> {
-        self.unless(Lie::RefusesToBuild)?;
-        let config: VmConfig = serde_json::from_slice(config)?;
-        let flags = rustix::fs::MemfdFlags::CLOEXEC;
-        let file = File::from(rustix::fs::memfd_create("memory", flags)?);
-        file.set_len(config.memory.size)?;
-        let pages = config.memory.size / PAGE_SIZE as u64;
-        let layout = Layout::new(vec![Region { gpa: 0, pages }])?;
-        Ok((self.memory.insert(FileMemory::new(file, layout)?), None))
-    }
-
-    fn restore(&mut self, state: &[u8]) -> std::result::Result<(), VmError> {
-        assert!(!state.is_empty());
-        self.unless(Lie::RefusesState)
-    }
-
-    fn take_disks(&mut self) -> std::result::Result<(), VmError> {
-        if self.lie == Lie::Goes {
-            self.link.shutdown(Shutdown::Both)?;
-            self.unless(Lie::Goes)?;
-        }
-        self.unless(Lie::RefusesDisks)
-    }
-
-    fn start(&mut self, _: Phase) -> std::result::Result<(), VmError> {
-        if self.lie == Lie::TakesAndGoes {
-            self.link.shutdown(Shutdown::Both)?;
-        }
-        self.unless(Lie::RefusesToStart)
-    }
-
-    fn discard(&mut self) {}
-}
-
-/// Waits for one VM on this socket, and lies.
-pub fn lie(path: &Path, lie: Lie) -> JoinHandle<()> {
+/// Waits at `path` for a migration of one connection, and has it come to the VM that is made of that.
+pub fn receive_as<V: DestinationVm>(
+    path: &Path,
+    vm: impl FnOnce(&UnixStream) -> V + Send + 'static,
+) -> JoinHandle<std::result::Result<(), MigrationError>> {
     let listener = UnixListener::bind(path).unwrap();
     std::thread::spawn(move || {
         let (link, _) = listener.accept().unwrap();
-        let mut liar = Liar { lie, memory: None, link: link.try_clone().unwrap() };
+        let mut vm = vm(&link);
         let mut link = Some(link);
         let accept = || link.take().ok_or_else(|| std::io::Error::other("one connection"));
-        let _ = engine::receive(&mut liar, accept, Duration::from_mins(1));
-    })
-}
-
-/// Carries bytes between a source, which connects to `path`, and a destination, until so many have gone there.
-pub fn cut_link(path: &Path, to: &str, after: u64) -> JoinHandle<()> {
-    let listener = UnixListener::bind(path).unwrap();
-    let to = to.strip_prefix("unix:").unwrap().to_owned();
-    std::thread::spawn(move || {
-        let (here, _) = listener.accept().unwrap();
-        let there = UnixStream::connect(to).unwrap();
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                // Ends when either end is shut down.
-                let _ = std::io::copy(&mut &there, &mut &here);
-            });
-            let mut left = after;
-            let mut piece = vec![0; 1 << 16];
-            while left > 0 {
-                let most = usize::try_from(left.min(1 << 16)).unwrap();
-                match (&here).read(&mut piece[..most]) {
-                    Ok(0) | Err(_) => break,
-                    Ok(read) => {
-                        if (&there).write_all(&piece[..read]).is_err() {
-                            break;
-                        }
-                        left -= read as u64;
-                    }
-                }
-            }
-            let _ = (here.shutdown(Shutdown::Both), there.shutdown(Shutdown::Both));
-        });
+        engine::receive(&mut vm, accept, Duration::from_mins(1))
     })
 }

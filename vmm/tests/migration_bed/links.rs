@@ -1,6 +1,6 @@
-//! A link that carries descriptors with the bytes, and ends at a chosen one.
+//! Links that end at a chosen byte, and carry descriptors with the bytes or do not.
 
-use std::io::{IoSlice, IoSliceMut, Write};
+use std::io::{IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,13 +14,25 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
+/// What a link carries.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Carries {
+    Bytes,
+    /// And descriptors with them.
+    Descriptors,
+}
+
 /// Carries what a source, which connects to `path`, and a destination send each other, until so many bytes have gone to the destination.
-pub fn relay(path: &Path, to: &str, after: u64) -> JoinHandle<()> {
+pub fn cut_link(path: &Path, to: &str, after: u64, what: Carries) -> JoinHandle<()> {
     let listener = UnixListener::bind(path).unwrap();
     let to = to.strip_prefix("unix:").unwrap().to_owned();
     std::thread::spawn(move || {
         let (here, _) = listener.accept().unwrap();
         let there = UnixStream::connect(to).unwrap();
+        let carry = match what {
+            Carries::Bytes => carry_bytes,
+            Carries::Descriptors => carry_all,
+        };
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 // Ends when either end is shut down.
@@ -38,9 +50,20 @@ pub fn relay(path: &Path, to: &str, after: u64) -> JoinHandle<()> {
     })
 }
 
-/// Some bytes, at most so many, with the descriptors that belong to the last of them; none if that is over.
-fn carry(from: &UnixStream, to: &UnixStream, most: u64) -> Option<u64> {
-    let mut bytes = vec![0; usize::try_from(most.min(1 << 16)).ok()?];
+/// Bytes that are carried at once.
+const PIECE: u64 = 1 << 16;
+
+/// Some bytes, at most so many; none if that is over.
+fn carry_bytes(mut from: &UnixStream, mut to: &UnixStream, most: u64) -> Option<u64> {
+    let mut piece = vec![0; usize::try_from(most.min(PIECE)).ok()?];
+    let read = from.read(&mut piece).ok()?;
+    to.write_all(&piece[..read]).ok()?;
+    Some(read as u64)
+}
+
+/// The same, with the descriptors that belong to the last of them.
+fn carry_all(from: &UnixStream, to: &UnixStream, most: u64) -> Option<u64> {
+    let mut bytes = vec![0; usize::try_from(most.min(PIECE)).ok()?];
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(64))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let into = &mut [IoSliceMut::new(&mut bytes)];
