@@ -180,7 +180,7 @@ fn virtio(input: &Input<'_>, kind: &Virtio) {
     let (activator, body) = Activator::new(&vcpus, 4);
     let thread = thread::spawn(|| body.run());
     let (bed, mut attendant) = Bed::new().expect("a bus");
-    let memory = GuestMemory::from_ranges(&[(GuestAddress(0), RAM)]).expect("guest memory");
+    let memory = devices::memory::anonymous(&[(GuestAddress(0), RAM)]).expect("guest memory");
     let make = || {
         let (memory, work) = (memory.clone(), bed.segment.work());
         let made = VirtioPci::new(device(), memory, &activator, &*bed.platform, work);
