@@ -17,6 +17,7 @@ use migration_bed::{Destination, Result, send, state};
 use stillpoint_guest::driver::{Command, Pattern};
 use vmm::config::{MemoryMode, SendMigrationConfig};
 use vmm::control::{VmState, Vmm, VmmControl};
+use vmm::migration::TransferState;
 
 fn later(url: &str) -> SendMigrationConfig {
     let memory_mode = MemoryMode::Postcopy;
@@ -110,6 +111,38 @@ fn a_vm_whose_memory_stalls_is_deleted_while_the_link_stands_still() {
 fn a_vmm_whose_vms_memory_stalls_ends_while_the_link_stands_still() {
     let stalled = stalled();
     do_meanwhile(&stalled, |vmm| vmm.vmm_shutdown().unwrap());
+    finish(stalled);
+}
+
+/// A KVM that a signal gets out of its wait pauses at once; of any other the pause is taken back at its deadline.
+#[test]
+fn a_pause_while_the_link_stands_still_is_done_or_says_why_not_and_the_vm_is_as_it_was() {
+    let stalled = stalled();
+    let there = &stalled.destination.vm.vmm;
+    let vmm = Arc::clone(there);
+    let pausing = spawn(move || vmm.pause());
+    let mut looks = 0;
+    let is_over = || {
+        // Others are answered meanwhile.
+        looks += 1;
+        assert!(there.info().unwrap().memory_missing_bytes.unwrap() > 0);
+        assert_eq!(there.migration_progress().unwrap().state, TransferState::Filling);
+        there.counters().unwrap();
+        pausing.is_finished()
+    };
+    until("the pause", is_over, || format!("{:?}", there.info()));
+    assert!(looks > 0 && stalled.gates.hold_urgent.load(Ordering::Relaxed));
+    match pausing.join().unwrap() {
+        Ok(()) => assert_eq!(state(&stalled.destination.vm), Some(VmState::Paused)),
+        Err(error) => {
+            let said = error.to_string();
+            assert!(said.contains("bytes of its memory are still to come"), "{said}");
+            let info = there.info().unwrap();
+            assert_eq!(info.state, VmState::Running);
+            assert!(info.vcpus.iter().all(|vcpu| !vcpu.state.contains("PAUSE")), "{info:?}");
+        }
+    }
+    do_meanwhile(&stalled, |vmm| vmm.shutdown().unwrap());
     finish(stalled);
 }
 
