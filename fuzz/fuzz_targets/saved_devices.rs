@@ -13,7 +13,6 @@ use devices::console::{ConsoleInput, ConsoleOutput};
 use devices::cpu_hotplug::{CpuHotplugController, EjectedSink};
 use devices::ged::Ged;
 use devices::interrupt::Interrupt;
-use devices::memory::GuestMemory;
 use devices::pci::testing::{Bed, NoKick};
 use devices::pci::{BarIndex, Occupied, PciFunction, Place, Slot};
 use devices::rtc::{MemorySizes, Rtc};

@@ -103,7 +103,9 @@ fn what_comes_after_it_was_given_up_is_not_placed_and_what_came_before_stays() {
     lazy.place_zeros(6, 1, Counted::No).unwrap();
     lazy.end().unwrap();
     assert!(ram.is_given_up() && lazy.is_stopped() && ram.missing_bytes() > 0);
-    [5, 6].map(|page| ram.memory().read_obj::<u8>(gpa(page)).unwrap_err());
+    for page in [5, 6] {
+        ram.memory().read_obj::<u8>(gpa(page)).unwrap_err();
+    }
     assert_eq!(ram.memory().read_obj::<u16>(gpa(3)).unwrap(), 0x0707);
 }
 
