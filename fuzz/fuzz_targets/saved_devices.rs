@@ -13,7 +13,6 @@ use devices::console::{ConsoleInput, ConsoleOutput};
 use devices::cpu_hotplug::{CpuHotplugController, EjectedSink};
 use devices::ged::Ged;
 use devices::interrupt::Interrupt;
-use devices::memory::GuestMemory;
 use devices::pci::testing::{Bed, NoKick};
 use devices::pci::{BarIndex, Occupied, PciFunction, Place, Slot};
 use devices::rtc::{MemorySizes, Rtc};
@@ -180,7 +179,7 @@ fn virtio(input: &Input<'_>, kind: &Virtio) {
     let (activator, body) = Activator::new(&vcpus, 4);
     let thread = thread::spawn(|| body.run());
     let (bed, mut attendant) = Bed::new().expect("a bus");
-    let memory = GuestMemory::from_ranges(&[(GuestAddress(0), RAM)]).expect("guest memory");
+    let memory = devices::memory::anonymous(&[(GuestAddress(0), RAM)]).expect("guest memory");
     let make = || {
         let (memory, work) = (memory.clone(), bed.segment.work());
         let made = VirtioPci::new(device(), memory, &activator, &*bed.platform, work);

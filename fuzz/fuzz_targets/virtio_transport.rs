@@ -88,7 +88,7 @@ impl Bed {
         let (activator, body) = Activator::new(&vcpus, 2);
         let thread = thread::spawn(|| body.run());
         let device = Arc::new(TestDevice::new(2, 8, working));
-        let memory = GuestMemory::from_ranges(&[(GuestAddress(0), RAM)]).expect("guest memory");
+        let memory = devices::memory::anonymous(&[(GuestAddress(0), RAM)]).expect("guest memory");
         // The work of an attendant that is gone: requests fail at once.
         let (work, _) = WorkItem::new(&vcpus, &Arc::new(FutexWord::new(0)));
         let function = VirtioPci::new(

@@ -12,7 +12,7 @@ const REGIONS: [(GuestAddress, usize); 2] =
     [(GuestAddress(0), 70 * PAGE), (GuestAddress(1 << 20), (PAGES - 70) * PAGE - 100)];
 
 fn memory() -> GuestMemory {
-    GuestMemory::from_ranges(&REGIONS).unwrap()
+    crate::memory::anonymous(&REGIONS).unwrap()
 }
 
 /// Pages that were noted, counted through both regions.

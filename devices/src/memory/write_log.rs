@@ -12,9 +12,9 @@
 use std::io;
 
 use rustix::thread::{MembarrierCommand, membarrier};
-use vm_memory::{GuestMemoryBackend, GuestRegionMmap, MmapRegion};
+use vm_memory::{GuestMemoryBackend, MmapRegion};
 
-use super::{GuestMemory, RegionLog};
+use super::{GuestMemory, GuestRegion, RegionLog};
 
 /// A log that is on. Dropping it switches it off.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ impl Drop for WriteLog {
 
 /// The log of a region. (The region's own `bitmap` is that of its contents from a place on.)
 #[inline]
-fn log_of(region: &GuestRegionMmap<RegionLog>) -> &RegionLog {
+fn log_of(region: &GuestRegion) -> &RegionLog {
     MmapRegion::bitmap(region)
 }
 

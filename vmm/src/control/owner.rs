@@ -151,7 +151,15 @@ impl Owner {
         }
         self.published.phase.advance(Move::Pause)?;
         let paused = match &mut self.vm {
-            Some(vm) => vm.pause().map_err(|error| ControlError::Failed(error.to_string())),
+            Some(vm) => vm.pause().map_err(|error| {
+                let missing = vm.machine().ram.missing_bytes();
+                ControlError::Failed(match missing {
+                    0 => error.to_string(),
+                    _ => format!(
+                        "{error}; {missing} bytes of its memory are still to come, and who waits for some of that stops when it has come. The VM goes on"
+                    ),
+                })
+            }),
             None => Err(ControlError::NotCreated),
         };
         match paused {

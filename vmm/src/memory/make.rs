@@ -4,11 +4,11 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-use devices::memory::RegionLog;
+use devices::memory::{GuestRegion, RegionLog};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 use vm_memory::mmap::{MmapRegionBuilder, MmapRegionError, NewBitmap};
-use vm_memory::{FileOffset, GuestAddress, GuestRegionMmap};
+use vm_memory::{FileOffset, GuestAddress};
 
 use super::advise::{Keep, Span};
 use super::lazy::Missing;
@@ -187,7 +187,7 @@ fn map(
     (offset, base, len): (u64, GuestAddress, u64),
     size: u64,
     huge_page: Option<u64>,
-) -> Result<GuestRegionMmap<RegionLog>, MemoryError> {
+) -> Result<GuestRegion, MemoryError> {
     let too_big = || MemoryError::Host {
         what: "map",
         size,
@@ -220,7 +220,7 @@ fn map(
             (MmapRegionError::Mmap(source), _) => MemoryError::Host { what: "map", size, source },
             (other, _) => MemoryError::Host { what: "map", size, source: io::Error::other(other) },
         })?;
-    GuestRegionMmap::new(mapping, base).ok_or_else(too_big)
+    GuestRegion::new(mapping, base).ok_or_else(too_big)
 }
 
 /// Advice is only advice: a host that can't follow it still runs the VM.

@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn pages_are_zeros_with_a_mapping_of_their_own_or_without() {
-        let memory = GuestMemory::from_ranges(&[(GuestAddress(1 << 20), 1 << 20)]).unwrap();
+        let memory = devices::memory::anonymous(&[(GuestAddress(1 << 20), 1 << 20)]).unwrap();
         let base = memory.iter().next().unwrap().as_ptr().addr();
         for how in [zeros, fill] {
             let all = vec![7; 5 * 4096];

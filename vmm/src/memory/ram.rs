@@ -133,9 +133,10 @@ impl GuestRam {
         &self.inner.missing
     }
 
-    /// No vCPU runs any more: who waits for a page that cannot be had gets an error.
-    pub(crate) fn forsake(&self) {
-        self.missing().forsake();
+    /// Whether pages of it that have not come will not come: the VM ends, and nothing that its vCPUs find or do counts any more.
+    #[inline]
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.missing().is_given_up()
     }
 
     /// The regions, by ascending guest physical address; the last is the one of [`GuestRam::hot_region`], if there is one.

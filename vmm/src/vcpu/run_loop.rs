@@ -188,6 +188,10 @@ fn dispatch(
     index: usize,
 ) -> Result<Handled, kvm_ioctls::Error> {
     let (kind, handled) = match result {
+        // Its word is killed. What KVM made of an operand or an instruction that has not come must reach nobody.
+        _ if bus.machine.ram.is_given_up() => {
+            (ExitKind::Interrupted, Err(kvm_ioctls::Error::new(libc::EINTR)))
+        }
         Ok(exit) => {
             let (kind, handled) = exits::handle(exit, run.port_access_size(), bus);
             (kind, Ok(handled))

@@ -273,7 +273,11 @@ impl Vm {
 
     fn end_threads(&mut self) {
         self.group.kill_all();
-        self.machine.ram.forsake();
+        if let Some(pages) = self.pages.as_ref().filter(|_| self.machine.ram.missing_bytes() > 0) {
+            // vCPUs and workers may wait for pages that come late or never. All words are killed before anybody is woken without them.
+            self.cards.end_workers();
+            pages.give_up();
+        }
         self.threads.join();
     }
 }

@@ -245,7 +245,7 @@ fn copy(memory: &GuestMemory) -> GuestMemory {
     let regions =
         memory.iter().map(|region| (region.start_addr(), usize::try_from(region.len()).unwrap()));
     let regions: Vec<(GuestAddress, usize)> = regions.collect();
-    let new = GuestMemory::from_ranges(&regions).unwrap();
+    let new = crate::memory::anonymous(&regions).unwrap();
     for (gpa, len) in regions {
         let mut bytes = vec![0; len];
         memory.read_slice(&mut bytes, gpa).unwrap();

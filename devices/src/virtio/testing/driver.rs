@@ -63,7 +63,7 @@ impl Driver {
     #[expect(clippy::expect_used, reason = "a test without memory cannot go on")]
     pub fn queues(count: u16, size: u16) -> Vec<Self> {
         let span = usize::try_from(SPAN).expect("64 bits") * usize::from(count);
-        let memory = GuestMemory::from_ranges(&[(GuestAddress(0), span)]).expect("guest memory");
+        let memory = crate::memory::anonymous(&[(GuestAddress(0), span)]).expect("guest memory");
         let interrupts = Arc::new(Interrupts::default());
         let driver = |index| Self {
             memory: memory.clone(),

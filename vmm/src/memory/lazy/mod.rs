@@ -4,19 +4,28 @@
 //!            watch                 go_live                    all pages placed
 //!   whole ───────▶ EARLY ─────────────────────▶ LIVE ───────────────────────────▶ whole
 //!                    │ fail                      │ fail ──▶ the VM ends by an error, named in `last_error`
-//!                    └──▶ FAILED: it never goes live          └─vCPUs are dead─▶ who waits gets an error
+//!                    └──▶ FAILED: it never goes live          ├─▶ given up: who waits, and whoever comes, gets an error
+//!                                         the VM is ended ───┘
 //! ```
 //!
 //! Where pages come from is the business of others: a snapshot ([`PageServer`]), or the other end of a migration. A page that cannot be had must
 //! neither become zeros nor keep a thread for ever:
 //! - Before the VM may run nothing of it can do harm: who waits gets zeros, so that it comes back, and the VM is discarded.
-//! - Afterwards the VM ends. Its vCPUs are ended by a signal; those that wait where a signal does not reach, and devices' workers, get an error in place
-//!   of the page when no vCPU can act on it any more. For a system call that is EFAULT. A worker that itself reads or writes such a
-//!   page cannot go on, nor can anybody take its work back: the VMM ends by SIGSEGV.
+//! - Afterwards the VM ends, as it does when its user ends it. What has not come is given up then ([`LazyRam::give_up`]), in this order:
+//!
+//! ```text
+//!   words KILLED ─▶ no exit is dispatched any more ─▶ nobody is handed a page that is missing ─▶ nobody places one ─▶ holes become inaccessible ─▶ waiters wake
+//! ```
+//!
+//! Nobody ever finds zeros instead of such a page. A vCPU's KVM_RUN returns EFAULT (or an exit of an instruction that KVM emulated without
+//! its operand, which is not dispatched), a system call EFAULT, and so an I/O error that nobody sees; a worker's access is refused before it touches the page
+//! ([`devices::memory::GuestRegion`]). Whoever is left in the kernel for longer finds no zeros either: the pages stay inaccessible when the watch ends.
 //!
 //! While pages are missing, what reads the memfd reads holes. So [`MigrationMemory`](super::MigrationMemory) reads through the mapping until then, and what is
 //! given back to the host is filled with zeros instead.
 
+mod gate;
+mod holes;
 mod ram;
 mod server;
 
@@ -28,8 +37,8 @@ use vcpu_state::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 pub(crate) use ram::{Counted, Failure, LazyRam};
 pub(crate) use server::PageServer;
 
-/// No vCPU runs any more.
-const FORSAKEN: u8 = 1;
+/// What has not come will not come, and no vCPU acts on anything any more.
+const GIVEN_UP: u8 = 1;
 /// Nobody touches it any more.
 const STOPPED: u8 = 2;
 
@@ -65,9 +74,12 @@ impl Missing {
         self.flags.load(Ordering::Acquire) & flag != 0
     }
 
-    fn raise(&self, flag: u8) {
-        self.flags.fetch_or(flag, Ordering::Release);
+    /// Whether it had not been raised.
+    fn raise(&self, flag: u8) -> bool {
+        // Release: pairs with `has`.
+        let before = self.flags.fetch_or(flag, Ordering::Release);
         self.ring();
+        before & flag == 0
     }
 
     fn ring(&self) {
@@ -77,8 +89,12 @@ impl Missing {
         }
     }
 
-    /// No vCPU runs any more: nobody can act on an error that is given instead of a page.
-    pub(super) fn forsake(&self) {
-        self.raise(FORSAKEN);
+    /// What has not come will not come. What vCPUs and others find from here on means nothing.
+    #[inline]
+    pub(super) fn is_given_up(&self) -> bool {
+        self.has(GIVEN_UP)
     }
 }
+
+#[cfg(test)]
+mod tests;

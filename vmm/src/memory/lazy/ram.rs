@@ -1,18 +1,20 @@
 //! Watched RAM, as those see it who bring its pages.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use devices::memory::{Presence, set_presence};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use vcpu_state::sync::Arc;
 use vcpu_state::sync::atomic::{AtomicU8, Ordering};
 
 use super::super::GuestRam;
 use super::super::uffd::{Uffd, UffdError};
-use super::{FORSAKEN, Missing, STOPPED};
+use super::gate::Gate;
+use super::holes::each_hole;
+use super::{GIVEN_UP, Missing, STOPPED};
 
 const EARLY: u8 = 0;
 const LIVE: u8 = 1;
@@ -32,6 +34,8 @@ pub(crate) enum Failure {
 pub(crate) struct LazyRam {
     uffd: Uffd,
     stage: AtomicU8,
+    /// Whoever places pages passes it; closed when they are given up.
+    placing: Gate,
     why: OnceLock<String>,
 }
 
@@ -56,7 +60,14 @@ impl LazyRam {
             return Err(UffdError::Kind("watched already"));
         }
         ram.missing().set_pages(missing.max(1));
-        Ok(Arc::new(Self { uffd, stage: AtomicU8::new(EARLY), why: OnceLock::new() }))
+        set_presence(ram.memory(), Presence::Coming);
+        let (stage, placing) = (AtomicU8::new(EARLY), Gate::open());
+        Ok(Arc::new(Self { uffd, stage, placing, why: OnceLock::new() }))
+    }
+
+    /// The RAM itself.
+    pub(super) fn ram(&self) -> &GuestRam {
+        self.uffd.ram()
     }
 
     fn missing(&self) -> &Missing {
@@ -85,8 +96,9 @@ impl LazyRam {
         self.uffd.next_fault()
     }
 
-    /// Puts pages that hold something into their places; those that are there stay as they are.
+    /// Puts pages that hold something into their places; those that are there stay as they are, and all when they have been given up.
     pub(crate) fn place(&self, first: u64, pages: &[u8]) -> io::Result<()> {
+        let Some(_pass) = self.placing.pass() else { return Ok(()) };
         let new = self.uffd.place(first, pages)?;
         self.missing().arrived(new);
         Ok(())
@@ -94,6 +106,7 @@ impl LazyRam {
 
     /// The same with pages of zeros, of which `Counted` ones were said to be missing.
     pub(crate) fn place_zeros(&self, first: u64, count: u64, counted: Counted) -> io::Result<()> {
+        let Some(_pass) = self.placing.pass() else { return Ok(()) };
         let new = self.uffd.place_zeros(first, count)?;
         if counted == Counted::Yes {
             self.missing().arrived(new);
@@ -129,29 +142,54 @@ impl LazyRam {
         self.stage.store(FAILED, Ordering::Release);
     }
 
-    /// Sees to those who wait for pages that cannot be had, until nobody touches the RAM any more.
+    /// Sees to those who wait for pages that cannot be had. Of a VM that runs, its owner does, who has been told; this returns when that is so.
     pub(crate) fn refuse(&self, failure: Failure) -> io::Result<()> {
         if failure == Failure::Early {
             // Who waits finds zeros, with which nothing will be done.
             return self.uffd.end();
         }
-        // Those that were heard of already are heard of again.
-        self.uffd.wake_all()?;
-        let mut waiting = BTreeSet::new();
-        loop {
-            while let Some(page) = self.next_fault()? {
-                waiting.insert(page);
-            }
-            while self.missing().has(FORSAKEN)
-                && let Some(page) = waiting.pop_first()
-            {
-                self.uffd.deny(page)?;
-            }
-            if self.is_stopped() {
-                return Ok(());
-            }
+        while !self.is_stopped() {
+            // Whoever waits is woken when the pages are given up; what is not read would keep the poll from waiting.
+            while self.next_fault()?.is_some() {}
             self.poll(None)?;
         }
+        Ok(())
+    }
+
+    /// The VM ends, and its vCPUs' and workers' words say so: the pages that have not come will not come. Whoever waits for one gets an error, and so
+    /// does whoever touches one later.
+    ///
+    /// # Errors
+    /// The host cannot; some wait on.
+    pub(crate) fn give_up(&self) -> io::Result<()> {
+        if self.missing().pages() == 0 || !self.missing().raise(GIVEN_UP) {
+            return Ok(());
+        }
+        let ram = self.uffd.ram();
+        set_presence(ram.memory(), Presence::GivenUp);
+        self.placing.close();
+        if self.missing().pages() == 0 {
+            // They have all come in the meantime.
+            return Ok(());
+        }
+        let memfd = ram.memfd().ok_or(io::ErrorKind::Unsupported)?;
+        let mut denied = Ok(());
+        for region in ram.regions() {
+            let part = (region.file_offset, region.size);
+            each_hole(memfd, part, |offset, len| {
+                let place = region.host_address + (offset - region.file_offset);
+                let end = region.host_address + region.size;
+                // Too many pieces for the host: all the rest of the region then. Who is in the middle of an access there ends the VMM; nobody begins one.
+                let all =
+                    self.uffd.deny(place, len).or_else(|_| self.uffd.deny(place, end - place));
+                if let Err(error) = all {
+                    denied = Err(error);
+                }
+            })?;
+        }
+        // Also after an error: most of them come back.
+        self.uffd.wake_all()?;
+        denied
     }
 
     /// Has [`poll`](Self::poll) return.
@@ -164,14 +202,16 @@ impl LazyRam {
         self.missing().raise(STOPPED);
     }
 
-    /// Whether that is so.
+    /// Whether nobody needs any more of it.
     pub(crate) fn is_stopped(&self) -> bool {
-        self.missing().has(STOPPED)
+        self.missing().has(STOPPED | GIVEN_UP)
     }
 
     /// All pages are there: what is not is zeros.
     pub(crate) fn end(&self) -> io::Result<()> {
+        let Some(_pass) = self.placing.pass() else { return Ok(()) };
         self.uffd.end()?;
+        set_presence(self.uffd.ram().memory(), Presence::Whole);
         self.missing().set_pages(0);
         Ok(())
     }

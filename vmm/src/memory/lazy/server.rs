@@ -53,6 +53,13 @@ impl PageServer {
         Self { ram: Arc::clone(ram), thread: None }
     }
 
+    /// The VM ends: what has not come is given up ([`LazyRam::give_up`]).
+    pub(crate) fn give_up(&self) {
+        if let Err(error) = self.ram.give_up() {
+            tracing::error!("guest memory that has not come cannot be given up: {error}");
+        }
+    }
+
     /// The RAM.
     pub(crate) fn ram(&self) -> &Arc<LazyRam> {
         &self.ram
@@ -62,7 +69,10 @@ impl PageServer {
 impl Drop for PageServer {
     fn drop(&mut self) {
         self.ram.stop();
-        if let Some(thread) = self.thread.take() {
+        if let Some(thread) = self.thread.take()
+            // One that brings what nobody needs any more may wait for its storage: it ends when that answers, and has a handle on the RAM until then.
+            && !self.ram.ram().is_given_up()
+        {
             // A panic was reported when it happened.
             let _ = thread.join();
         }

@@ -180,15 +180,20 @@ impl Uffd {
         })
     }
 
-    /// A page that will never be had: whoever touches it from now on, or waits for it, gets an error instead. In KVM and in system calls that is
-    /// EFAULT; a thread of the process itself ends by SIGSEGV, and the process with it.
-    pub(super) fn deny(&self, page: u64) -> io::Result<()> {
-        let address = usize::try_from(self.address_of(page)?.0).unwrap_or(usize::MAX);
+    /// Pages that will never be had, by where they are mapped: whoever touches one from now on gets an error. In KVM and in system calls that is
+    /// EFAULT; a thread of the process itself would end by SIGSEGV. Who waits for one does so until it is woken.
+    pub(super) fn deny(&self, start: u64, len: u64) -> io::Result<()> {
+        let is_inside = |&(first, bytes): &(u64, u64)| {
+            start.checked_sub(first).is_some_and(|skipped| len <= bytes.saturating_sub(skipped))
+        };
+        if !self.regions.iter().any(is_inside) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let size = usize::try_from(len).map_err(io::Error::other)?;
+        let address = usize::try_from(start).map_err(io::Error::other)?;
         let address = std::ptr::with_exposed_provenance_mut(address);
-        let size = usize::try_from(PAGE_SIZE).unwrap_or(usize::MAX);
-        // SAFETY: a page of the RAM, on which there is a handle. There are no references to guest RAM, and who accesses it is to fail.
-        unsafe { rustix::mm::mprotect(address, size, MprotectFlags::empty()) }?;
-        self.wake(page)
+        // SAFETY: pages of the RAM, on which there is a handle. There are no references to guest RAM, and who accesses them is to fail.
+        Ok(unsafe { rustix::mm::mprotect(address, size, MprotectFlags::empty()) }?)
     }
 
     /// Ends the watch: a page that is missing is zeros from now on, and nobody waits any more.

@@ -87,7 +87,10 @@ fn a_page_that_cannot_be_had_is_an_error_for_a_system_call_and_never_zeros() {
     });
     poll(&mut [PollFd::new(&uffd, PollFlags::IN)], None).unwrap();
     assert_eq!(uffd.next_fault().unwrap(), Some(5));
-    uffd.deny(5).unwrap();
+    let page = uffd.address_of(5).unwrap().0;
+    uffd.deny(page, 4096).unwrap();
+    uffd.deny(page, 1 << 40).unwrap_err();
+    uffd.wake_all().unwrap();
     assert_eq!(writer.join().unwrap(), (-1, Some(libc::EFAULT)));
     assert_eq!(file.metadata().unwrap().len(), 0);
 }
