@@ -18,7 +18,7 @@
 //! | the link, before the answer to `Commit` | in doubt: the VM stands still, without its disks | starts the VM if `Commit` arrived whole, else discards it |
 //!
 //! Invariants:
-//! - Never do both VMs run. The source's stands still ([`SourceVm::Still`](super::SourceVm::Still)) from before `Prepare` on, and goes on only before
+//! - Never do both VMs run. The source's stands still ([`SourceVm::Still`]) from before `Prepare` on, and goes on only before
 //!   `Commit`, or when the destination has said that it did not start and will not. The destination's starts only by a `Commit` that arrived whole.
 //! - There is one window of doubt, `Committing`: from the first byte of `Commit` to the answer. Whatever is still known to be amiss has to be found
 //!   before it, so who has more to look at than the disks does so between the two halves: [`Source::await_ready`] and [`Source::commit`],
