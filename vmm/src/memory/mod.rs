@@ -41,6 +41,8 @@ mod pages;
 mod prefault;
 mod ram;
 mod uffd;
+#[cfg(test)]
+mod write_out;
 
 pub use adopt::Apart;
 pub use claim::Claimed;

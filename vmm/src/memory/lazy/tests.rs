@@ -1,7 +1,5 @@
 //! What those find who wait for pages that are given up, and those who come later.
 
-use std::io;
-use std::os::fd::AsRawFd;
 use std::thread::spawn;
 
 use vcpu_state::sync::Arc;
@@ -9,6 +7,7 @@ use vm_memory::{Bytes, GuestAddress};
 
 use super::super::layout::PAGE_SIZE;
 use super::super::uffd::UffdError;
+use super::super::write_out::write_out;
 use super::super::{GuestRam, MigrationMemory};
 use super::{Counted, LazyRam};
 use crate::config::MemoryConfig;
@@ -67,31 +66,17 @@ fn a_worker_that_waits_for_a_page_that_is_given_up_gets_an_error_and_the_process
 fn a_system_call_that_waits_for_a_page_that_is_given_up_writes_no_zeros() {
     let Some((ram, lazy)) = coming() else { return };
     let file = tempfile::tempfile().unwrap();
-    let from = ram.regions().next().unwrap().host_address + 5 * PAGE_SIZE;
     let writer = spawn({
         let (file, ram) = (file.try_clone().unwrap(), ram.clone());
-        move || {
-            let from = std::ptr::with_exposed_provenance(usize::try_from(from).unwrap());
-            // SAFETY: a page of RAM, on which there is a handle.
-            let written = unsafe { libc::write(file.as_raw_fd(), from, 4096) };
-            let error = io::Error::last_os_error();
-            drop(ram);
-            (written, error.raw_os_error())
-        }
+        move || write_out(&ram, 5, &file)
     });
     await_waiter(&lazy);
     lazy.give_up().unwrap();
-    assert_eq!(writer.join().unwrap(), (-1, Some(libc::EFAULT)));
+    assert_eq!(writer.join().unwrap(), Err(Some(libc::EFAULT)));
     // Not even when nobody watches the memory any more.
     drop(lazy);
-    // SAFETY: as above.
-    let written = unsafe {
-        let from = std::ptr::with_exposed_provenance(usize::try_from(from).unwrap());
-        libc::write(file.as_raw_fd(), from, 4096)
-    };
-    assert_eq!(written, -1);
+    write_out(&ram, 5, &file).unwrap_err();
     assert_eq!(file.metadata().unwrap().len(), 0);
-    drop(ram);
 }
 
 #[test]

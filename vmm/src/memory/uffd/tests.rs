@@ -1,10 +1,9 @@
 //! Pages that threads and system calls wait for.
 
-use std::os::fd::AsRawFd;
-
 use rustix::event::{PollFd, PollFlags, poll};
 use vm_memory::{Bytes, GuestAddress};
 
+use super::super::write_out::write_out;
 use super::*;
 use crate::config::MemoryConfig;
 
@@ -73,17 +72,9 @@ fn a_page_that_cannot_be_had_is_an_error_for_a_system_call_and_never_zeros() {
         other => other.unwrap(),
     };
     let file = tempfile::tempfile().unwrap();
-    let from = ram.regions().next().unwrap().host_address + 5 * PAGE_SIZE;
     let writer = std::thread::spawn({
         let (file, ram) = (file.try_clone().unwrap(), ram.clone());
-        move || {
-            let from = std::ptr::with_exposed_provenance(usize::try_from(from).unwrap());
-            // SAFETY: a page of RAM, on which there is a handle.
-            let written = unsafe { libc::write(file.as_raw_fd(), from, 4096) };
-            let error = io::Error::last_os_error();
-            drop(ram);
-            (written, error.raw_os_error())
-        }
+        move || write_out(&ram, 5, &file)
     });
     poll(&mut [PollFd::new(&uffd, PollFlags::IN)], None).unwrap();
     assert_eq!(uffd.next_fault().unwrap(), Some(5));
@@ -91,6 +82,6 @@ fn a_page_that_cannot_be_had_is_an_error_for_a_system_call_and_never_zeros() {
     uffd.deny(page, 4096).unwrap();
     uffd.deny(page, 1 << 40).unwrap_err();
     uffd.wake_all().unwrap();
-    assert_eq!(writer.join().unwrap(), (-1, Some(libc::EFAULT)));
+    assert_eq!(writer.join().unwrap(), Err(Some(libc::EFAULT)));
     assert_eq!(file.metadata().unwrap().len(), 0);
 }
