@@ -17,6 +17,9 @@ use crate::tool;
 
 /// The hub's address.
 pub const HUB: &str = "10.9.0.1";
+/// Its hardware address. A bridge that was given none takes the least of its ports', which come and go with the places: the guest would
+/// send to an address that is nobody's, as no real network has it do.
+const HUB_MAC: &str = "52:54:00:09:00:01";
 
 /// A network namespace, held by a process that sleeps in it.
 struct Namespace(Child);
@@ -75,7 +78,13 @@ impl Hub {
     pub fn new() -> Result<Self> {
         let namespace = Namespace::new()?;
         let address = format!("ip addr add {HUB}/24 dev br0");
-        namespace.run(&["ip link set lo up", "brctl addbr br0", &address, "ip link set br0 up"])?;
+        namespace.run(&[
+            "ip link set lo up",
+            "brctl addbr br0",
+            &format!("ip link set br0 address {HUB_MAC}"),
+            &address,
+            "ip link set br0 up",
+        ])?;
         Ok(Self { namespace, places: 0 })
     }
 
