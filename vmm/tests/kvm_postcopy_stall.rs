@@ -146,9 +146,9 @@ fn a_pause_while_the_link_stands_still_is_done_or_says_why_not_and_the_vm_is_as_
     finish(stalled);
 }
 
-/// vCPUs and the disk's worker wait for pages, and there is nobody left to bring them.
+/// Somebody waits for pages, a vCPU or the disk's worker, and there is nobody left to bring them.
 #[test]
-fn a_link_that_breaks_while_workers_wait_ends_the_vm_and_the_vmm_answers() {
+fn a_link_that_breaks_while_pages_are_waited_for_ends_the_vm_and_the_vmm_answers() {
     let Stalled { destination, sent, gates, carrier, _guest, _directory } = stalled();
     gates.cut();
     let there = &destination.vm.vmm;
