@@ -76,6 +76,20 @@ fn whatever_goes_wrong_between_two_processes_one_vm_is_left_as_it_was() {
     eprintln!("{:?}", bed.seen);
 }
 
+/// Threads' stacks are what a migration needs besides the VM's memory: from none of them to all, by pieces of one.
+#[test]
+fn a_destination_with_memory_for_some_of_its_threads_only_answers_and_one_vm_is_left() {
+    let mut bed = Rounds::begin();
+    for step in 0..20 {
+        let wrong = Wrong::NoMemory { bytes: bed.guest.memory() + (step << 19) };
+        let plan = Plan { wrong, is_paused: false, connections: 4, compression: "Zstd" };
+        bed.round = step;
+        println!("round {step}: {plan:?}");
+        bed.play(&plan);
+    }
+    eprintln!("{:?}", bed.seen);
+}
+
 impl Rounds {
     fn begin() -> Self {
         let bed = Bed::new();

@@ -15,6 +15,7 @@
 //! real VM does.
 #![forbid(unsafe_code)]
 
+mod crew;
 pub mod engine;
 pub mod format;
 pub mod memory;

@@ -14,7 +14,7 @@ use vcpu_state::sync::FutexWord;
 use vcpu_state::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crate::memory::DestinationMemory;
-use crate::wire::{Connection, Frame, Mark, Transport, WireError, unexpected};
+use crate::wire::{Connection, Frame, Mark, Transport, Unpacker, WireError, unexpected};
 
 /// More rounds than any migration has.
 const MAX_ROUNDS: u32 = 1 << 20;
@@ -35,7 +35,7 @@ pub(super) struct Lanes {
 pub(super) struct Lane {
     round: u32,
     is_done: bool,
-    room: Vec<u8>,
+    unpacker: Unpacker,
 }
 
 impl Lanes {
@@ -67,11 +67,16 @@ impl Lanes {
             Ok(())
         })();
         if pumped.is_err() {
-            // Release: pairs with the acquire in `await_marks`.
-            self.has_failed.store(true, Ordering::Release);
-            self.bell.advance();
+            self.fail();
         }
         pumped
+    }
+
+    /// A lane has ended without its last mark.
+    pub(super) fn fail(&self) {
+        // Release: pairs with the acquire in `has_failed`.
+        self.has_failed.store(true, Ordering::Release);
+        self.bell.advance();
     }
 
     /// Waits until so many lanes have marked a round.
@@ -102,7 +107,7 @@ impl Lanes {
 
     /// Whether a lane has ended without its last mark.
     pub(super) fn has_failed(&self) -> bool {
-        // Acquire: pairs with the release in `pump`.
+        // Acquire: pairs with the release in `fail`.
         self.has_failed.load(Ordering::Acquire)
     }
 
@@ -146,7 +151,7 @@ impl Lane {
         }
         match frame {
             Frame::Data(pages, compression, body) => {
-                pages.write(memory, (*compression, body), &mut self.room)?;
+                pages.write(memory, (*compression, body), &mut self.unpacker)?;
             }
             Frame::Zeros(pages) => pages.zero(memory)?,
             Frame::Mark(Mark { is_last, .. }) => {

@@ -1,7 +1,6 @@
 //! The destination's end.
 
 use std::io;
-use std::panic;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,6 +10,7 @@ use super::lanes::{Lane, Lanes};
 use super::local::Memory;
 use super::phase::{DestinationEvent, DestinationPhase};
 use super::vm::DestinationVm;
+use crate::crew::{self, Alarm};
 use crate::memory::{DestinationMemory, Layout};
 use crate::wire::{
     Capabilities, Connection, Frame, MAX_CONNECTIONS, MAX_STATE, Message, PROTOCOL_VERSION,
@@ -132,29 +132,38 @@ impl<V: DestinationVm, T: Transport> Destination<'_, V, T> {
         let interrupters: Vec<_> =
             self.lanes.iter().map(Connection::interrupter).collect::<Result<_, _>>()?;
         thread::scope(|scope| {
+            let interrupt_all = || interrupters.iter().for_each(|interrupt| interrupt());
+            let _alarm = Alarm(interrupt_all);
             let lanes = self.lanes.iter_mut().zip(&interrupters);
             let threads: Vec<_> = lanes
                 .map(|(lane, interrupt)| {
-                    // So that the source, which may be sending there, notices.
-                    let pump = || shared.pump(lane, memory).inspect_err(|_| interrupt());
-                    scope.spawn(pump)
+                    crew::start(scope, "pages", move || {
+                        let _alarm = Alarm(|| shared.fail());
+                        // So that the source, which may be sending there, notices.
+                        shared.pump(lane, memory).inspect_err(|_| interrupt())
+                    })
                 })
                 .collect();
-            let rounds = receive_rounds(control, memory, (threads.len(), shared), patience);
+            let rounds = if threads.iter().all(Result::is_ok) {
+                receive_rounds(control, memory, (threads.len(), shared), patience)
+            } else {
+                Err(WireError::Closed { waiting_for: "pages" })
+            };
             if rounds.is_err() {
-                for interrupt in &interrupters {
-                    interrupt();
-                }
+                interrupt_all();
             }
             let mut pumped = Ok(());
             for thread in threads {
-                let joined = thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic));
-                pumped = pumped.and(joined);
+                let thread =
+                    thread.map_err(|error| MigrationError::vm("start a thread")(error.into()));
+                pumped = pumped.and(thread.and_then(|thread| Ok(crew::join(thread)?)));
             }
             // Who was closed says least about why.
             match pumped {
-                Err(error) if !matches!(error, WireError::Closed { .. }) => Err(error.into()),
-                pumped => Ok(rounds.and(pumped)?),
+                Err(MigrationError::Wire(WireError::Closed { .. })) | Ok(()) => {
+                    Ok(rounds.map_err(MigrationError::from).and(pumped)?)
+                }
+                Err(error) => Err(error),
             }
         })
         .map(|()| layout)

@@ -4,6 +4,7 @@ use std::thread;
 
 use vcpu_state::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use crate::crew;
 use crate::memory::{PageSet, Run, SourceMemory};
 use crate::wire::{
     Compression, Connection, Frame, MAX_PAGES, Mark, PageWriter, Transport, WireError,
@@ -46,12 +47,11 @@ pub(super) fn send<T: Transport>(
     }
     thread::scope(|scope| {
         let (first, others) = connections.split_at_mut(1);
-        let threads: Vec<_> =
-            others.iter_mut().map(|connection| scope.spawn(|| send_some(connection))).collect();
+        let start = |connection| crew::start(scope, "pages", || send_some(connection));
+        let threads: Vec<_> = others.iter_mut().map(start).collect();
         let mut result = first.iter_mut().try_for_each(&send_some);
         for thread in threads {
-            let joined = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            result = result.and(joined);
+            result = result.and(thread.map_err(WireError::from).and_then(crew::join));
         }
         result
     })?;

@@ -5,12 +5,12 @@
 //!   read:    caller: the file ─▶ buffer ──(a few)──▶ helpers: checksums compared ─▶ memory
 //! ```
 //!
-//! The file stays with the caller, so a storage need not be shared between threads. Few pieces are done by the caller alone, in their order.
+//! The file stays with the caller, so a storage need not be shared between threads. Few pieces are done by the caller alone, in their order; so is
+//! everything where no helper can be started.
 //!
 //! Invariants: no more buffers than a few for each helper; whoever fails ends all, and the first error that the caller sees is what is told.
 
 use std::num::NonZero;
-use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{available_parallelism, scope};
 
@@ -18,6 +18,7 @@ use crossbeam_queue::ArrayQueue;
 use vcpu_state::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::SnapshotError;
+use crate::crew;
 use crate::memory::{PAGE_SIZE, Run, SourceMemory, is_zero};
 
 /// Fewer pieces than this are not worth a thread.
@@ -68,11 +69,7 @@ pub(super) fn read_pieces(
 ) -> Result<(), SnapshotError> {
     let helpers = helpers(pieces.len());
     if helpers == 0 {
-        let mut piece = Piece::default();
-        return pieces.iter().try_for_each(|run| {
-            piece.read(memory, *run)?;
-            take(&piece)
-        });
+        return read_alone(memory, pieces, take);
     }
     // Relaxed: it hands out numbers, and nothing else.
     let next = AtomicUsize::new(0);
@@ -89,11 +86,16 @@ pub(super) fn read_pieces(
     };
     scope(|scope| {
         let (full, filled) = sync_channel(helpers * (AHEAD - 1));
+        let mut started = 0;
         for _ in 0..helpers {
             let (full, read_some) = (full.clone(), &read_some);
-            scope.spawn(move || read_some(&full));
+            let helper = crew::start(scope, "reads", move || read_some(&full));
+            started += u32::from(helper.is_ok());
         }
         drop(full);
+        if started == 0 {
+            return read_alone(memory, pieces, take);
+        }
         for piece in filled {
             let piece = piece?;
             take(&piece)?;
@@ -101,6 +103,18 @@ pub(super) fn read_pieces(
             let _ = spare.push(piece);
         }
         Ok(())
+    })
+}
+
+fn read_alone(
+    memory: &impl SourceMemory,
+    pieces: &[Run],
+    mut take: impl FnMut(&Piece) -> Result<(), SnapshotError>,
+) -> Result<(), SnapshotError> {
+    let mut piece = Piece::default();
+    pieces.iter().try_for_each(|run| {
+        piece.read(memory, *run)?;
+        take(&piece)
     })
 }
 
@@ -112,11 +126,7 @@ pub(super) fn write_pieces<T: Copy + Send>(
 ) -> Result<(), SnapshotError> {
     let helpers = helpers(pieces.len());
     if helpers == 0 {
-        let mut buffer = Vec::new();
-        return pieces.iter().try_for_each(|piece| {
-            fill(*piece, &mut buffer)?;
-            put(*piece, &buffer)
-        });
+        return write_alone(pieces, fill, put);
     }
     let spare = ArrayQueue::new(helpers * AHEAD);
     let has_failed = AtomicBool::new(false);
@@ -130,12 +140,16 @@ pub(super) fn write_pieces<T: Copy + Send>(
         Ok(())
     };
     scope(|scope| {
-        let started = (0..helpers).map(|_| {
+        let started = (0..helpers).filter_map(|_| {
             let (full, filled) = sync_channel(AHEAD - 1);
             let put_some = &put_some;
-            (full, scope.spawn(move || put_some(&filled)))
+            let helper = crew::start(scope, "writes", move || put_some(&filled));
+            Some((full, helper.ok()?))
         });
         let (full, threads): (Vec<_>, Vec<_>) = started.unzip();
+        if threads.is_empty() {
+            return write_alone(pieces, fill, &put);
+        }
         let mut read = Ok(());
         for (piece, to) in pieces.iter().zip(full.iter().cycle()) {
             let mut buffer = spare.pop().unwrap_or_default();
@@ -146,10 +160,19 @@ pub(super) fn write_pieces<T: Copy + Send>(
             }
         }
         drop(full);
-        let ended = threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        ended.fold(Ok(()), Result::and).and(read)
+        threads.into_iter().map(crew::join).fold(Ok(()), Result::and).and(read)
+    })
+}
+
+fn write_alone<T: Copy>(
+    pieces: &[T],
+    mut fill: impl FnMut(T, &mut Vec<u8>) -> Result<(), SnapshotError>,
+    put: impl Fn(T, &[u8]) -> Result<(), SnapshotError>,
+) -> Result<(), SnapshotError> {
+    let mut buffer = Vec::new();
+    pieces.iter().try_for_each(|piece| {
+        fill(*piece, &mut buffer)?;
+        put(*piece, &buffer)
     })
 }
 

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
+use super::codec::{Packer, Unpacker};
 use super::frame::{HEADER, payload_len, stranger};
 use super::{Compression, Frame, Interrupter, MAX_PAGES, Message, Pages, Transport, WireError};
 use crate::memory::{
@@ -166,11 +167,10 @@ fn fill<T: Transport>(
 }
 
 /// Sends pages of a VM's memory, and puts those that come into one.
-#[derive(Debug)]
 pub struct PageWriter {
     compression: Compression,
     pages: Vec<u8>,
-    packed: Vec<u8>,
+    packer: Packer,
     data_pages: u64,
 }
 
@@ -178,7 +178,7 @@ impl PageWriter {
     /// One that sends pages so.
     #[must_use]
     pub fn new(compression: Compression) -> Self {
-        Self { compression, pages: Vec::new(), packed: Vec::new(), data_pages: 0 }
+        Self { compression, pages: Vec::new(), packer: Packer::default(), data_pages: 0 }
     }
 
     /// Queues a run of at most [`MAX_PAGES`] pages as they are now. Zeros are left out in round 0.
@@ -200,7 +200,7 @@ impl PageWriter {
                 Contents::Zeros if round == 0 => {}
                 Contents::Zeros => to.queue(&Frame::Zeros(pages))?,
                 Contents::Data => {
-                    let (compression, body) = self.compression.encode(bytes, &mut self.packed);
+                    let (compression, body) = self.packer.pack(self.compression, bytes);
                     to.queue(&Frame::Data(pages, compression, body))?;
                     self.data_pages += count;
                 }
@@ -225,12 +225,12 @@ impl Pages {
         run.ok_or_else(|| WireError::Malformed { what: what() })
     }
 
-    /// Puts their contents into a VM's memory; `room` is for unpacking.
+    /// Puts their contents into a VM's memory; `unpacker` makes what was made smaller what it was.
     pub(crate) fn write(
         self,
         memory: &impl DestinationMemory,
         (compression, body): (Compression, &[u8]),
-        room: &mut Vec<u8>,
+        unpacker: &mut Unpacker,
     ) -> Result<(), WireError> {
         let run = self.run(memory.layout())?;
         debug_assert!(run.count() <= MAX_PAGES, "the frame was checked");
@@ -238,9 +238,8 @@ impl Pages {
         if compression == Compression::None && body.len() == bytes {
             return Ok(memory.write(run.first(), body)?);
         }
-        room.resize(bytes, 0);
-        compression.decode(body, room)?;
-        Ok(memory.write(run.first(), room)?)
+        let pages = unpacker.unpack(compression, body, bytes)?;
+        Ok(memory.write(run.first(), pages)?)
     }
 
     /// Makes them zeros in a VM's memory.

@@ -39,6 +39,7 @@ mod tests;
 mod transport;
 
 pub use codec::Compression;
+pub(crate) use codec::Unpacker;
 pub use connection::{Connection, PageWriter};
 pub(crate) use connection::{unexpected, unexpected_message};
 pub use error::WireError;

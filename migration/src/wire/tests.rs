@@ -208,11 +208,11 @@ fn copied(source: &ModelMemory, compression: Compression, round: u32) -> (ModelM
     let len = bytes.len();
     let mut connection = canned(bytes, usize::MAX);
     let destination = ModelMemory::new(SourceMemory::layout(source));
-    let mut room = Vec::new();
+    let mut unpacker = Unpacker::default();
     loop {
         match connection.receive("pages") {
             Ok(Frame::Data(pages, compression, body)) => {
-                pages.write(&destination, (compression, body), &mut room).unwrap();
+                pages.write(&destination, (compression, body), &mut unpacker).unwrap();
             }
             Ok(Frame::Zeros(pages)) => pages.zero(&destination).unwrap(),
             Ok(other) => panic!("{other:?}"),
@@ -252,17 +252,17 @@ fn pages_that_pack_well_become_smaller() {
 #[test]
 fn pages_that_lie_are_refused() {
     let memory = ModelMemory::of_pages(10).unwrap();
-    let mut room = Vec::new();
+    let mut unpacker = Unpacker::default();
     let pages = |first, count| Pages { round: 0, first, count };
     let none = (Compression::None, &[0; PAGE_SIZE][..]);
-    pages(9, 1).write(&memory, none, &mut room).unwrap();
-    pages(10, 1).write(&memory, none, &mut room).unwrap_err();
-    pages(9, 2).write(&memory, none, &mut room).unwrap_err();
+    pages(9, 1).write(&memory, none, &mut unpacker).unwrap();
+    pages(10, 1).write(&memory, none, &mut unpacker).unwrap_err();
+    pages(9, 2).write(&memory, none, &mut unpacker).unwrap_err();
     pages(0, 0).zero(&memory).unwrap_err();
     pages(u64::MAX, 2).zero(&memory).unwrap_err();
     for compression in [Compression::None, Compression::Lz4, Compression::Zstd] {
-        pages(0, 1).write(&memory, (compression, b"\xFF\xFF\xFF"), &mut room).unwrap_err();
-        pages(0, 1).write(&memory, (compression, b""), &mut room).unwrap_err();
+        pages(0, 1).write(&memory, (compression, b"\xFF\xFF\xFF"), &mut unpacker).unwrap_err();
+        pages(0, 1).write(&memory, (compression, b""), &mut unpacker).unwrap_err();
     }
 }
 

@@ -47,7 +47,9 @@ pub(super) fn all(memory: &GuestMemory, regions: usize) -> io::Result<()> {
         return work();
     }
     thread::scope(|scope| {
-        let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        // One that cannot be started leaves its work to the others.
+        let start = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
+        let helpers: Vec<_> = (1..threads).filter_map(start).collect();
         let mut result = work();
         for helper in helpers {
             let outcome = helper

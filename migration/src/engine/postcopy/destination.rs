@@ -1,7 +1,7 @@
 //! The destination's end of post-copy.
 
+use std::io;
 use std::mem::take;
-use std::panic;
 use std::thread;
 use std::time::Instant;
 
@@ -14,6 +14,7 @@ use super::super::receive::Destination;
 use super::super::vm::DestinationVm;
 use super::filling::Filling;
 use super::{CONNECTIONS, beat};
+use crate::crew::{self, Alarm};
 use crate::memory::{Layout, PageSet};
 use crate::wire::{Connection, Message, Phase, Transport, WireError, unexpected_message};
 
@@ -67,19 +68,33 @@ impl<V: DestinationVm, T: Transport> Destination<'_, V, T> {
             return Err(MigrationError::FewConnections(1));
         };
         let started = thread::scope(|scope| {
-            let asking = scope.spawn(move || filling.ask(requests, beat, interrupt));
-            let taking: Vec<_> = pages
-                .iter_mut()
-                .map(|lane| scope.spawn(move || filling.take_all(lane, interrupt)))
-                .collect();
-            let started = self.take_over(filling, (state, phase), began);
+            let give_up = move || {
+                filling.fail(&"a thread has ended");
+                interrupt();
+            };
+            let _alarm = Alarm(give_up);
+            let asking = crew::start(scope, "requests", move || {
+                let _alarm = Alarm(give_up);
+                filling.ask(requests, beat, interrupt);
+            });
+            let taking = pages.iter_mut().map(|lane| {
+                crew::start(scope, "pages", move || {
+                    let _alarm = Alarm(give_up);
+                    filling.take_all(lane, interrupt);
+                })
+            });
+            let threads: io::Result<Vec<_>> = taking.chain([asking]).collect();
+            let threads =
+                threads.map_err(|error| MigrationError::vm("start a thread")(error.into()));
+            let (started, threads) = match threads {
+                Ok(threads) => (self.take_over(filling, (state, phase), began), threads),
+                Err(error) => (Err(error), Vec::new()),
+            };
             if let Err(error) = &started {
                 filling.fail(error);
                 interrupt();
             }
-            for thread in taking.into_iter().chain([asking]) {
-                thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic));
-            }
+            threads.into_iter().for_each(crew::join);
             started
         });
         started?;

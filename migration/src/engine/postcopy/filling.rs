@@ -11,7 +11,9 @@ use super::POSTPONED;
 use super::memory::{Fault, LazyMemory};
 use super::pages::SharedPages;
 use crate::memory::{DestinationMemory, Layout, PAGE_SIZE, PageSet, Run};
-use crate::wire::{Connection, Frame, Mark, Message, Pages, Transport, WireError, unexpected};
+use crate::wire::{
+    Connection, Frame, Mark, Message, Pages, Transport, Unpacker, WireError, unexpected,
+};
 
 /// What the connections of a destination share.
 pub(super) struct Filling {
@@ -87,9 +89,9 @@ impl Filling {
 
     /// Takes pages until the mark.
     pub(super) fn take_all<T: Transport>(&self, pages: &mut Connection<T>, interrupt: &dyn Fn()) {
-        let mut room = Vec::new();
+        let mut unpacker = Unpacker::default();
         let taken = loop {
-            match pages.receive("pages").and_then(|frame| self.take(&frame, &mut room)) {
+            match pages.receive("pages").and_then(|frame| self.take(&frame, &mut unpacker)) {
                 Ok(false) => {}
                 Ok(true) => break Ok(()),
                 Err(error) => break Err(error),
@@ -110,12 +112,12 @@ impl Filling {
     }
 
     /// Whether it was the mark.
-    fn take(&self, frame: &Frame<'_>, room: &mut Vec<u8>) -> Result<bool, WireError> {
+    fn take(&self, frame: &Frame<'_>, unpacker: &mut Unpacker) -> Result<bool, WireError> {
         match frame {
             Frame::Message(Message::Beat) => {}
             Frame::Data(pages, compression, body) if pages.round == POSTPONED => {
                 self.claim(*pages)?;
-                pages.write(self, (*compression, body), room)?;
+                pages.write(self, (*compression, body), unpacker)?;
             }
             Frame::Zeros(pages) if pages.round == POSTPONED => {
                 self.claim(*pages)?;

@@ -39,7 +39,7 @@ pub(super) struct Pushing {
 pub(super) enum Kind {
     /// Those that somebody waits for.
     Urgent,
-    /// All.
+    /// All others: on a connection that is full of them, a page that somebody waits for would come behind them.
     Any,
 }
 
@@ -128,14 +128,21 @@ impl Pushing {
 
     /// The pages that are to be sent next.
     fn next(&self, kind: Kind) -> Option<Run> {
-        while let Some(page) = self.wanted.pop() {
-            if let Some(run) = self.unsent.take_run(page, TOGETHER) {
+        match kind {
+            Kind::Urgent => self.next_wanted(),
+            Kind::Any => self.next_in_order(),
+        }
+    }
+
+    fn next_wanted(&self) -> Option<Run> {
+        loop {
+            if let Some(run) = self.unsent.take_run(self.wanted.pop()?, TOGETHER) {
                 return Some(run);
             }
         }
-        if kind == Kind::Urgent {
-            return None;
-        }
+    }
+
+    fn next_in_order(&self) -> Option<Run> {
         loop {
             // Relaxed: where to begin, and nothing else; whose a page is the set decides.
             let first = self.unsent.first_at(self.cursor.load(Ordering::Relaxed))?;

@@ -1,6 +1,6 @@
 //! The source's end of post-copy.
 
-use std::panic;
+use std::io;
 use std::thread;
 
 use super::super::commit::Owed;
@@ -12,6 +12,7 @@ use super::super::{Downtime, Report};
 use super::memory::Lent;
 use super::pushing::{Kind, Pushing};
 use super::{CONNECTIONS, MemoryMode, beat};
+use crate::crew::{self, Alarm};
 use crate::memory::{PageSet, SourceMemory};
 use crate::wire::{Connection, Mark, Message, Transport, WireError, unexpected_message};
 
@@ -80,11 +81,16 @@ impl<V: SourceVm, T: Transport> Source<'_, V, T> {
         let beat = beat(self.options.patience);
         let [requests, pages @ ..] = lanes else { return Err(MigrationError::Connections(1)) };
         thread::scope(|scope| {
-            let listener = scope.spawn(|| {
-                let error = pushing.listen(requests);
-                // So that a source that hears nothing any more does not wait for ever; nothing, when all is sent.
+            // So that a source that hears nothing any more does not wait for ever; nothing, when all is sent.
+            let give_up = move || {
                 pushing.fail();
                 handle.interrupt_from(1);
+            };
+            let _alarm = Alarm(give_up);
+            let listener = crew::start(scope, "requests", move || {
+                let _alarm = Alarm(give_up);
+                let error = pushing.listen(requests);
+                give_up();
                 error
             });
             let kinds = [Kind::Urgent].into_iter().chain(std::iter::repeat(Kind::Any));
@@ -92,21 +98,26 @@ impl<V: SourceVm, T: Transport> Source<'_, V, T> {
                 .iter_mut()
                 .zip(kinds)
                 .map(|(lane, kind)| {
-                    scope.spawn(move || {
+                    crew::start(scope, "pages", move || {
+                        let _alarm = Alarm(give_up);
                         let pushed = pushing.push(lane, (kind, compression), beat);
                         pushed.inspect_err(|_| handle.interrupt_from(1))
                     })
                 })
                 .collect();
+            let (listener, pushers) = match all_of(listener, pushers) {
+                Ok(started) => started,
+                Err(error) => {
+                    // The others end with the scope.
+                    give_up();
+                    return Err(MigrationError::vm("start a thread")(error.into()));
+                }
+            };
             let handed = self.hand_over_lazily(pushing, downtime);
             if handed.is_err() {
-                pushing.fail();
-                handle.interrupt_from(1);
+                give_up();
             }
-            let join = |pusher: thread::ScopedJoinHandle<'_, _>| {
-                pusher.join().unwrap_or_else(|panic| panic::resume_unwind(panic))
-            };
-            let pushed = pushers.into_iter().map(join).fold(Ok(()), Result::and);
+            let pushed = pushers.into_iter().map(crew::join).fold(Ok(()), Result::and);
             let arrived = handed.and_then(|()| self.await_arrival(pushed));
             handle.interrupt_from(1);
             // Whatever it has to say was heard, or is known better.
@@ -147,6 +158,11 @@ impl<V: SourceVm, T: Transport> Source<'_, V, T> {
         let is_enough = !self.may_postpone() || count >= CONNECTIONS;
         if is_enough { Ok(()) } else { Err(MigrationError::FewConnections(count)) }
     }
+}
+
+/// The threads, if all of them could be started.
+fn all_of<A, B>(one: io::Result<A>, others: Vec<io::Result<B>>) -> io::Result<(A, Vec<B>)> {
+    Ok((one?, others.into_iter().collect::<io::Result<_>>()?))
 }
 
 /// The pages that may hold something.

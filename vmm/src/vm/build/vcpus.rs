@@ -1,6 +1,7 @@
 //! Making the vCPUs and their threads, all parked.
 
 use std::panic::resume_unwind;
+use std::thread::Builder;
 
 use crossbeam_queue::SegQueue;
 use kvm_bindings::Msrs;
@@ -92,9 +93,10 @@ pub(super) fn start(vm: &mut Vm) -> Result<(), BuildError> {
         Works { vm, startup: Startup::new(), next: AtomicU32::new(0), threads: SegQueue::new() };
     let made = std::thread::scope(|scope| {
         let helpers: Vec<_> = (1..host.min(boot_vcpus))
-            .map(|_| {
+            // One that cannot be started leaves its work to the others.
+            .filter_map(|_| {
                 let works = &works;
-                scope.spawn(move || works.work())
+                Builder::new().spawn_scoped(scope, move || works.work()).ok()
             })
             .collect();
         let made = works.work();

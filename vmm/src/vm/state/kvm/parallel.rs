@@ -6,7 +6,7 @@
 use std::num::NonZero;
 use std::panic::resume_unwind;
 use std::sync::OnceLock;
-use std::thread::available_parallelism;
+use std::thread::{Builder, available_parallelism};
 
 use vcpu_state::sync::atomic::{AtomicUsize, Ordering};
 
@@ -38,7 +38,9 @@ pub(super) fn in_parallel<T: Sync, R: Send, E: Send>(
         done
     };
     let mut done = std::thread::scope(|scope| {
-        let helpers: Vec<_> = (0..helpers).map(|_| scope.spawn(some)).collect();
+        // One that cannot be started leaves its work to the others.
+        let start = |_| Builder::new().spawn_scoped(scope, some).ok();
+        let helpers: Vec<_> = (0..helpers).filter_map(start).collect();
         let mut done = some();
         for helper in helpers {
             done.extend(helper.join().unwrap_or_else(|payload| resume_unwind(payload)));
