@@ -25,6 +25,8 @@ use support::Bed;
 
 /// Pages that the guest's patrol has.
 const PAGES: u64 = 768;
+/// Bytes: less than a thread's stack.
+const STEP: u64 = 3 << 18;
 
 struct Rounds {
     bed: Bed,
@@ -80,8 +82,8 @@ fn whatever_goes_wrong_between_two_processes_one_vm_is_left_as_it_was() {
 #[test]
 fn a_destination_with_memory_for_some_of_its_threads_only_answers_and_one_vm_is_left() {
     let mut bed = Rounds::begin();
-    for step in 0..20 {
-        let wrong = Wrong::NoMemory { bytes: bed.guest.memory() + (step << 19) };
+    for step in 0..24 {
+        let wrong = Wrong::NoMemory { bytes: bed.guest.memory() + step * STEP };
         let plan = Plan { wrong, is_paused: false, connections: 4, compression: "Zstd" };
         bed.round = step;
         println!("round {step}: {plan:?}");
