@@ -164,3 +164,25 @@ impl Pushing {
         self.has_failed.load(Ordering::Acquire)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::ModelMemory;
+
+    #[test]
+    fn a_page_that_somebody_waits_for_is_put_behind_no_others() {
+        let memory = ModelMemory::of_pages(256).unwrap();
+        let all = SourceMemory::layout(&memory).all();
+        let mut missing = PageSet::empty(SourceMemory::layout(&memory));
+        missing.insert(all);
+        let pushing = Pushing::new(Lent(Box::new(memory)), &missing);
+        pushing.wanted.push(100);
+        assert_eq!(pushing.next(Kind::Any).map(Run::first), Some(0));
+        assert_eq!(pushing.next(Kind::Urgent).map(Run::first), Some(100));
+        assert_eq!(pushing.next(Kind::Urgent), None);
+        // What was sent for somebody is not sent again.
+        let rest: u64 = std::iter::from_fn(|| pushing.next(Kind::Any)).map(Run::count).sum();
+        assert_eq!(rest, 256 - PIECE - TOGETHER);
+    }
+}
