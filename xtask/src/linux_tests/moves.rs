@@ -185,6 +185,8 @@ impl<'b> Moves<'b> {
         until(&arrived, "it does not come", || {
             Ok(arrived.info().is_ok_and(|info| info["state"] == "Running"))
         })?;
+        // Also while memory still comes from it; and there is no room for the snapshots of a long run.
+        std::fs::remove_dir_all(&directory)?;
         Ok(arrived)
     }
 }
