@@ -10,7 +10,10 @@ use crate::{paths, tool};
 /// as an idle one.
 const RUNS: u32 = 200_000;
 /// Fewer for targets that make many system calls, or do much for each input.
-const FEWER: [(&str, u32); 6] = [
+const FEWER: [(&str, u32); 9] = [
+    ("wire_destination", 50_000),
+    ("wire_source", 50_000),
+    ("virtio_transport", 50_000),
     ("api_connection", 50_000),
     ("virtio_vsock", 50_000),
     ("virtio_block", 50_000),
