@@ -18,6 +18,7 @@ mod range;
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod reference;
 mod stamps;
+mod unless;
 mod wait;
 mod watch;
 

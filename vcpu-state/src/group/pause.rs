@@ -38,8 +38,8 @@ pub(super) struct Hold {
 /// Every member has been asked to stop. Must be waited for; dropping it takes the request back.
 #[must_use = "the members were only asked: wait_all() says when they are still"]
 pub struct Pending {
-    hold: Hold,
-    clock: Clock,
+    pub(super) hold: Hold,
+    pub(super) clock: Clock,
     signalled: Duration,
 }
 
@@ -182,6 +182,9 @@ pub enum PauseError {
     /// Members did not stop by the deadline.
     #[error(transparent)]
     Stuck(#[from] Stuck),
+    /// Members had not stopped when their pauser gave up waiting.
+    #[error("given up: {0}")]
+    GivenUp(Stuck),
 }
 
 impl Pending {
@@ -205,9 +208,15 @@ impl Pending {
                 break;
             }
         }
+        Ok(self.quiesced())
+    }
+
+    /// Every member is quiescent.
+    pub(super) fn quiesced(self) -> Quiesced {
+        let group = &self.hold.group;
         let begun = group.stamp_of(self.clock.begun());
         let times = Times { begun, signalled: self.signalled, ended: group.elapsed() };
-        Ok(Quiesced { times, hold: self.hold })
+        Quiesced { times, hold: self.hold }
     }
 }
 

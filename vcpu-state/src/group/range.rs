@@ -73,8 +73,9 @@ impl Group {
         watch.until(|| Ok(None), || given_up() || !members.clone().any(held));
     }
 
-    /// Makes everybody who watches, or naps on the group's news, look again.
-    pub(crate) fn remind(&self) {
+    /// Makes everybody who watches, or naps on the group's news, look again. Whoever gives up a wait changes first what the
+    /// waiter looks at. Waits for nothing.
+    pub fn remind(&self) {
         self.news.advance();
     }
 }

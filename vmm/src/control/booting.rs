@@ -75,14 +75,15 @@ impl Owner {
             End::Guest(GuestEnd::Shutdown) => machine.power.request(PowerRequest::Shutdown),
             End::Guest(GuestEnd::Crash) => {
                 let report = format!("the guest reported a crash through vCPU {index}");
-                inbox.post(Message::VcpuFailed { vm: serial, report });
+                inbox.post(Message::VcpuFailed { vm: serial, report, end: None });
             }
             End::Failed(failure) => {
-                inbox.post(Message::VcpuFailed { vm: serial, report: failure.to_string() });
+                let report = failure.to_string();
+                inbox.post(Message::VcpuFailed { vm: serial, report, end: None });
             }
             End::Panicked(message) => {
                 let report = format!("the thread of vCPU {index} panicked: {message}");
-                inbox.post(Message::VcpuFailed { vm: serial, report });
+                inbox.post(Message::VcpuFailed { vm: serial, report, end: None });
             }
         });
         builder.build(ended).map_err(|error| ControlError::Failed(error.to_string()))

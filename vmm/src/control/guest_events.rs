@@ -6,7 +6,7 @@ use vcpu_state::sync::Arc;
 use super::message::Message;
 use super::owner::Owner;
 use super::phase::{Consequence, GuestEvent, Phase};
-use super::{Ended, VmEnd};
+use super::{EndAsked, Ended, VmEnd};
 
 impl Owner {
     /// What the guest has done by itself. What follows from it, [`Phase::after`] says.
@@ -49,13 +49,18 @@ impl Owner {
         }
     }
 
-    pub(super) fn vcpu_failed(&mut self, vm: u64, report: String) -> Option<Ended> {
+    pub(super) fn vcpu_failed(
+        &mut self,
+        vm: u64,
+        report: String,
+        end: Option<EndAsked>,
+    ) -> Option<Ended> {
         if vm != self.serial || self.vm.is_none() {
             return None;
         }
         if self.published.phase().after(GuestEvent::VcpuFailed) == Consequence::Keep {
             // The VM is leaving, or in doubt: it is the other end's, or looked at again.
-            self.put_off(Message::VcpuFailed { vm, report });
+            self.put_off(Message::VcpuFailed { vm, report, end });
             return None;
         }
         self.published.guest.count(GuestEvent::VcpuFailed);

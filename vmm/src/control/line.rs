@@ -189,7 +189,8 @@ impl Line {
 
     /// Memory of the VM with this serial number cannot be had although it may run: it ends, with this report. From any thread; it waits for nothing.
     pub(crate) fn memory_lost(&self, vm: u64, report: String) {
-        self.0.inbox.post(Message::VcpuFailed { vm, report });
+        let end = Some(self.0.published.ask_end());
+        self.0.inbox.post(Message::VcpuFailed { vm, report, end });
     }
 
     /// What the restore of the VM that was built will take.

@@ -10,6 +10,7 @@ mod cpus;
 mod device_tree;
 mod devices;
 mod doubt;
+mod ending;
 mod error;
 mod guest_counts;
 mod guest_events;
@@ -41,6 +42,7 @@ pub use crate::vm::Wake;
 pub use device_tree::{
     Added, DeviceKind, DeviceNode, DeviceTree, NotABdf, PciBdf, PciDeviceInfo, device_tree,
 };
+pub use ending::{EndAsked, Ends};
 pub use error::ControlError;
 pub use inbox::Inbox;
 pub(crate) use line::{Begun, Keep, Line, Outcome};

@@ -15,7 +15,7 @@ use super::transfer::{Sifted, Transfers};
 use super::{ControlError, Ended, Inbox, VmmOptions};
 use crate::config::VmConfig;
 use crate::host_devices::HostDevices;
-use crate::vm::{SeatError, Vm, Wake};
+use crate::vm::{SeatError, StillError, Vm, Wake};
 
 /// The owner's state.
 pub(super) struct Owner {
@@ -66,15 +66,14 @@ impl Owner {
         match message {
             Message::Request(Request::VmmShutdown, answer) => {
                 self.remove();
-                // The asker may have gone away.
-                let _ = answer.send(Ok(Answer::Done));
+                answer.send(Ok(Answer::Done));
                 Some(Ended::Requested)
             }
             Message::Request(request, answer) => {
                 match self.sift(&request) {
-                    Ok(Sifted::Passes) => drop(answer.send(self.answer(request))),
+                    Ok(Sifted::Passes) => answer.send(self.answer(request)),
                     Ok(Sifted::Waits) => self.put_off(Message::Request(request, answer)),
-                    Err(refused) => drop(answer.send(Err(refused))),
+                    Err(refused) => answer.send(Err(refused)),
                 }
                 None
             }
@@ -84,7 +83,7 @@ impl Owner {
                 let _ = answer.send(told);
                 ended
             }
-            Message::VcpuFailed { vm, report } => self.vcpu_failed(vm, report),
+            Message::VcpuFailed { vm, report, end } => self.vcpu_failed(vm, report, end),
         }
     }
 
@@ -150,16 +149,11 @@ impl Owner {
             return Ok(());
         }
         self.published.phase.advance(Move::Pause)?;
+        let ends = &self.published.ends;
         let paused = match &mut self.vm {
-            Some(vm) => vm.pause().map_err(|error| {
-                let missing = vm.machine().ram.missing_bytes();
-                ControlError::Failed(match missing {
-                    0 => error.to_string(),
-                    _ => format!(
-                        "{error}; {missing} bytes of its memory are still to come, and who waits for some of that stops when it has come. The VM goes on"
-                    ),
-                })
-            }),
+            Some(vm) => {
+                vm.pause_unless(&|| ends.is_asked()).map_err(|error| not_paused(vm, &error))
+            }
             None => Err(ControlError::NotCreated),
         };
         match paused {
@@ -248,6 +242,22 @@ impl Owner {
         self.host.clear();
         self.published.consoles.store(None);
     }
+}
+
+/// Why a VM was not paused that goes on, or is about to end.
+fn not_paused(vm: &Vm, error: &StillError) -> ControlError {
+    if error.is_given_up() {
+        return ControlError::Cancelled(format!(
+            "it was not paused: the VM is being ended; {error}"
+        ));
+    }
+    let missing = vm.machine().ram.missing_bytes();
+    ControlError::Failed(match missing {
+        0 => error.to_string(),
+        _ => format!(
+            "{error}; {missing} bytes of its memory are still to come, and who waits for some of that stops when it has come. The VM goes on"
+        ),
+    })
 }
 
 fn seated(result: Result<(), SeatError>) -> Result<(), ControlError> {

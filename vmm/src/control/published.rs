@@ -15,7 +15,8 @@ use vcpu_state::sync::atomic::{AtomicU64, Ordering};
 use super::guest_counts::GuestCounts;
 use super::phase::{AtomicPhase, Phase};
 use super::{
-    ControlError, Counters, MemoryHotplugInfo, PciBdf, VcpuHotplug, VcpuInfo, VmInfo, device_tree,
+    ControlError, Counters, EndAsked, Ends, MemoryHotplugInfo, PciBdf, VcpuHotplug, VcpuInfo,
+    VmInfo, device_tree,
 };
 use crate::config::VmConfig;
 use crate::consoles::Consoles;
@@ -38,6 +39,8 @@ pub(super) struct Published {
     pub(super) guest: GuestCounts,
     /// The transfer that is under way, or the last one.
     pub(super) transfer: ArcSwapOption<Transfer>,
+    /// Ends that are asked for.
+    pub(super) ends: Arc<Ends>,
     name: Option<String>,
 }
 
@@ -107,8 +110,19 @@ impl Published {
             places: ArcSwapOption::empty(),
             guest: GuestCounts::default(),
             transfer: ArcSwapOption::empty(),
+            ends: Arc::default(),
             name,
         }
+    }
+
+    /// The VM's end is asked for: a pause that may last comes back. From any thread; it waits for nothing.
+    pub(super) fn ask_end(&self) -> EndAsked {
+        let asked = self.ends.ask();
+        // A VM that is published later is paused by somebody who finds what is asked (`Ends`).
+        if let Some(live) = self.live.load().as_ref() {
+            live.stillness.remind();
+        }
+        asked
     }
 
     /// The phase now.

@@ -183,8 +183,7 @@ impl Owner {
         self.transfers.now = None;
         for message in std::mem::take(&mut self.transfers.waiting) {
             if let Message::Request(_, answer) = message {
-                // The asker may have gone away.
-                let _ = answer.send(Err(ControlError::Moved(place.clone())));
+                answer.send(Err(ControlError::Moved(place.clone())));
             }
         }
         self.stop();

@@ -11,7 +11,7 @@ use vcpu_state::{Deadline, Group, PauseParts};
 
 use super::core::Core;
 use super::devices::DeviceRequest;
-use super::message::{Answer, Message, Request};
+use super::message::{Answer, Message, Reply, Request};
 use super::owner::Owner;
 use super::published::Published;
 use super::{Added, ControlError, Inbox, Line, VmmOptions};
@@ -149,7 +149,8 @@ impl Vmm {
 
     pub(super) fn ask(&self, request: Request) -> Result<Answer, ControlError> {
         let (answer, answered) = mpsc::sync_channel(1);
-        self.core.inbox.put(Message::Request(request, answer));
+        let end = request.is_for_an_end().then(|| self.core.published.ask_end());
+        self.core.inbox.put(Message::Request(request, Reply::new(answer, end)));
         self.core.take_turn();
         // The sender is dropped unanswered when the VMM has ended.
         answered.recv().unwrap_or(Err(ControlError::Stopping))

@@ -144,6 +144,21 @@ impl Vm {
         Ok(self.held.as_ref().map_or(Duration::ZERO, Still::latency))
     }
 
+    /// The same; of a VM whose memory is still to come, which may keep it from standing still for long, until `given_up`
+    /// ([`Stillness::reach_unless`]).
+    ///
+    /// # Errors
+    /// What did not stop; all run again.
+    pub(crate) fn pause_unless(
+        &mut self,
+        given_up: &dyn Fn() -> bool,
+    ) -> Result<Duration, StillError> {
+        if self.held.is_none() && self.machine.ram.missing_bytes() > 0 {
+            self.held = Some(self.stillness.reach_unless(PAUSE_DEADLINE, given_up)?);
+        }
+        self.pause()
+    }
+
     /// Whether its user holds it, who may be one of several.
     pub(crate) fn is_held(&self) -> bool {
         self.held.is_some()

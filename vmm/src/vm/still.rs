@@ -33,6 +33,14 @@ pub enum StillError {
     },
 }
 
+impl StillError {
+    /// Whether whoever asked gave it up, and not because of a deadline.
+    pub(crate) fn is_given_up(&self) -> bool {
+        let (Self::Vcpus(error) | Self::Workers { error, .. }) = self;
+        matches!(error, PauseError::GivenUp(_))
+    }
+}
+
 /// The workers of a VM's devices.
 #[derive(Clone)]
 pub(super) struct Workers {
@@ -45,7 +53,9 @@ pub(super) struct Workers {
 impl Workers {
     fn did_not_stop(&self, error: PauseError) -> StillError {
         let stuck = match &error {
-            PauseError::Stuck(stuck) => stuck.members.iter().map(|it| it.member).collect(),
+            PauseError::Stuck(stuck) | PauseError::GivenUp(stuck) => {
+                stuck.members.iter().map(|it| it.member).collect()
+            }
             PauseError::TooManyHolders(refused) => vec![refused.member],
         };
         let names = stuck.into_iter().map(|member| (self.name_of)(member)).collect();
@@ -66,14 +76,41 @@ impl Stillness {
     /// # Errors
     /// What did not stop; all run again that nobody else holds.
     pub fn reach(&self, deadline: Deadline) -> Result<Still, StillError> {
+        self.reach_by(deadline, Group::pause)
+    }
+
+    /// The same, or until `given_up`, which is looked at again whenever somebody [reminds](Self::remind). Dearer: each that stops wakes
+    /// the caller.
+    ///
+    /// # Errors
+    /// What did not stop until then; all run again that nobody else holds.
+    pub(super) fn reach_unless(
+        &self,
+        deadline: Deadline,
+        given_up: &dyn Fn() -> bool,
+    ) -> Result<Still, StillError> {
+        self.reach_by(deadline, |group, left| group.pause_unless(left, given_up))
+    }
+
+    /// Whoever is on the way there looks whether it is given up.
+    pub(crate) fn remind(&self) {
+        self.vcpus.remind();
+        self.workers.group.remind();
+    }
+
+    fn reach_by(
+        &self,
+        deadline: Deadline,
+        pause: impl Fn(&Arc<Group>, Deadline) -> Result<Quiesced, PauseError>,
+    ) -> Result<Still, StillError> {
         let begun = Instant::now();
-        let vcpus = self.vcpus.pause(deadline).map_err(StillError::Vcpus)?;
+        let vcpus = pause(&self.vcpus, deadline).map_err(StillError::Vcpus)?;
         let left = match deadline {
             Deadline::Never => Deadline::Never,
             Deadline::After(limit) => Deadline::After(limit.saturating_sub(begun.elapsed())),
         };
         let workers = &self.workers;
-        let workers = workers.group.pause(left).map_err(|error| workers.did_not_stop(error))?;
+        let workers = pause(&workers.group, left).map_err(|error| workers.did_not_stop(error))?;
         Ok(Still { vcpus, workers, latency: begun.elapsed() })
     }
 }
@@ -136,5 +173,27 @@ mod tests {
         let still = stillness.reach(passed).unwrap();
         assert!(vcpus.words().chain(group.words()).all(Word::is_quiescent));
         drop(still.release());
+    }
+
+    #[test]
+    fn who_gives_up_while_a_worker_does_not_stop_is_told_its_name_and_all_go_on() {
+        let [vcpus, group] = [1, 2].map(|members| Group::new(members, Box::new(NoKick)));
+        let mut worker = group.member(0).unwrap();
+        assert_eq!(worker.start(), Ok(Parked::Resumed));
+        let workers =
+            Workers { group: Arc::clone(&group), name_of: Arc::new(|_| "disk".to_owned()) };
+        let stillness = Stillness { vcpus: Arc::clone(&vcpus), workers };
+        let looked = std::cell::Cell::new(false);
+        let given_up = || {
+            // The first look brings the second.
+            stillness.remind();
+            looked.replace(true)
+        };
+        let Err(error) = stillness.reach_unless(Deadline::Never, &given_up) else {
+            panic!("it runs")
+        };
+        assert!(error.is_given_up());
+        assert!(error.to_string().starts_with("device workers (disk): given up: 1 not"), "{error}");
+        assert!(vcpus.words().chain(group.words()).all(|word| word.holders() == 0));
     }
 }
