@@ -154,19 +154,17 @@ pub(super) fn restore(
     clock.set(&vm.kvm).map_err(|error| Refusal::Kvm(error).of("clock"))?;
     let taken = machine.vcpus().map(|vcpu| units.take_encoded::<VcpuUnit>(&vcpu.to_string()));
     let taken = taken.collect::<Result<Vec<_>, _>>()?;
-    // All before any is written: a vCPU that cannot be had is told of first.
-    let saved = in_parallel(&taken, TakenUnit::decode::<VcpuUnit>)?;
-    let vcpus: Vec<_> = of_all(vm, &machine)?.into_iter().zip(&saved).collect();
-    set_vcpus(vm, still, &vcpus, &Hand { clock: &clock, is_told_anew })?;
-    let waiting = vcpus.iter().filter(|(_, unit)| unit.owed.work).map(|(one, _)| one.vcpu);
-    let waiting = Waiting(waiting.collect());
+    let vcpus: Vec<_> = of_all(vm, &machine)?.into_iter().zip(&taken).collect();
+    let owed = set_vcpus(vm, still, &vcpus, &Hand { clock: &clock, is_told_anew })?;
+    let waiting = machine.vcpus().zip(&owed).filter(|(_, owed)| owed.work);
+    let waiting = Waiting(waiting.map(|(vcpu, _)| vcpu).collect());
     units.take::<IrqChips>()?.set(&vm.kvm).map_err(|error| Refusal::Kvm(error).of("irqchips"))?;
     if Pit::is_there(&vm.kvm) {
         units.take::<Pit>()?.set(&vm.kvm).map_err(|error| Refusal::Kvm(error).of("pit"))?;
     }
     presence::seat(vm, &machine)?;
-    for (vcpu, unit) in machine.vcpus().zip(&saved) {
-        if unit.owed.nmi {
+    for (vcpu, owed) in machine.vcpus().zip(&owed) {
+        if owed.nmi {
             // A vCPU without a thread takes none, and had none.
             let _ = vm.group.ask(vcpu as usize, OneShot::Nmi);
         }
@@ -182,13 +180,15 @@ struct Hand<'a> {
     is_told_anew: bool,
 }
 
+/// Decodes and writes all of them, a vCPU at a time; what each is owed. After an error some are another's, as after one of KVM's.
 fn set_vcpus(
     vm: &Vm,
     still: &Still,
-    vcpus: &[(One<'_>, &VcpuUnit)],
+    vcpus: &[(One<'_>, &TakenUnit<'_>)],
     hand: &Hand<'_>,
-) -> Result<(), StateError> {
-    let Some((first, unit)) = vcpus.first() else { return Ok(()) };
+) -> Result<Vec<Owed>, StateError> {
+    let Some((first, taken)) = vcpus.first() else { return Ok(Vec::new()) };
+    let leading: VcpuUnit = taken.decode()?;
     let fd = first.fd(still)?;
     let khz = fd.get_tsc_khz().unwrap_or(0);
     let prepare = |one: &One<'_>, fd: &VcpuFd| {
@@ -198,7 +198,7 @@ fn set_vcpus(
         hand.clock.set_frequency(fd, khz)
     };
     prepare(first, fd)
-        .and_then(|()| unit.lead(fd, hand.clock.elapsed()))
+        .and_then(|()| leading.lead(fd, hand.clock.elapsed()))
         .map_err(|refused| refused.of(first.name()))?;
     let forms = Forms::of(&vm.kvm);
     // Of the second, because the first one of a VM that could have booted is not as KVM has made it.
@@ -207,16 +207,19 @@ fn set_vcpus(
         read.map_err(|error| Refusal::Kvm(error).of(second.name()))
     });
     let reset = reset.transpose()?;
-    in_parallel(vcpus, |(one, unit)| {
+    in_parallel(vcpus, |(one, taken)| {
         let fd = one.fd(still)?;
-        let is_first = one.vcpu == first.vcpu;
-        let prepared = if is_first { Ok(()) } else { prepare(one, fd) };
-        let reset = reset.as_ref().filter(|_| !is_first);
-        prepared
-            .and_then(|()| unit.set(fd, (forms, reset), hand.clock.elapsed()))
-            .map_err(|refused| refused.of(one.name()))
+        let set = |unit: &VcpuUnit, reset| {
+            let set = unit.set(fd, (forms, reset), hand.clock.elapsed());
+            set.map(|()| unit.owed).map_err(|refused| refused.of(one.name()))
+        };
+        if one.vcpu == first.vcpu {
+            return set(&leading, None);
+        }
+        let unit = taken.decode()?;
+        prepare(one, fd).map_err(|refused| refused.of(one.name()))?;
+        set(&unit, reset.as_ref())
     })
-    .map(drop)
 }
 
 impl Waiting {

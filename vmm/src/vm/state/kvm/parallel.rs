@@ -4,7 +4,6 @@
 //! next one: a thread that begins late, or whose processor others need, does less of it.
 
 use std::num::NonZero;
-use std::panic::resume_unwind;
 use std::sync::OnceLock;
 use std::thread::{Builder, available_parallelism};
 
@@ -14,7 +13,9 @@ use vcpu_state::sync::atomic::{AtomicUsize, Ordering};
 const SHARE: usize = 4;
 
 /// What `work` makes of each, in their order; the first error of them.
-pub(super) fn in_parallel<T: Sync, R: Send, E: Send>(
+///
+/// It returns when the work is done, and not when the threads have ended: the host takes about as long for their end as for a vCPU.
+pub(super) fn in_parallel<T: Sync, R: Send + Sync, E: Send + Sync>(
     items: &[T],
     work: impl Fn(&T) -> Result<R, E> + Sync,
 ) -> Result<Vec<R>, E> {
@@ -23,36 +24,33 @@ pub(super) fn in_parallel<T: Sync, R: Send, E: Send>(
         return items.iter().map(work).collect();
     }
     let next = &AtomicUsize::new(0);
-    let work = &work;
-    let some = move || {
-        let mut done = Vec::with_capacity(items.len());
+    let done: Vec<_> = items.iter().map(|_| OnceLock::new()).collect();
+    let some = || {
         // Relaxed: it hands out numbers and publishes nothing. They are handed out in their order, so whatever is before an error
         // has been taken, and its own error is found.
-        while let Some((place, item)) = take(items, next.fetch_add(1, Ordering::Relaxed)) {
+        while let Some((item, done)) = take(items, &done, next.fetch_add(1, Ordering::Relaxed)) {
             let result = work(item);
             if result.is_err() {
                 next.store(items.len(), Ordering::Relaxed);
             }
-            done.push((place, result));
+            // Nobody else has this number.
+            let _ = done.set(result);
         }
-        done
     };
-    let mut done = std::thread::scope(|scope| {
-        // One that cannot be started leaves its work to the others.
-        let start = |_| Builder::new().spawn_scoped(scope, some).ok();
-        let helpers: Vec<_> = (0..helpers).filter_map(start).collect();
-        let mut done = some();
-        for helper in helpers {
-            done.extend(helper.join().unwrap_or_else(|payload| resume_unwind(payload)));
+    // The end of the scope waits for what its threads do, and panics if one of them did; to join one is to wait for its end, too.
+    std::thread::scope(|scope| {
+        for _ in 0..helpers {
+            // One that cannot be started leaves its work to the others.
+            drop(Builder::new().spawn_scoped(scope, some));
         }
-        done
+        some();
     });
-    done.sort_unstable_by_key(|(place, _)| *place);
-    done.into_iter().map(|(_, result)| result).collect()
+    // What was not taken is behind an error.
+    done.into_iter().map_while(OnceLock::into_inner).collect()
 }
 
-fn take<T>(items: &[T], place: usize) -> Option<(usize, &T)> {
-    items.get(place).map(|item| (place, item))
+fn take<'a, T, D>(items: &'a [T], done: &'a [D], place: usize) -> Option<(&'a T, &'a D)> {
+    items.get(place).zip(done.get(place))
 }
 
 /// The host's processors, as they were when this was asked first: to find that out takes a dozen system calls.
