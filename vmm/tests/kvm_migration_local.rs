@@ -12,9 +12,9 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, OnceLock};
 
 use embedded::TestVm;
-use migration::engine::{DestinationVm, VmError};
+use migration::engine::{Adoption, DestinationVm, VmError};
 use migration::memory::{FileMemory, Layout, PAGE_SIZE, Region};
-use migration::wire::{Passed, Phase, Rehearsal};
+use migration::wire::{Phase, Rehearsal};
 use migration_bed::links::{Carries, cut_link};
 use migration_bed::risk::{self, Shown, User};
 use migration_bed::{Destination, goes_on, receive_as, state};
@@ -68,10 +68,6 @@ fn a_paused_vm_is_paused_there_and_its_memory_is_what_it_was() {
     goes_on(&arrived);
 }
 
-fn passed_file(passed: Vec<Passed>) -> File {
-    passed.into_iter().next().unwrap().file.into()
-}
-
 /// All of a file, as the memory of a VM.
 fn memory_in(file: File) -> Result<FileMemory, VmError> {
     let pages = file.metadata()?.len() / PAGE_SIZE as u64;
@@ -95,9 +91,9 @@ impl Refuser {
 impl DestinationVm for Refuser {
     type Memory = FileMemory;
 
-    fn adopt(&mut self, passed: Vec<Passed>) -> Result<(), VmError> {
+    fn adopt(&mut self, adoption: Adoption) -> Result<(), VmError> {
         self.ask()?;
-        self.memory = Some(memory_in(passed_file(passed))?);
+        self.memory = Some(memory_in(adoption.memory.into())?);
         Ok(())
     }
 
@@ -152,8 +148,8 @@ struct Taker {
 impl DestinationVm for Taker {
     type Memory = FileMemory;
 
-    fn adopt(&mut self, passed: Vec<Passed>) -> Result<(), VmError> {
-        let file = passed_file(passed);
+    fn adopt(&mut self, adoption: Adoption) -> Result<(), VmError> {
+        let file = File::from(adoption.memory);
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         self.own.set(File::options().read(true).write(true).open(path)?).unwrap();
         self.memory = Some(memory_in(file)?);

@@ -45,6 +45,12 @@ pub enum MigrationError {
     /// The destination cannot take memory over.
     #[error("the destination cannot take over a VM's memory; migrate without local")]
     NotLocal,
+    /// More files than can be passed.
+    #[error("its memory and disks are {0} files, of which at most {max} can be passed; migrate without local", max = crate::wire::MAX_PASSED)]
+    TooManyFiles(usize),
+    /// What was passed is not what a VM consists of.
+    #[error("what was passed: {0}")]
+    Adoption(#[from] super::AdoptionError),
     /// Connections that cannot be.
     #[error("{0} connections; there must be 1 to 64")]
     Connections(usize),

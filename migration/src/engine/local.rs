@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   source                                                     destination
-//!   Hello, Adopt with descriptors, Describe ─────────────────▶ builds its VM around that memory, which it does not touch
+//!   Hello, Adopt with descriptors, Describe ─────────────────▶ builds its VM around that memory and those disks, which it does not touch
 //!   pauses the VM; state, Prepare ───────────────────────────▶ restores it, makes ready
 //!   gives up the disks, Commit ──────────────────────────────▶ takes the disks, and the memory is its own; starts
 //!   ends its VM ◀──────────────────────────────────────────── Committed
@@ -13,8 +13,11 @@
 //! Invariants:
 //! - Memory has one owner. It is the source's until `Commit`: a destination that ends before it has left no trace in it, and the source goes on with
 //!   it. From the first byte of `Commit` on the source does not touch it, unless it is told that the destination has not got it.
+//! - Disks are passed with the memory if both ends can do so: all files of all disks, none twice and none else ([`Adoption`]). Otherwise the destination opens them by
+//!   their paths. Their locks are handed over as in any migration.
 //! - There is no log and no round: nothing is sent that could be written meanwhile.
 
+use super::adoption::{Adoption, Extent};
 use super::error::MigrationError;
 use super::handle::Handle;
 use super::phase::SourceEvent;
@@ -23,7 +26,7 @@ use super::send::{Sent, Source};
 use super::vm::{DestinationVm, SourceVm};
 use super::{Options, Report};
 use crate::memory::Layout;
-use crate::wire::{Message, Transport, WireError, unexpected_message};
+use crate::wire::{MAX_PASSED, Message, Transport, WireError, unexpected_message};
 
 /// Sends a VM to another VMM on this host. Of the options only the patience counts: there is nothing to converge.
 pub fn send_local<V: SourceVm, T: Transport>(
@@ -43,7 +46,11 @@ impl<V: SourceVm, T: Transport> Source<'_, V, T> {
         if !capabilities.can_adopt() {
             return Err(MigrationError::NotLocal);
         }
-        let parts = self.vm.parts().map_err(MigrationError::vm("pass the VM's memory"))?;
+        let parts = self.vm.parts(Extent::of(capabilities));
+        let parts = parts.map_err(MigrationError::vm("pass what the VM consists of"))?;
+        if parts.len() > MAX_PASSED {
+            return Err(MigrationError::TooManyFiles(parts.len()));
+        }
         self.control()?.pass(&parts)?;
         self.describe()?;
         self.await_built()?;
@@ -72,6 +79,7 @@ impl<V: DestinationVm, T: Transport> Destination<'_, V, T> {
             match self.control.message("Describe")? {
                 Message::Adopt { parts } if memory == Memory::Sent => {
                     let passed = self.control.take_passed(parts)?;
+                    let passed = Adoption::of(passed, self.extent)?;
                     self.vm.adopt(passed).map_err(MigrationError::vm("take over its memory"))?;
                     memory = Memory::Adopted;
                 }

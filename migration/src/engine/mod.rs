@@ -10,7 +10,7 @@
 //!   ends its VM ◀──────────────────────────────────────────── Committed
 //! ```
 //!
-//! On one host memory can be taken over instead of being copied ([`send_local`]).
+//! On one host memory can be taken over instead of being copied, with the open files of disks ([`send_local`]).
 //!
 //! The phases of both ends, and what may happen in each, are in [`phase`], the last step of all kinds in `commit`. VMs come in through [`SourceVm`] and
 //! [`DestinationVm`].
@@ -26,6 +26,7 @@
 //! - Memory may be allowed to go after the VM ([`postcopy`]): then the source's VM stands still until the destination has all of it.
 //! - An operator's cancel and the commit exclude each other by one compare-and-swap ([`Handle`]).
 
+mod adoption;
 mod commit;
 mod copy;
 mod error;
@@ -45,6 +46,7 @@ mod vm;
 
 use std::time::{Duration, Instant};
 
+pub use adoption::{AdoptedDisks, Adoption, AdoptionError, DiskFiles, Extent};
 pub use error::{MigrationError, VmError};
 pub use gate::{Gate, TooLate};
 pub use handle::{Handle, Progress};

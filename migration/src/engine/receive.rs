@@ -4,6 +4,7 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::adoption::Extent;
 use super::commit::Owed;
 use super::error::MigrationError;
 use super::lanes::{Lane, Lanes};
@@ -35,6 +36,7 @@ pub fn receive<V: DestinationVm, T: Transport>(
         control: Connection::new(accepted, patience),
         lanes: Vec::new(),
         phase: DestinationPhase::Greeting,
+        extent: Extent::Memory,
         patience,
     };
     destination.run(accept).map_err(|error| destination.give_up(error))
@@ -46,6 +48,8 @@ pub(super) struct Destination<'m, V, T> {
     /// The other connections.
     pub(super) lanes: Vec<Connection<T>>,
     phase: DestinationPhase,
+    /// How much is passed, if memory is not sent.
+    pub(super) extent: Extent,
     pub(super) patience: Duration,
 }
 
@@ -86,6 +90,7 @@ impl<V: DestinationVm, T: Transport> Destination<'_, V, T> {
         if !self.vm.can_postpone() {
             capabilities = capabilities.without(Capabilities::POSTCOPY);
         }
+        self.extent = Extent::of(capabilities);
         self.control.send(Message::Welcome { version: PROTOCOL_VERSION, capabilities })?;
         Ok(())
     }

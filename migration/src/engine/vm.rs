@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use vcpu_state::sync::Arc;
 
+use super::adoption::{Adoption, Extent};
 use super::error::VmError;
 use super::postcopy::LazyMemory;
 use crate::memory::{DestinationMemory, PageSet, SourceMemory};
@@ -20,11 +21,12 @@ pub trait SourceVm {
     /// Its memory.
     fn memory(&self) -> &Self::Memory;
 
-    /// What it consists of, for another VMM on this host to take over: at least its memory. It stays this VM's until that is told to.
+    /// What it consists of, for another VMM on this host to take over: its memory and, if that is asked for, all files of all of its disks. It stays this VM's until
+    /// that is told to, and so do the locks of the disks: those files have to be open through descriptions that nobody else locks.
     ///
     /// # Errors
     /// It cannot be passed.
-    fn parts(&mut self) -> Result<Vec<Passed>, VmError> {
+    fn parts(&mut self, _: Extent) -> Result<Vec<Passed>, VmError> {
         Err("it cannot be passed".into())
     }
 
@@ -109,7 +111,7 @@ pub trait DestinationVm {
     ///
     /// # Errors
     /// It cannot be had so.
-    fn adopt(&mut self, _: Vec<Passed>) -> Result<(), VmError> {
+    fn adopt(&mut self, _: Adoption) -> Result<(), VmError> {
         Err("memory cannot be taken over here".into())
     }
 

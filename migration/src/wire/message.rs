@@ -29,7 +29,9 @@ pub struct Capabilities(pub u32);
 
 impl Capabilities {
     /// All that this program can do.
-    pub const ALL: Self = Self(0b111 | Self::POSTCOPY.0);
+    pub const ALL: Self = Self(0b111 | Self::DISKS.0 | Self::POSTCOPY.0);
+    /// Who takes memory over takes over the open files of all disks, too.
+    pub const DISKS: Self = Self(1 << 3);
     /// A VM may come whose memory comes after it.
     pub const POSTCOPY: Self = Self(1 << 8);
 

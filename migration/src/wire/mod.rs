@@ -14,7 +14,7 @@
 //! Instead of any answer the destination may send `Refused` with a reason, instead of anything before `Commit` the source
 //! may send `Abort` with one; both close everything then.
 //!
-//! On one host memory may be taken over instead: `Adopt ▶` with descriptors before `Describe`, and no rounds.
+//! On one host memory may be taken over instead, and the open files of disks with it: `Adopt ▶` with descriptors before `Describe`, and no rounds.
 //!
 //! **Rounds.** Pages carry the number of their round, and a connection's `Mark` ends its part of one. The destination
 //! answers `RoundDone` when it has the marks of all connections, the source sends a page of the next round only after
@@ -45,7 +45,7 @@ pub(crate) use connection::{unexpected, unexpected_message};
 pub use error::WireError;
 pub use frame::{Frame, MAX_PAYLOAD, Mark, Pages};
 pub use message::{Capabilities, Message, Phase, Reason, Rehearsal, Session};
-pub use passing::{Part, Passed};
+pub use passing::{DiskFile, Part, Passed};
 pub use rights::MAX_PASSED;
 pub use transport::{Interrupter, Transport};
 

@@ -1,5 +1,6 @@
 //! Parts of a VM that go to another process of this host as they are: the descriptors behind them.
 
+use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
@@ -13,6 +14,34 @@ use super::{Connection, MAX_PASSED, Message, Transport, WireError};
 pub enum Part {
     /// All pages of its memory, in their order: a memfd.
     Memory,
+    /// A file of a disk.
+    Disk {
+        /// The disk's id.
+        id: String,
+        /// Which of its files.
+        file: DiskFile,
+    },
+}
+
+/// Which of a disk's files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DiskFile {
+    /// Its image.
+    Image,
+    /// The image once more, open for direct I/O.
+    Direct,
+    /// A backing file: 0 is the image's, each further one that of the one before.
+    Backing(u8),
+}
+
+impl fmt::Display for DiskFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Image => f.write_str("its image"),
+            Self::Direct => f.write_str("its image for direct I/O"),
+            Self::Backing(place) => write!(f, "its backing file {place}"),
+        }
+    }
 }
 
 /// A part, and what is behind it.

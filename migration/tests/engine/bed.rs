@@ -42,6 +42,8 @@ pub struct Setup {
     /// Whether the destination takes the memory over.
     pub local: bool,
     pub rehearsal: Option<Rehearsal>,
+    /// How many disks the source has besides the usual.
+    pub more_disks: usize,
 }
 
 impl Setup {
@@ -69,6 +71,7 @@ impl Setup {
             ends_after: None,
             local: false,
             rehearsal: None,
+            more_disks: 0,
         }
     }
 
@@ -123,6 +126,7 @@ pub fn migrate(setup: &Setup) -> Ended {
     let mut source = Source::new(&world, guest, setup.phase, setup.source);
     source.cancel_at_throttle = setup.cancel_at_throttle;
     source.first_pause = setup.first_pause;
+    source.more_disks = setup.more_disks;
     let mut destination = Destination::new(&world, &layout(), setup.destination);
     destination.ends_after = setup.ends_after;
     destination.neighbour = setup.local.then(|| Arc::clone(&source.guest));

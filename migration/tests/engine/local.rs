@@ -111,7 +111,7 @@ fn told(named: usize, passed: usize) -> (String, Destination) {
                     min_version: 1,
                     max_version: 1,
                     session: Session([1; 16]),
-                    capabilities: Capabilities::ALL,
+                    capabilities: Capabilities::ALL.without(Capabilities::DISKS),
                     connections: 1,
                 })
                 .expect("it goes");

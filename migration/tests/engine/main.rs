@@ -3,6 +3,7 @@
 
 mod bed;
 mod commit;
+mod disks;
 mod faults;
 mod guest;
 mod lazy;

@@ -1,11 +1,10 @@
 //! Whether the devices of a configuration can be made: each by itself, and all beside each other.
 use std::collections::BTreeMap;
-use std::fs::Metadata;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::Path;
+use std::os::unix::fs::FileTypeExt;
 
 use rustix::fs::Access;
 
+use super::check_images::{Images, accessible, image_problem, twice};
 use super::validate::{MAX_SOCKET_PATH, bytes, invalid};
 use super::{
     BalloonConfig, ConfigError, ConsoleConfig, ConsoleMode, DiskConfig, ImageType, NetConfig,
@@ -31,9 +30,13 @@ const BALLOON_PAGE: u64 = 4096;
 
 impl VmConfig {
     /// Checks every device.
-    pub(super) fn check_devices(&self) -> Result<(), ConfigError> {
+    pub(super) fn check_devices(&self, images: Images) -> Result<(), ConfigError> {
         for (index, disk) in self.disks.iter().enumerate() {
-            self.check_disk(&format!("disks[{index}]"), disk)?;
+            let place = format!("disks[{index}]");
+            match images {
+                Images::ByPath => self.check_disk(&place, disk)?,
+                Images::Open => self.check_disk_but_path(&place, disk)?,
+            }
         }
         for (index, net) in self.net.iter().enumerate() {
             self.check_net(&format!("net[{index}]"), net)?;
@@ -47,12 +50,22 @@ impl VmConfig {
         if let Some(balloon) = &self.balloon {
             self.check_balloon(balloon)?;
         }
-        self.check_together()
+        match images {
+            Images::ByPath => self.check_together(),
+            Images::Open => {
+                self.check_ids()?;
+                self.check_names()
+            }
+        }
     }
 
     pub(super) fn check_disk(&self, place: &str, disk: &DiskConfig) -> Result<(), ConfigError> {
-        disk_problem(disk, self.cpus.max_vcpus)
-            .map_err(|problem| invalid(place, &format!("{}: {problem}", disk.path.display())))
+        self.check_disk_but_path(place, disk)?;
+        image_problem(disk).map_err(|problem| in_disk(place, disk, &problem))
+    }
+
+    fn check_disk_but_path(&self, place: &str, disk: &DiskConfig) -> Result<(), ConfigError> {
+        disk_problem(disk, self.cpus.max_vcpus).map_err(|problem| in_disk(place, disk, &problem))
     }
 
     pub(super) fn check_net(&self, place: &str, net: &NetConfig) -> Result<(), ConfigError> {
@@ -67,24 +80,12 @@ impl VmConfig {
     /// What only one device can have.
     pub(super) fn check_together(&self) -> Result<(), ConfigError> {
         self.check_ids()?;
-        let twice = |one: &str, other: &str, what: &str| {
-            Err(invalid(&format!("{one} and {other}"), &format!("both want {what}")))
-        };
-        let mut images: BTreeMap<(u64, u64), (String, bool)> = BTreeMap::new();
-        for (index, disk) in self.disks.iter().enumerate() {
-            let place = format!("disks[{index}]");
-            // What is not there was told before, or has gone since: then nobody shares it.
-            let Ok(metadata) = std::fs::metadata(&disk.path) else { continue };
-            let entry = images.entry(identity(&metadata));
-            let (other, readonly) = entry.or_insert_with(|| (place.clone(), disk.readonly));
-            if *other != place && !(*readonly && disk.readonly) {
-                let what = format!(
-                    "{}; disks can share an image only if all of them are readonly=on",
-                    disk.path.display()
-                );
-                return twice(other, &place, &what);
-            }
-        }
+        self.check_images()?;
+        self.check_names()
+    }
+
+    /// Taps, addresses and sockets that two devices want.
+    fn check_names(&self) -> Result<(), ConfigError> {
         let mut names: BTreeMap<String, String> = BTreeMap::new();
         for (index, net) in self.net.iter().enumerate() {
             let taps = net.tap.iter().map(|tap| format!("the interface {tap:?}"));
@@ -109,13 +110,8 @@ impl VmConfig {
     }
 }
 
-/// The file behind a path, whatever its name.
-fn identity(metadata: &Metadata) -> (u64, u64) {
-    if metadata.file_type().is_block_device() {
-        (u64::MAX, metadata.rdev())
-    } else {
-        (metadata.dev(), metadata.ino())
-    }
+fn in_disk(place: &str, disk: &DiskConfig, problem: &str) -> ConfigError {
+    invalid(place, &format!("{}: {problem}", disk.path.display()))
 }
 
 fn queues_problem(what: &str, queues: u32, size: u16, max: u32) -> Result<(), String> {
@@ -150,29 +146,7 @@ fn disk_problem(disk: &DiskConfig, max_vcpus: u32) -> Result<(), String> {
     if let Some(problem) = disk.rate_limiter_config.problem() {
         return Err(problem);
     }
-    let metadata = std::fs::metadata(&disk.path).map_err(|error| error.to_string())?;
-    let kind = metadata.file_type();
-    if kind.is_dir() {
-        return Err("is a directory".to_owned());
-    }
-    if !kind.is_file() && !kind.is_block_device() {
-        return Err("is neither a regular file nor a block device".to_owned());
-    }
-    if kind.is_file() && metadata.len() == 0 {
-        return Err("is empty; give the image a size first (truncate -s 10G)".to_owned());
-    }
-    if disk.readonly {
-        accessible(&disk.path, Access::READ_OK)
-    } else {
-        accessible(&disk.path, Access::READ_OK | Access::WRITE_OK)
-            .map_err(|error| format!("{error}; readonly=on would open it for reading only"))
-    }
-}
-
-/// Asked for, not tried: to open a device can do something to it.
-fn accessible(path: &Path, access: Access) -> Result<(), String> {
-    rustix::fs::accessat(rustix::fs::CWD, path, access, rustix::fs::AtFlags::EACCESS)
-        .map_err(|error| std::io::Error::from(error).to_string())
+    Ok(())
 }
 
 fn net_problem(net: &NetConfig, max_vcpus: u32) -> Result<(), String> {

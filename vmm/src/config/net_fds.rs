@@ -90,6 +90,7 @@ fn take_numbers(json: &[u8]) -> (Vec<u8>, Vec<usize>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Images;
 
     const VM: &[u8] = br#"{"cpus": {"boot_vcpus": 2}, "net": [{"id": "_net0", "fds": [3, 4], "num_queues": 4}, {"id": "lan", "tap": "tap7", "ip": "10.0.0.1", "mask": "255.0.0.0"}]}"#;
 
@@ -112,13 +113,13 @@ mod tests {
         let config = VmConfig::arriving(VM, &[fds("_net0=7:8")]).unwrap();
         assert_eq!(config.net[0].fds, [7, 8]);
         assert_eq!(config.net[1].tap.as_deref(), Some("tap7"));
-        config.validate_arriving().unwrap();
+        config.validate_arriving(Images::ByPath).unwrap();
         let config = VmConfig::arriving(VM, &[fds("lan=9"), fds("_net0=7:8")]).unwrap();
         assert_eq!(
             (config.net[1].fds.as_slice(), config.net[1].tap.as_deref()),
             ([9].as_slice(), None)
         );
-        config.validate_arriving().unwrap();
+        config.validate_arriving(Images::ByPath).unwrap();
     }
 
     #[test]

@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
 
+use super::check_images::Images;
 use super::check_memory::check_memory;
 use super::error::one_line;
 use super::{
@@ -28,21 +29,22 @@ pub(super) const MAX_SOCKET_PATH: usize = 107;
 impl VmConfig {
     /// Checks everything that can be told without making the VM; looks whether files exist.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        self.check(check_payload)
+        self.check(check_payload, Images::ByPath)
     }
 
     /// The same for a VM that comes with its memory, out of a snapshot or from another host: its kernel is in that, and the file
-    /// need not be here. A reboot needs it, and says so then.
+    /// need not be here. A reboot needs it, and says so then. Images that are open already need no paths.
     ///
     /// # Errors
     /// The first contradiction.
-    pub fn validate_arriving(&self) -> Result<(), ConfigError> {
-        self.check(|_| Ok(()))
+    pub fn validate_arriving(&self, images: Images) -> Result<(), ConfigError> {
+        self.check(|_| Ok(()), images)
     }
 
     fn check(
         &self,
         check_payload: impl FnOnce(&PayloadConfig) -> Result<(), String>,
+        images: Images,
     ) -> Result<(), ConfigError> {
         check_cpus(&self.cpus).map_err(in_section("cpus"))?;
         check_memory(&self.memory).map_err(in_section("memory"))?;
@@ -54,7 +56,7 @@ impl VmConfig {
         check_console(&self.serial).map_err(in_section("serial"))?;
         check_console(&self.console).map_err(in_section("console"))?;
         check_both(&self.serial, &self.console).map_err(in_section("serial and console"))?;
-        self.check_devices()
+        self.check_devices(images)
     }
 }
 

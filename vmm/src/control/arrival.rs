@@ -33,6 +33,7 @@ impl Owner {
         &mut self,
         config: VmConfig,
         start: Start,
+        claim: Claim,
     ) -> Result<Built, ControlError> {
         self.expects()?;
         // A VM that ran in a terminal may come to a VMM without one.
@@ -43,7 +44,7 @@ impl Owner {
             }
         }
         self.published.config.store(Some(Arc::new(config.clone())));
-        let vm = self.build(&config, start, Claim::Later)?;
+        let vm = self.build(&config, start, claim)?;
         let built = Built {
             vm: self.serial,
             ram: vm.machine().ram.clone(),

@@ -10,6 +10,7 @@ use super::ControlError;
 use super::core::Core;
 use super::message::Message;
 use crate::config::{Resolution, VmConfig};
+use crate::host_devices::Claim;
 use crate::memory::{GuestRam, PageServer};
 use crate::migration::{Disks, Transfer};
 use crate::vm::{LiveMemory, Rehearsal, Start, Still, Stillness};
@@ -33,7 +34,7 @@ pub(super) enum Ask {
     /// A VM will come.
     Expect(Arc<Transfer>),
     /// It is to be built.
-    Build(Box<VmConfig>, Start),
+    Build(Box<VmConfig>, Start, Claim),
     /// What brings its memory while it runs already.
     Bring(PageServer),
     /// What its restore will take.
@@ -175,8 +176,13 @@ impl Line {
     }
 
     /// Builds the VM that was expected.
-    pub(crate) fn build(&self, config: VmConfig, start: Start) -> Result<Built, ControlError> {
-        match self.ask(Ask::Build(Box::new(config), start))? {
+    pub(crate) fn build(
+        &self,
+        config: VmConfig,
+        start: Start,
+        claim: Claim,
+    ) -> Result<Built, ControlError> {
+        match self.ask(Ask::Build(Box::new(config), start, claim))? {
             Told::Built(built) => Ok(built),
             _ => Err(ControlError::Stopping),
         }

@@ -49,7 +49,9 @@ impl Owner {
             Ask::Ended(transfer, outcome) => self.transfer_ended(&transfer, outcome),
             Ask::Resolve(resolution) => return self.resolve(resolution),
             Ask::Expect(transfer) => self.expect(transfer).map(|()| Told::Done),
-            Ask::Build(config, start) => self.build_expected(*config, start).map(Told::Built),
+            Ask::Build(config, start, claim) => {
+                self.build_expected(*config, start, claim).map(Told::Built)
+            }
             Ask::Bring(pages) => self.bring_expected(pages).map(|()| Told::Done),
             Ask::Rehearse => self.rehearse_expected().map(Told::Rehearsed),
             Ask::Restore(state) => self.restore_expected(&state).map(|()| Told::Done),

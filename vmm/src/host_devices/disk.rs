@@ -4,7 +4,8 @@
 //! owner of a VM that runs has no such time, because pauses wait for it. So a disk that is added is opened by the thread that brings
 //! the request, and the owner adopts it.
 
-use devices::virtio::block::{BlockDevice, BlockError, BlockOptions};
+use devices::virtio::block::{BlockDevice, BlockError, BlockOptions, ImageFiles};
+use migration::engine::AdoptedDisks;
 use vcpu_state::sync::Arc;
 
 use super::{HostDevice, HostDevices, Kind, OpenDeviceError, convert};
@@ -59,5 +60,28 @@ pub(super) fn open_image(
         Some(open) => open(options),
         None => BlockDevice::open(options),
     };
+    opened.map_err(|source| OpenDeviceError::Disk { id: id.to_owned(), source })
+}
+
+/// An image that another VMM has still.
+pub(super) fn open_unclaimed(id: &str, disk: &DiskConfig) -> Result<BlockDevice, OpenDeviceError> {
+    let opened = BlockDevice::open_unclaimed(convert::disk(id, disk));
+    opened.map_err(|source| OpenDeviceError::Disk { id: id.to_owned(), source })
+}
+
+/// An image that another VMM has still, and has passed.
+pub(super) fn open_passed(
+    id: &str,
+    disk: &DiskConfig,
+    passed: &mut AdoptedDisks,
+) -> Result<BlockDevice, OpenDeviceError> {
+    let files =
+        passed.remove(id).ok_or_else(|| OpenDeviceError::NotPassed { id: id.to_owned() })?;
+    let files = ImageFiles {
+        image: files.image.into(),
+        direct: files.direct.map(Into::into),
+        backing: files.backing.into_iter().map(Into::into).collect(),
+    };
+    let opened = BlockDevice::open_passed(convert::disk(id, disk), files);
     opened.map_err(|source| OpenDeviceError::Disk { id: id.to_owned(), source })
 }

@@ -10,96 +10,39 @@
 
 mod convert;
 mod disk;
+mod error;
 mod ram;
 
 use devices::CounterSource;
 use devices::virtio::VirtioDevice;
-use devices::virtio::balloon::{Balloon, BalloonError};
-use devices::virtio::block::{BlockDevice, BlockError};
+use devices::virtio::balloon::Balloon;
+use devices::virtio::block::BlockDevice;
 use devices::virtio::console::VirtioConsole;
-use devices::virtio::mem::{MemDevice, MemError};
-use devices::virtio::net::{Net, NetError};
-use devices::virtio::rng::{Rng, RngError};
-use devices::virtio::vsock::{Vsock, VsockError};
+use devices::virtio::mem::MemDevice;
+use devices::virtio::net::Net;
+use devices::virtio::rng::Rng;
+use devices::virtio::vsock::Vsock;
+use migration::engine::AdoptedDisks;
 use vcpu_state::sync::Arc;
 
 use crate::config::{MEMORY_DEVICE, VmConfig, VsockConfig};
 use crate::consoles::Consoles;
 use crate::memory::GuestRam;
-use disk::open_image;
+use disk::{open_image, open_passed, open_unclaimed};
 use ram::{BalloonRam, HotRam};
 
 pub use disk::{OpenDisk, OpenedDisk};
-
-/// A device's host side could not be opened. None of it is left open.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenDeviceError {
-    /// A disk's image.
-    #[error("disk {id}: {source}")]
-    Disk {
-        /// The disk.
-        id: String,
-        /// Why.
-        source: BlockError,
-    },
-    /// A network card's tap.
-    #[error("network device {id}: {source}")]
-    Net {
-        /// The card.
-        id: String,
-        /// Why.
-        source: NetError,
-    },
-    /// The source of entropy.
-    #[error("rng: {0}")]
-    Rng(#[from] RngError),
-    /// The socket of a socket device.
-    #[error("vsock {id}: {source}")]
-    Vsock {
-        /// The device.
-        id: String,
-        /// Why.
-        source: VsockError,
-    },
-    /// The balloon's size.
-    #[error("balloon: {0}")]
-    Balloon(#[from] BalloonError),
-    /// The memory that is plugged later.
-    #[error("memory: {0}")]
-    Memory(#[from] MemError),
-    /// The console's events.
-    #[error("console: {0}")]
-    Console(std::io::Error),
-    /// An open tap that was named by its number.
-    #[error("network device {id}: {source}")]
-    Descriptor {
-        /// The card.
-        id: String,
-        /// Why it cannot be used.
-        source: std::io::Error,
-    },
-    /// An address of the host's side that taps cannot be given.
-    #[error(
-        "network device {id}: {ip} is no IPv4 address, with its mask; set other addresses by ip(8)"
-    )]
-    Address {
-        /// The card.
-        id: String,
-        /// The address.
-        ip: std::net::IpAddr,
-    },
-    /// A device of the configuration has no id: it was not checked.
-    #[error("a device of the configuration has no id")]
-    NoId,
-}
+pub use error::OpenDeviceError;
 
 /// When the locks of disks' images are taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Claim {
     /// When they are opened.
     Now,
     /// By [`BlockDevice::claim`]: another VMM has them still.
     Later,
+    /// By the same; it has passed the images of all disks.
+    Passed(AdoptedDisks),
 }
 
 /// What kind of device it is, with what is only that kind's.
@@ -216,17 +159,15 @@ impl HostDevices {
         &mut self,
         config: &VmConfig,
         consoles: &Consoles,
-        claim: Claim,
+        mut claim: Claim,
     ) -> Result<(), OpenDeviceError> {
         let open_disk = self.open_disk.clone();
         for disk in &config.disks {
             self.open_one(disk.id.as_ref(), |id| {
-                let opened = match claim {
+                let opened = match &mut claim {
                     Claim::Now => open_image(id, disk, open_disk.as_ref())?,
-                    Claim::Later => {
-                        let failed = |source| OpenDeviceError::Disk { id: id.to_owned(), source };
-                        BlockDevice::open_unclaimed(convert::disk(id, disk)).map_err(failed)?
-                    }
+                    Claim::Later => open_unclaimed(id, disk)?,
+                    Claim::Passed(disks) => open_passed(id, disk, disks)?,
                 };
                 Ok(Kind::Disk(Arc::new(opened)))
             })?;

@@ -1,13 +1,14 @@
 //! What a VMM on this host passes of a VM that comes from it.
 //!
 //! ```text
-//!   Nothing ──of──▶ Passed ──ram: a VM is built around it──▶ Apart ──own: the other has given it away──▶ Own ──give_back──▶ Nothing
+//!   Nothing ──adopt──▶ Passed ──take: a VM is built around it──▶ Apart ──own: the other has given it away──▶ Own ──give_back──▶ Nothing
 //! ```
+//!
+//! That is the memory's way. The disks' files become the VM's when it is built; whose they are their locks say, as in any migration.
 
 use std::io;
-use std::os::fd::OwnedFd;
 
-use migration::wire::{Part, Passed};
+use migration::engine::{AdoptedDisks, Adoption, AdoptionError};
 
 use super::destination::RestoreError;
 use crate::config::{NetFds, VmConfig};
@@ -16,9 +17,9 @@ use crate::memory::{Apart, GuestRam, MemoryError};
 /// Why what was passed makes no VM.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AdoptError {
-    /// Not one memory.
-    #[error("{0} memories were passed where one should be")]
-    Memories(usize),
+    /// The disks.
+    #[error(transparent)]
+    Disks(#[from] AdoptionError),
     /// The memory.
     #[error(transparent)]
     Memory(#[from] MemoryError),
@@ -32,8 +33,8 @@ pub(super) enum AdoptError {
 pub(super) enum Adopted {
     #[default]
     Nothing,
-    /// The memory's file.
-    Passed(OwnedFd),
+    /// The memory's file, and those of disks.
+    Passed(Adoption),
     /// The memory, which is the other's still.
     Apart(Apart),
     /// It is this VM's.
@@ -41,40 +42,27 @@ pub(super) enum Adopted {
 }
 
 impl Adopted {
-    /// From what was passed.
+    /// The memory for a VM of this configuration, if it was passed, and the files of its disks, if they were.
     ///
     /// # Errors
-    /// There is no memory in it, or more than one.
-    pub(super) fn of(passed: Vec<Passed>) -> Result<Self, AdoptError> {
-        let memories = passed.into_iter().filter(|one| one.part == Part::Memory);
-        let mut files: Vec<_> = memories.map(|one| one.file).collect();
-        match (files.pop(), files.len()) {
-            (Some(file), 0) => Ok(Self::Passed(file)),
-            (None, _) => Err(AdoptError::Memories(0)),
-            (Some(_), others) => Err(AdoptError::Memories(others + 1)),
-        }
-    }
-
-    /// The memory for a VM of this configuration, if it was passed.
-    ///
-    /// # Errors
-    /// It is not that of such a VM.
-    pub(super) fn ram(
+    /// They are not those of such a VM.
+    pub(super) fn take(
         &mut self,
         config: &[u8],
         net_fds: &[NetFds],
-    ) -> Result<Option<GuestRam>, AdoptError> {
+    ) -> Result<(Option<GuestRam>, Option<AdoptedDisks>), AdoptError> {
         match std::mem::take(self) {
-            Self::Passed(file) => {
+            Self::Passed(adoption) => {
                 let config = VmConfig::arriving(config, net_fds).map_err(RestoreError::from)?;
-                let apart = GuestRam::adopt(&config.memory, file)?;
+                adoption.for_disks(config.disks.iter().filter_map(|disk| disk.id.as_deref()))?;
+                let apart = GuestRam::adopt(&config.memory, adoption.memory)?;
                 let ram = apart.ram().clone();
                 *self = Self::Apart(apart);
-                Ok(Some(ram))
+                Ok((Some(ram), adoption.disks))
             }
             other => {
                 *self = other;
-                Ok(None)
+                Ok((None, None))
             }
         }
     }

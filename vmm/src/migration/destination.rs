@@ -4,10 +4,10 @@ use std::io;
 use std::time::Duration;
 
 use migration::engine::postcopy::LazyMemory;
-use migration::engine::{DestinationVm, VmError};
+use migration::engine::{Adoption, DestinationVm, VmError};
 use migration::memory::{DestinationMemory, PageSet};
 use migration::snapshot::{SnapshotPages, StoredFile};
-use migration::wire::{Passed, Phase, Rehearsal};
+use migration::wire::{Phase, Rehearsal};
 use vcpu_state::sync::Arc;
 
 use super::adopted::Adopted;
@@ -15,8 +15,9 @@ use super::memory::Watched;
 use super::postcopy::IncomingRam;
 use super::progress::TransferState;
 use super::{Disks, Transfer};
-use crate::config::{ConfigError, NetFds, VmConfig};
+use crate::config::{ConfigError, Images, NetFds, VmConfig};
 use crate::control::{ControlError, Line};
+use crate::host_devices::Claim;
 use crate::memory::{GuestRam, LazyRam, MigrationMemory, PageServer, UffdError};
 use crate::vm::Start;
 
@@ -91,16 +92,20 @@ impl Arrival {
         !self.is_expected
     }
 
-    /// Builds it, held; its memory is what `start` brings, or zeros.
+    /// Builds it, held; its memory is what `start` brings, or zeros, and its disks are opened, or what `claim` has of them.
     pub(super) fn build_from(
         &mut self,
         config: &[u8],
         start: Start,
+        claim: Claim,
     ) -> Result<&Watched<MigrationMemory>, RestoreError> {
         self.was_described = true;
         let config = VmConfig::arriving(config, &self.net_fds)?;
-        config.validate_arriving()?;
-        let built = self.line.build(config, start)?;
+        config.validate_arriving(match &claim {
+            Claim::Now | Claim::Later => Images::ByPath,
+            Claim::Passed(_) => Images::Open,
+        })?;
+        let built = self.line.build(config, start, claim)?;
         self.disks = built.disks;
         self.built = Some((built.vm, built.ram.clone()));
         self.transfer.set_memory(built.ram.regions().map(|region| region.size).sum());
@@ -179,15 +184,15 @@ impl Arrival {
 impl DestinationVm for Arrival {
     type Memory = Watched<MigrationMemory>;
 
-    fn adopt(&mut self, passed: Vec<Passed>) -> Result<(), VmError> {
-        self.adopted = Adopted::of(passed)?;
+    fn adopt(&mut self, adoption: Adoption) -> Result<(), VmError> {
+        self.adopted = Adopted::Passed(adoption);
         Ok(())
     }
 
     fn build(&mut self, config: &[u8]) -> Result<(&Self::Memory, Option<Rehearsal>), VmError> {
-        let ram = self.adopted.ram(config, &self.net_fds)?;
+        let (ram, disks) = self.adopted.take(config, &self.net_fds)?;
         let is_adopted = ram.is_some();
-        self.build_from(config, Start::Restore { ram })?;
+        self.build_from(config, Start::Restore { ram }, disks.map_or(Claim::Later, Claim::Passed))?;
         // Nobody has to know in advance how long a hand-over takes that is to come at once.
         let rehearsal = if is_adopted { None } else { Some(self.rehearse()?) };
         Ok((self.memory.as_ref().ok_or(RestoreError::NotBuilt)?, rehearsal))

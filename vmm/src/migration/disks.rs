@@ -1,9 +1,10 @@
 //! The disks of a VM, of which only one VMM at a time may have the locks.
 
-use devices::virtio::block::{BlockDevice, BlockError};
+use devices::virtio::block::{BlockDevice, BlockError, ImageFiles};
+use migration::engine::DiskFiles;
 use vcpu_state::sync::Arc;
 
-use crate::host_devices::HostDevice;
+use crate::host_devices::{HostDevice, OpenDeviceError};
 
 /// The disks of one VM.
 #[derive(Clone, Default)]
@@ -38,7 +39,28 @@ impl Disks {
         self.each(BlockDevice::claim)
     }
 
+    /// All of their files, open through descriptions of their own, for another VMM, with the disks' ids.
+    ///
+    /// # Errors
+    /// The host does not open one anew; the error names the disk.
+    pub(crate) fn files(&self) -> Result<Vec<(&str, DiskFiles)>, OpenDeviceError> {
+        let disks = self.0.iter().filter_map(|device| Some((device.id(), device.disk()?)));
+        let files = disks.map(|(id, disk)| match disk.files() {
+            Ok(files) => Ok((id, passed(files))),
+            Err(source) => Err(OpenDeviceError::Disk { id: id.to_owned(), source }),
+        });
+        files.collect()
+    }
+
     fn each(&self, act: impl Fn(&BlockDevice) -> Result<(), BlockError>) -> Result<(), BlockError> {
         self.0.iter().filter_map(|device| device.disk()).try_for_each(act)
+    }
+}
+
+fn passed(files: ImageFiles) -> DiskFiles {
+    DiskFiles {
+        image: files.image.into(),
+        direct: files.direct.map(Into::into),
+        backing: files.backing.into_iter().map(Into::into).collect(),
     }
 }

@@ -19,6 +19,7 @@ use super::progress::TransferKind;
 use super::snapshot::settle;
 use crate::config::{MemoryRestoreMode, RestoreConfig, file_url};
 use crate::control::{ControlError, Line};
+use crate::host_devices::Claim;
 use crate::memory::LazyRam;
 use crate::vm::Start;
 
@@ -57,19 +58,19 @@ fn fill(
     let state = state.map_err(ControlError::from)?;
     match config.memory_restore_mode {
         MemoryRestoreMode::Copy => {
-            let memory = arrival.build_from(&vm, Start::Restore { ram: None })?;
+            let memory = arrival.build_from(&vm, Start::Restore { ram: None }, Claim::Later)?;
             snapshot.restore_memory(memory).map_err(ControlError::from)?;
         }
         MemoryRestoreMode::OnDemand if can_bring() => {
             let pages = snapshot.pages().map_err(ControlError::from)?;
-            arrival.build_from(&vm, Start::RestoreLazily)?;
+            arrival.build_from(&vm, Start::RestoreLazily, Claim::Later)?;
             arrival.fill_lazily(pages)?;
         }
         MemoryRestoreMode::OnDemand | MemoryRestoreMode::Mapped => {
             let file = snapshot.full_memory_file();
             let file = File::open(file).map_err(RestoreError::Memory)?;
             let start = Start::RestoreOver { file: Arc::new(file) };
-            let memory = arrival.build_from(&vm, start)?;
+            let memory = arrival.build_from(&vm, start, Claim::Later)?;
             snapshot.restore_changes(memory).map_err(ControlError::from)?;
         }
     }

@@ -6,7 +6,7 @@
 use std::cell::OnceCell;
 use std::time::Duration;
 
-use migration::engine::{SourceVm, VmError};
+use migration::engine::{Extent, SourceVm, VmError};
 use migration::memory::{PageSet, SourceMemory};
 use migration::wire::{Part, Passed, Phase};
 use vcpu_state::sync::Arc;
@@ -141,16 +141,21 @@ impl SourceVm for Departure {
         &self.memory
     }
 
-    fn parts(&mut self) -> Result<Vec<Passed>, VmError> {
+    fn parts(&mut self, extent: Extent) -> Result<Vec<Passed>, VmError> {
         let memory = self.begun.memory.memfd().ok_or(NoMemfd)?;
         if self.begun.memory.is_to_come() {
             return Err(
                 "part of its memory is still to come: it can be passed when all is there".into()
             );
         }
+        let mut parts = vec![Passed { part: Part::Memory, file: memory.try_clone_to_owned()? }];
+        if extent == Extent::MemoryAndDisks {
+            let disks = self.begun.disks.files()?;
+            parts.extend(disks.into_iter().flat_map(|(id, files)| files.passed(id)));
+        }
         self.begun.memory.claim()?;
         self.is_shared = true;
-        Ok(vec![Passed { part: Part::Memory, file: memory.try_clone_to_owned()? }])
+        Ok(parts)
     }
 
     fn config(&self) -> Vec<u8> {

@@ -20,6 +20,31 @@ pub fn image(dir: &Path, name: &str) -> DiskConfig {
     DiskConfig::of_path(&path)
 }
 
+/// A new qcow2 image in `dir`, of nothing: two clusters of 64 KiB are its header and refcount table, then a refcount block and the L1 table.
+pub fn qcow2(dir: &Path, name: &str) -> DiskConfig {
+    const CLUSTER: usize = 1 << 16;
+    let path = dir.join(name);
+    let mut image = vec![0; 4 * CLUSTER];
+    let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, b"QFI\xfb");
+    put(4, &3_u32.to_be_bytes());
+    put(20, &16_u32.to_be_bytes());
+    put(24, &(SECTORS * 512).to_be_bytes());
+    put(36, &1_u32.to_be_bytes());
+    put(40, &(3 * CLUSTER as u64).to_be_bytes());
+    put(48, &(CLUSTER as u64).to_be_bytes());
+    put(56, &1_u32.to_be_bytes());
+    // Refcounts of 16 bits, a header of 104 bytes.
+    put(96, &4_u32.to_be_bytes());
+    put(100, &104_u32.to_be_bytes());
+    put(CLUSTER, &(2 * CLUSTER as u64).to_be_bytes());
+    for cluster in 0..4 {
+        put(2 * CLUSTER + 2 * cluster, &1_u16.to_be_bytes());
+    }
+    std::fs::write(&path, image).unwrap();
+    DiskConfig::of_path(&path)
+}
+
 impl DriverVm {
     /// The slot of the first device of a kind, as the guest finds it.
     pub fn slot_of(&mut self, device_id: u64) -> u64 {

@@ -6,7 +6,7 @@ use super::backend;
 use super::config::{self, Layout, feature};
 use super::counters::{Counters, count};
 use super::error::BlockError;
-use super::image::{Claim, Image, Opened, open_image};
+use super::image::{Claim, Image, ImageFiles, Opened, open_image};
 use super::options::{Access, BlockOptions, Engine};
 use super::reach::Reach;
 use super::request::{Request, SECTOR, SERIAL, Status};
@@ -83,6 +83,23 @@ impl BlockDevice {
     /// As [`BlockDevice::open`], but for the lock.
     pub fn open_unclaimed(options: BlockOptions) -> Result<Self, BlockError> {
         Self::open_as(options, Claim::Later)
+    }
+
+    /// Makes the device of an image that another VMM has still, and has passed; the path of the options is what the image is called. It is of no use before
+    /// [`BlockDevice::claim`].
+    ///
+    /// # Errors
+    /// The files are not those of such a disk, or as [`BlockDevice::open_unclaimed`].
+    pub fn open_passed(options: BlockOptions, files: ImageFiles) -> Result<Self, BlockError> {
+        Self::open_as(options, Claim::Passed(files))
+    }
+
+    /// The files of its image, opened anew, for another VMM to have them by [`BlockDevice::open_passed`]. Nothing changes for this one.
+    ///
+    /// # Errors
+    /// The host does not open one.
+    pub fn files(&self) -> Result<ImageFiles, BlockError> {
+        self.image.files(self.options.access, &self.options.path)
     }
 
     /// Makes what was written to the disk last on the host's storage. It may block; no vCPU may call it.

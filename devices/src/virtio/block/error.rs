@@ -48,6 +48,14 @@ pub enum BlockError {
         /// Why not.
         source: io::Error,
     },
+    /// The image could not be opened anew, for another VMM.
+    #[error("cannot open the disk image {path} anew to pass it: {source}", path = path.display())]
+    Pass {
+        /// The image.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// The file system knows no direct I/O.
     #[error(
         "the file system of the disk image {path} has no direct I/O ({source}); use direct=off",

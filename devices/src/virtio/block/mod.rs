@@ -29,4 +29,5 @@ mod worker;
 
 pub use device::BlockDevice;
 pub use error::BlockError;
+pub use image::ImageFiles;
 pub use options::{Access, BackingFiles, BlockOptions, Caching, Engine, ImageType};

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use migration::engine::postcopy::LazyMemory;
-use migration::engine::{DestinationVm, VmError};
+use migration::engine::{Adoption, DestinationVm, VmError};
 use migration::format::StateReader;
 use migration::memory::{Layout, PageSet, SourceMemory};
 use migration::testing::ModelMemory;
-use migration::wire::{Passed, Phase, Rehearsal};
+use migration::wire::{Phase, Rehearsal};
 
 use super::asks::{Asks, Trouble};
-use super::{CONFIG, Writes};
+use super::{CONFIG, DISKS, Writes, text_of};
 use crate::guest::Guest;
 use crate::lazy::LazyModel;
 use crate::world::{DESTINATION, World};
@@ -30,6 +30,8 @@ pub struct Destination {
     pub is_discarded: bool,
     /// The memory that it shares with the source, if that was passed.
     pub adopted: Option<Arc<Guest>>,
+    /// What was passed.
+    pub adoption: Option<Adoption>,
     /// What it would share.
     pub neighbour: Option<Arc<Guest>>,
     /// What it says that it has tried out.
@@ -49,6 +51,7 @@ impl Destination {
             started: None,
             is_discarded: false,
             adopted: None,
+            adoption: None,
             neighbour: None,
             rehearsal: None,
         }
@@ -58,16 +61,20 @@ impl Destination {
 impl DestinationVm for Destination {
     type Memory = ModelMemory;
 
-    fn adopt(&mut self, passed: Vec<Passed>) -> Result<(), VmError> {
+    fn adopt(&mut self, adoption: Adoption) -> Result<(), VmError> {
         self.asks.next("adopt")?;
-        assert_eq!(passed.len(), 1);
+        adoption.for_disks(DISKS.iter().map(|(id, _)| *id))?;
         self.adopted.clone_from(&self.neighbour);
+        self.adoption = Some(adoption);
         Ok(())
     }
 
     fn build(&mut self, config: &[u8]) -> Result<(&ModelMemory, Option<Rehearsal>), VmError> {
         self.asks.next("build")?;
         assert_eq!(config, CONFIG);
+        if let Some(adoption) = &self.adoption {
+            check_names(adoption)?;
+        }
         Ok((&self.memory, self.rehearsal))
     }
 
@@ -139,4 +146,22 @@ impl DestinationVm for Destination {
         self.is_discarded = true;
         self.world.give(DESTINATION);
     }
+}
+
+/// Each file is the one that it is called.
+fn check_names(adoption: &Adoption) -> Result<(), VmError> {
+    let mut named = vec![(&adoption.memory, "memory".to_owned())];
+    for (id, disk) in adoption.disks.iter().flatten() {
+        named.push((&disk.image, format!("{id} image")));
+        named.extend(disk.direct.iter().map(|file| (file, format!("{id} direct"))));
+        let backing = disk.backing.iter().enumerate();
+        named.extend(backing.map(|(place, file)| (file, format!("{id} backing {place}"))));
+    }
+    for (file, name) in named {
+        let text = text_of(file)?;
+        if text != name {
+            return Err(format!("{name} is {text}").into());
+        }
+    }
+    Ok(())
 }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use migration::engine::{Handle, SourceVm, VmError};
+use migration::engine::{DiskFiles, Extent, Handle, SourceVm, VmError};
 use migration::format::StateWriter;
 use migration::memory::{PageSet, SourceMemory};
-use migration::wire::{Part, Passed, Phase};
+use migration::wire::{DiskFile, Part, Passed, Phase};
 use vcpu_state::sync::atomic::Ordering;
 
 use super::asks::{Asks, Trouble};
-use super::{CONFIG, Writes};
+use super::{CONFIG, DISKS, Writes, file_of};
 use crate::guest::Guest;
 use crate::lazy::Lent;
 use crate::world::{SOURCE, World};
@@ -29,6 +29,9 @@ pub struct Source {
     /// How long the first pause takes.
     pub first_pause: Duration,
     pub pauses: u32,
+    pub more_disks: usize,
+    /// What it was asked to pass.
+    pub passed: Option<Extent>,
 }
 
 /// The migration's hold.
@@ -66,6 +69,8 @@ impl Source {
             cancel_at_throttle: None,
             first_pause: Duration::ZERO,
             pauses: 0,
+            more_disks: 0,
+            passed: None,
         }
     }
 
@@ -82,9 +87,25 @@ impl SourceVm for Source {
         &self.guest
     }
 
-    fn parts(&mut self) -> Result<Vec<Passed>, VmError> {
-        self.asks.next("pass its memory")?;
-        Ok(vec![Passed { part: Part::Memory, file: tempfile::tempfile()?.into() }])
+    fn parts(&mut self, extent: Extent) -> Result<Vec<Passed>, VmError> {
+        self.asks.next("pass what it consists of")?;
+        self.passed = Some(extent);
+        let mut parts = vec![Passed { part: Part::Memory, file: file_of("memory")? }];
+        if extent == Extent::MemoryAndDisks {
+            for (id, backing) in DISKS {
+                let backing = (0..backing).map(|place| file_of(&format!("{id} backing {place}")));
+                let direct =
+                    if backing.len() == 0 { Some(file_of(&format!("{id} direct"))?) } else { None };
+                let backing = backing.collect::<Result<_, _>>()?;
+                let image = file_of(&format!("{id} image"))?;
+                parts.extend(DiskFiles { image, direct, backing }.passed(id));
+            }
+        }
+        for more in 0..self.more_disks {
+            let part = Part::Disk { id: format!("more{more}"), file: DiskFile::Image };
+            parts.push(Passed { part, file: file_of("more")? });
+        }
+        Ok(parts)
     }
 
     fn config(&self) -> Vec<u8> {

@@ -4,47 +4,64 @@
 //!   unclaimed ──claim: lock; what is cached of the image is read anew──▶ claimed ──release: sync, forget, unlock──▶ unclaimed
 //! ```
 //!
-//! A raw image has nothing cached here, so its file stays as it is. The library that reads qcow2 caches the image's tables, so a qcow2 image is opened
-//! by a claim and closed by a release.
+//! A raw image has nothing cached here, so its file stays as it is. The library that reads qcow2 caches the image's tables, so a qcow2 image is given to it
+//! by a claim and taken from it by a release. Its files stay open all the while ([`Kept`]): a claim asks no path, which may lead elsewhere by then, or nowhere.
 //!
 //! Invariant: an image is read and written only by who has its lock. The VM stands still whenever that is not this VMM, so nobody asks; who would ask a
 //! qcow2 image gets errors.
 
+use std::fs::File;
 use std::io;
+use std::sync::OnceLock;
 
 use vcpu_state::sync::Arc;
 
-use super::{Image, open_file, qcow2, take_lock};
+use super::open::take_lock;
+use super::{Image, ImageFiles, qcow2};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::virtio::block::backend;
 use crate::virtio::block::error::BlockError;
 use crate::virtio::block::options::BlockOptions;
 
 /// When the lock is taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(in crate::virtio::block) enum Claim {
     /// When the image is opened.
     Now,
     /// By [`Image::claim`].
     Later,
+    /// By [`Image::claim`], too; another VMM has opened it, and passed these.
+    Passed(ImageFiles),
 }
 
-/// Whether the image is here.
-pub(in crate::virtio::block) struct Claimed(AtomicBool);
+/// What stays of a qcow2 image whether it is claimed or not.
+pub(in crate::virtio::block) struct Kept {
+    is_claimed: AtomicBool,
+    /// The image, through the description that is locked.
+    pub(super) image: File,
+    /// Its backing files, once they are known: when they were passed, or from the first claim on.
+    backing: OnceLock<Vec<File>>,
+}
 
-impl Claimed {
-    pub(super) fn new(is_claimed: bool) -> Self {
-        Self(AtomicBool::new(is_claimed))
+impl Kept {
+    pub(super) fn new(is_claimed: bool, image: File, backing: Option<Vec<File>>) -> Self {
+        let backing = backing.map_or_else(OnceLock::new, OnceLock::from);
+        Self { is_claimed: AtomicBool::new(is_claimed), image, backing }
+    }
+
+    /// The backing files, as far as they are known.
+    pub(super) fn backing(&self) -> &[File] {
+        self.backing.get().map_or(&[], Vec::as_slice)
     }
 
     // Relaxed, both: one thread at a time claims and releases.
 
-    fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    fn is_claimed(&self) -> bool {
+        self.is_claimed.load(Ordering::Relaxed)
     }
 
-    fn set(&self, is_claimed: bool) {
-        self.0.store(is_claimed, Ordering::Relaxed);
+    fn set_claimed(&self, is_claimed: bool) {
+        self.is_claimed.store(is_claimed, Ordering::Relaxed);
     }
 }
 
@@ -107,13 +124,16 @@ impl Image {
                     raw.lock.store(Some(Arc::new(take_lock(&raw.cached, options)?)));
                 }
             }
-            Self::Qcow2(service, claimed) if !claimed.get() => {
-                let file = open_file(&options.path, options.access)?;
-                let lock = take_lock(&file, options)?;
-                let opened = qcow2::open(file, lock, options)?;
+            Self::Qcow2(service, kept) if !kept.is_claimed() => {
                 let failed = |source| BlockError::Open { path: options.path.clone(), source };
+                let file = kept.image.try_clone().map_err(failed)?;
+                let lock = take_lock(&file, options)?;
+                let backing = kept.backing.get().map(Vec::as_slice);
+                let opened = qcow2::open(file, lock, backing, options)?;
                 service.swap(Box::new(opened.image)).map_err(failed)?;
-                claimed.set(true);
+                // Those of the first claim stay.
+                let _ = kept.backing.set(opened.backing);
+                kept.set_claimed(true);
             }
             Self::Qcow2(..) => {}
         }
@@ -130,9 +150,9 @@ impl Image {
                 raw.cached.sync_data()?;
                 raw.lock.store(None);
             }
-            Self::Qcow2(service, claimed) => {
+            Self::Qcow2(service, kept) => {
                 service.swap(Box::new(Unclaimed))?;
-                claimed.set(false);
+                kept.set_claimed(false);
             }
         }
         Ok(())

@@ -9,29 +9,30 @@
 
 mod check;
 mod claim;
+mod files;
 mod header;
 mod lock;
+mod open;
 mod qcow2;
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::fs::FileExt;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, StatxFlags, fstat, fstatfs, ioctl_blksszget, open, statx,
-};
-use rustix::io::Errno;
+use rustix::fs::{AtFlags, FileType, OFlags, StatxFlags, fstatfs, ioctl_blksszget, statx};
 
-use self::claim::Unclaimed;
-pub(super) use self::claim::{Claim, Claimed};
+pub(super) use self::claim::Claim;
+use self::claim::Kept;
+pub use self::files::ImageFiles;
+use self::files::open_again;
 use self::lock::Lock;
-use super::backend::{self, Backend, Blocking, Service, Uring};
+pub(super) use self::open::{Opened, open_image};
+use super::backend::{Backend, Blocking, Service, Uring};
 use super::error::BlockError;
-use super::options::{Access, BlockOptions, Caching, Engine, ImageType};
+use super::options::{BlockOptions, Caching, Engine};
 use super::reach::{Reach, Via};
 
 pub(super) use header::MAGIC;
@@ -50,7 +51,7 @@ pub(super) enum Image {
     /// The bytes of the disk.
     Raw(Arc<RawImage>, Guard),
     /// Read and written by a thread of its own.
-    Qcow2(Arc<Service>, Claimed),
+    Qcow2(Arc<Service>, Kept),
 }
 
 /// The file of a raw image.
@@ -86,93 +87,9 @@ impl Place {
     }
 }
 
-/// An opened image and how long its disk is, in bytes.
-pub(super) struct Opened {
-    pub image: Image,
-    pub len: u64,
-}
-
-/// Opens an image, and locks it unless that is for later.
-///
-/// # Errors
-/// See [`BlockError`].
-pub(super) fn open_image(options: &BlockOptions, claim: Claim) -> Result<Opened, BlockError> {
-    let path = &options.path;
-    let fail = |source| BlockError::Open { path: path.clone(), source };
-    let file = open_file(path, options.access)?;
-    let lock = match claim {
-        Claim::Now => Some(take_lock(&file, options)?),
-        Claim::Later => None,
-    };
-    let kind =
-        FileType::from_raw_mode(fstat(&file).map_err(io::Error::from).map_err(fail)?.st_mode);
-    let len = (&file).seek(SeekFrom::End(0)).map_err(fail)?;
-    let (image_type, guard) = match options.image_type {
-        Some(image_type) => (image_type, Guard::None),
-        None if has_magic(&file).map_err(fail)? => (ImageType::Qcow2, Guard::None),
-        None => (ImageType::Raw, Guard::FirstBytes),
-    };
-    match image_type {
-        ImageType::Raw => {
-            let raw = RawImage::new(file, lock, kind, options)?;
-            Ok(Opened { image: Image::Raw(Arc::new(raw), guard), len })
-        }
-        ImageType::Qcow2 => {
-            let claimed = Claimed::new(lock.is_some());
-            let (image, len): (Box<dyn backend::Image>, _) = match lock {
-                Some(lock) => {
-                    let opened = qcow2::open(file, lock, options)?;
-                    (Box::new(opened.image), opened.len)
-                }
-                None => (Box::new(Unclaimed), qcow2::disk_len(&file, options)?),
-            };
-            let service = Service::start(&options.id, image)
-                .map_err(|source| BlockError::Thread { path: path.clone(), source })?;
-            Ok(Opened { image: Image::Qcow2(Arc::new(service), claimed), len })
-        }
-    }
-}
-
-fn take_lock(file: &File, options: &BlockOptions) -> Result<Lock, BlockError> {
-    let path = || options.path.clone();
-    Lock::take(file, options.access).map_err(|source| match source.kind() {
-        io::ErrorKind::WouldBlock => BlockError::Locked { path: path() },
-        _ => BlockError::Lock { path: path(), source },
-    })
-}
-
-/// Opens a file or block device, and nothing else.
-fn open_file(path: &Path, access: Access) -> Result<File, BlockError> {
-    let fail = |errno: Errno| BlockError::Open { path: path.to_owned(), source: errno.into() };
-    let mode = match access {
-        Access::ReadWrite => OFlags::RDWR,
-        Access::ReadOnly => OFlags::RDONLY,
-    };
-    // Non-blocking, for a pipe's sake; it means nothing for files.
-    let flags = mode | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let fd = match open(path, flags, Mode::empty()) {
-        Err(Errno::ISDIR) => return Err(BlockError::NoImage { path: path.to_owned() }),
-        opened => opened.map_err(fail)?,
-    };
-    let stat = fstat(&fd).map_err(fail)?;
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile | FileType::BlockDevice => Ok(File::from(fd)),
-        _ => Err(BlockError::NoImage { path: path.to_owned() }),
-    }
-}
-
-fn has_magic(file: &File) -> io::Result<bool> {
-    let mut first = [0; MAGIC.len()];
-    match file.read_exact_at(&mut first, 0) {
-        Ok(()) => Ok(first == MAGIC),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
 impl RawImage {
     fn new(
-        cached: File,
+        (cached, direct): (File, Option<File>),
         lock: Option<Lock>,
         kind: FileType,
         options: &BlockOptions,
@@ -180,7 +97,10 @@ impl RawImage {
         let (direct, reach) = match options.caching {
             Caching::Buffered => (None, Reach::Anywhere),
             Caching::Direct => {
-                let direct = open_again_direct(&cached, options.access);
+                let direct = match direct {
+                    Some(direct) => Ok(direct),
+                    None => open_again(&cached, options.access, OFlags::DIRECT),
+                };
                 let direct = direct.map_err(|errno| BlockError::Direct {
                     path: options.path.clone(),
                     source: errno.into(),
@@ -210,16 +130,6 @@ impl RawImage {
         }
         Ok(())
     }
-}
-
-/// The same file, through a description of its own.
-fn open_again_direct(file: &File, access: Access) -> Result<File, Errno> {
-    let mode = match access {
-        Access::ReadWrite => OFlags::RDWR,
-        Access::ReadOnly => OFlags::RDONLY,
-    };
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    open(path, mode | OFlags::DIRECT | OFlags::CLOEXEC, Mode::empty()).map(File::from)
 }
 
 /// What direct I/O asks for: as the kernel says, or what suffices everywhere.

@@ -14,7 +14,8 @@ use imago::{FormatAccess, FormatDriverBuilder, StorageOpenOptions};
 use super::check;
 use super::header::{self, Header};
 use super::lock::Lock;
-use super::{open_file, unusable};
+use super::open::{has_magic, open_file};
+use super::unusable;
 use crate::virtio::block::backend::Image;
 use crate::virtio::block::error::BlockError;
 use crate::virtio::block::options::{Access, BackingFiles, BlockOptions, Caching};
@@ -26,6 +27,8 @@ const MAX_CHAIN: u32 = 16;
 pub(super) struct Opened {
     pub image: Qcow2Image,
     pub len: u64,
+    /// What the image refers to, each followed by what that refers to.
+    pub backing: Vec<File>,
 }
 
 /// The locks of an image and of what it refers to.
@@ -38,9 +41,17 @@ pub(super) struct Qcow2Image {
     _locks: Locks,
 }
 
-/// Opens an image in a file that is locked already.
-pub(super) fn open(file: File, lock: Lock, options: &BlockOptions) -> Result<Opened, BlockError> {
+/// Opens an image in a file that is locked already. Its backing files are those that are open already, if they are given; otherwise they are looked for
+/// by their names.
+pub(super) fn open(
+    file: File,
+    lock: Lock,
+    backing: Option<&[File]>,
+    options: &BlockOptions,
+) -> Result<Opened, BlockError> {
     let path = &options.path;
+    let failed = |source| BlockError::Open { path: path.clone(), source };
+    buffered(&file).map_err(failed)?;
     let (len, header) = checked(&file).map_err(|problem| unusable(path, problem))?;
     if let (Some(backing), BackingFiles::Refused) = (&header.backing, options.backing_files) {
         return Err(BlockError::BackingFile { path: path.clone(), backing: backing.clone() });
@@ -58,25 +69,66 @@ pub(super) fn open(file: File, lock: Lock, options: &BlockOptions) -> Result<Ope
     }
     let locks = Locks::default();
     locks.push(lock);
+    let source = match backing {
+        None => Source::Names,
+        Some(files) => {
+            let queue = SegQueue::new();
+            for file in files {
+                queue.push(file.try_clone().map_err(failed)?);
+            }
+            Source::Open(Arc::new(queue))
+        }
+    };
+    let opened = Arc::new(SegQueue::new());
     let build = || {
         // Relative names of backing files begin where the image is.
         let name = std::path::absolute(path)?;
         let settings = StorageOpenOptions::new().filename(name).write(writable).direct(direct);
         let storage = Storage::from_open_file(file, settings)?;
-        let gate = Gate { depth: MAX_CHAIN, locks: Arc::clone(&locks) };
+        let (locks, source, opened) = (Arc::clone(&locks), source.clone(), Arc::clone(&opened));
+        let gate = Gate { depth: MAX_CHAIN, locks, source, opened };
         Qcow2::<Storage>::builder(storage).write(writable).open(gate)
     };
     // What the library does with bytes that it did not write must not end the VMM.
     let built = std::panic::catch_unwind(std::panic::AssertUnwindSafe(build));
     let built = built.unwrap_or_else(|_| Err(io::Error::other("the image's library has panicked")));
     let format = FormatAccess::new(built.map_err(|error| unusable(path, error.to_string()))?);
-    Ok(Opened { image: Qcow2Image { format, _locks: locks }, len: header.size })
+    if let Source::Open(rest) = source
+        && !rest.is_empty()
+    {
+        return Err(unusable(path, format!("{} backing files are left over", rest.len())));
+    }
+    let backing = std::iter::from_fn(|| opened.pop()).collect();
+    Ok(Opened { image: Qcow2Image { format, _locks: locks }, len: header.size, backing })
 }
 
-/// How long the disk is in an image that another VMM has; it changes by a resize only.
-pub(super) fn disk_len(file: &File, options: &BlockOptions) -> Result<u64, BlockError> {
-    let checked = checked(file).map_err(|problem| unusable(&options.path, problem));
-    checked.map(|(_, header)| header.size)
+/// Takes back what an earlier opening has made of the description: headers and tables are checked by reads of any length.
+fn buffered(file: &File) -> io::Result<()> {
+    let flags = rustix::fs::fcntl_getfl(file)?;
+    if flags.contains(rustix::fs::OFlags::DIRECT) {
+        rustix::fs::fcntl_setfl(file, flags - rustix::fs::OFlags::DIRECT)?;
+    }
+    Ok(())
+}
+
+/// How long the disk is in an image that another VMM has; it changes by a resize only. What was passed of backing files has to fit the image.
+pub(super) fn disk_len(
+    file: &File,
+    passed: Option<&[File]>,
+    options: &BlockOptions,
+) -> Result<u64, BlockError> {
+    let path = &options.path;
+    let (_, header) = checked(file).map_err(|problem| unusable(path, problem))?;
+    match (&header.backing, passed) {
+        (Some(name), Some([])) => {
+            return Err(unusable(path, format!("its backing file {name} was not passed")));
+        }
+        (None, Some([_, ..])) => {
+            return Err(unusable(path, "it has no backing file, and one was passed"));
+        }
+        _ => {}
+    }
+    Ok(header.size)
 }
 
 /// How long the file is, and its header.
@@ -85,11 +137,23 @@ fn checked(mut file: &File) -> Result<(u64, Header), String> {
     Ok((len, header::check(file, len)?))
 }
 
+/// Where backing files come from.
+#[derive(Clone)]
+enum Source {
+    /// They are opened by the names that images call them.
+    Names,
+    /// They are open, in the order in which images refer to each other.
+    Open(Arc<SegQueue<File>>),
+}
+
 /// Opens what an image refers to: files of this host, for reading, shared, and checked as the image was.
 struct Gate {
     /// How many more may be below.
     depth: u32,
     locks: Locks,
+    source: Source,
+    /// What was opened, in order.
+    opened: Arc<SegQueue<File>>,
 }
 
 impl ImplicitOpenGate<Storage> for Gate {
@@ -99,7 +163,9 @@ impl ImplicitOpenGate<Storage> for Gate {
     ) -> io::Result<FormatAccess<Storage>> {
         let depth = self.depth.checked_sub(1);
         let depth = depth.ok_or_else(|| io::Error::other("too many backing files"))?;
-        Ok(FormatAccess::new(builder.open(Self { depth, locks: Arc::clone(&self.locks) })?))
+        let (locks, opened) = (Arc::clone(&self.locks), Arc::clone(&self.opened));
+        let below = Self { depth, locks, source: self.source.clone(), opened };
+        Ok(FormatAccess::new(builder.open(below)?))
     }
 
     fn open_storage(&mut self, settings: StorageOpenOptions) -> io::Result<Storage> {
@@ -108,11 +174,17 @@ impl ImplicitOpenGate<Storage> for Gate {
             return Err(denied("an image that is written in another file"));
         }
         let path = settings.get_filename().ok_or_else(|| denied("it has no name"))?;
-        let file = open_file(path, Access::ReadOnly).map_err(io::Error::other)?;
+        let file = match &self.source {
+            Source::Names => open_file(path, Access::ReadOnly).map_err(io::Error::other)?,
+            Source::Open(files) => files.pop().ok_or_else(|| {
+                io::Error::other(format!("its backing file {} was not passed", path.display()))
+            })?,
+        };
         self.locks.push(Lock::take(&file, Access::ReadOnly)?);
-        if super::has_magic(&file)? {
+        if has_magic(&file)? {
             checked(&file).map_err(io::Error::other)?;
         }
+        self.opened.push(file.try_clone()?);
         Storage::from_open_file(file, settings.direct(false))
     }
 }

@@ -4,6 +4,7 @@ mod claim;
 mod images;
 mod limits;
 mod model;
+mod passed;
 pub(super) mod qcow2;
 mod requests;
 
