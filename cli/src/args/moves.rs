@@ -111,7 +111,7 @@ pub struct Migrate {
     /// With postcopy, how many rounds over the memory go before the VM [default: 1]
     #[arg(long, value_name = "N", requires = "to")]
     pub precopy_rounds: Option<u32>,
-    /// To a VMM on this host, over unix: — it takes over the memory itself, and nothing is copied
+    /// To a VMM on this host, over unix: — it takes over the memory itself and the open files of the disks, and nothing is copied
     #[arg(long, requires = "to", conflicts_with_all = ["connections", "compression", "tls_dir"])]
     pub local: bool,
     /// Send it over TLS: a directory with ca-cert.pem, client-cert.pem and client-key.pem

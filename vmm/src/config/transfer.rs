@@ -142,7 +142,7 @@ pub struct SendMigrationConfig {
     /// The directory with this end's certificate and key, and those who issue the other's; none for a link without TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_dir: Option<PathBuf>,
-    /// Whether the destination, on this host, takes over the memory itself, and the files of disks and taps.
+    /// Whether the destination, on this host, takes over the memory itself, and the open files of the disks.
     #[serde(default)]
     pub local: bool,
 }

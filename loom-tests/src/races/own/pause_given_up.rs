@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use vcpu_state::sync::FutexWord;
-use vcpu_state::{Deadline, Group, Kick, Parked, PauseError, Quiesced, Step};
+use vcpu_state::{Deadline, Group, Kick, Parked, PauseError, Quiesced, Step, Word};
 use vmm::control::Ends;
 
 use crate::checker::{join, thread};
@@ -30,7 +30,6 @@ pub const IN_TIME: Model = Model::basic("pause-given-up-in-time", in_time)
 #[derive(Default)]
 struct Vm {
     owned: bool,
-    asked: bool,
     acked: bool,
     given_up: bool,
 }
@@ -47,7 +46,7 @@ fn historic() {
     let ender = {
         let vm = Arc::clone(&vm);
         thread::spawn(move || {
-            vm.change(|vm| vm.asked = true);
+            // Asked for, and then in the queue.
             drop(vm.wait_until(|vm| !vm.owned));
             vm.change(|vm| vm.given_up = true);
         })
@@ -148,7 +147,7 @@ fn run(bed: &Bed, group: &Arc<Group>, first: impl FnOnce() + Send + 'static) {
     let ender = bed.ask_end(first);
     let paused = bed.pause();
     match &paused {
-        Ok(_) => assert!(!group.words().any(|word| word.owes_ack())),
+        Ok(_) => assert!(!group.words().any(Word::owes_ack)),
         Err(PauseError::GivenUp(stuck)) => assert_eq!(stuck.members[0].member, 0),
         Err(error) => panic!("{error}"),
     }
