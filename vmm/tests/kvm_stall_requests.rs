@@ -8,7 +8,7 @@ mod stall;
 
 use migration_bed::state;
 use stall::{do_meanwhile, finish, stalled};
-use vmm::config::ResizeConfig;
+use vmm::config::{ResizeConfig, SendMigrationConfig, SnapshotConfig};
 use vmm::control::{VmState, VmmControl};
 
 #[test]
@@ -36,6 +36,31 @@ fn a_vm_whose_memory_stalls_is_asked_for_a_vcpu_and_told_of_a_button_while_the_l
         vmm.power_button().unwrap();
     });
     assert_eq!(state(&stalled.destination.vm), Some(VmState::Running));
+    do_meanwhile(&stalled, |vmm| vmm.shutdown().unwrap());
+    finish(stalled);
+}
+
+#[test]
+fn a_vm_whose_memory_stalls_is_neither_saved_nor_sent_on_and_that_is_said_at_once() {
+    let stalled = stalled();
+    let directory = tempfile::tempdir().unwrap();
+    let snapshot = SnapshotConfig {
+        destination_url: format!("file://{}", directory.path().join("snapshot").display()),
+        live: true,
+        base_url: None,
+    };
+    let elsewhere = format!("unix:{}", directory.path().join("nobody").display());
+    do_meanwhile(&stalled, move |vmm| {
+        for refused in [
+            vmm.snapshot(snapshot).unwrap_err(),
+            vmm.send_migration(SendMigrationConfig::to(&elsewhere)).unwrap_err(),
+        ] {
+            let said = refused.to_string();
+            assert!(said.contains("migration"), "{said}");
+        }
+    });
+    assert_eq!(state(&stalled.destination.vm), Some(VmState::Running));
+    assert!(!directory.path().join("snapshot").exists());
     do_meanwhile(&stalled, |vmm| vmm.shutdown().unwrap());
     finish(stalled);
 }

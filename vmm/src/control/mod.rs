@@ -4,6 +4,7 @@
 mod adding;
 mod arrival;
 mod asking;
+mod beginning;
 mod booting;
 mod core;
 mod cpus;

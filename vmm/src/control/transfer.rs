@@ -14,13 +14,14 @@
 use migration::wire::Phase as WirePhase;
 use vcpu_state::sync::Arc;
 
+use super::beginning::busy;
 use super::doubt::Doubt;
-use super::line::{Ask, Begun, Outcome, Saved, Told};
+use super::line::{Ask, Outcome, Saved, Told};
 use super::message::{Message, Request};
 use super::owner::Owner;
 use super::phase::{Move, Phase};
 use super::{ControlError, Ended, VmEnd};
-use crate::migration::{Disks, Transfer, TransferKind};
+use crate::migration::Transfer;
 use crate::vm::{Still, Vm};
 
 /// What the owner knows of transfers.
@@ -105,47 +106,6 @@ impl Owner {
             // Too late: what is asked for then finds the VM here, or gone.
             let _ = transfer.end(why);
         }
-    }
-
-    pub(super) fn claim_turn(&self) -> Result<(), ControlError> {
-        self.transfers.now.as_ref().map_or(Ok(()), |transfer| Err(busy(transfer)))
-    }
-
-    fn begin(&mut self, transfer: Arc<Transfer>) -> Result<Begun, ControlError> {
-        self.claim_turn()?;
-        let action = match transfer.kind() {
-            TransferKind::Send => "migrate",
-            _ => "take a snapshot of",
-        };
-        self.live(action)?;
-        let leaving: Vec<_> = self.vm.iter().flat_map(Vm::leaving).map(str::to_owned).collect();
-        if !leaving.is_empty() {
-            return Err(ControlError::Busy(format!(
-                "cannot {action} a VM while its guest has not let go of {}",
-                leaving.join(", ")
-            )));
-        }
-        let begun = self.handles()?;
-        self.published.transfer.store(Some(Arc::clone(&transfer)));
-        self.transfers.now = Some(transfer);
-        Ok(begun)
-    }
-
-    fn handles(&self) -> Result<Begun, ControlError> {
-        let vm = self.vm.as_ref().ok_or(ControlError::NotCreated)?;
-        Ok(Begun {
-            vm: self.serial,
-            stillness: vm.stillness().clone(),
-            memory: vm.live_memory(),
-            vcpus: Arc::clone(vm.group()),
-            disks: Disks::of(self.host.iter()),
-            config: self.config_as_json()?,
-        })
-    }
-
-    fn config_as_json(&self) -> Result<Vec<u8>, ControlError> {
-        let config = self.published.config.load_full().ok_or(ControlError::NotCreated)?;
-        serde_json::to_vec(&*config).map_err(|error| ControlError::Failed(error.to_string()))
     }
 
     /// The VM with this serial number, which has not ended since its transfer began.
@@ -270,14 +230,4 @@ pub(super) enum Sifted {
     Passes,
     /// It waits until it is known whose the VM is.
     Waits,
-}
-
-fn busy(transfer: &Transfer) -> ControlError {
-    let what = match transfer.kind() {
-        TransferKind::Snapshot => "a snapshot of the VM is being taken",
-        TransferKind::Restore => "a VM is being restored",
-        TransferKind::Send => "the VM is being migrated",
-        TransferKind::Receive => "a VM is being received",
-    };
-    ControlError::Busy(format!("{what}: wait for its end, or end it with vm.migration-cancel"))
 }
