@@ -1,9 +1,11 @@
 //! Pages of guest RAM that come from the host and go back to it.
 
 use std::io;
+use std::os::fd::AsFd;
 
 use devices::memory::wrote;
 use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
 use vm_memory::GuestAddress;
 
 use super::ram::{Backing, Faulting};
@@ -11,6 +13,29 @@ use super::{GuestRam, MemoryError, RamRegion, overlay};
 
 /// The memfd keeps its size; the pages go.
 const PUNCH: FallocateFlags = FallocateFlags::PUNCH_HOLE.union(FallocateFlags::KEEP_SIZE);
+
+/// Bytes that are allocated at once, if nothing comes between.
+const PIECE: u64 = 8 << 20;
+/// Bytes that are, if much does.
+const LEAST: u64 = 4 << 10;
+
+/// Allocates pages of the file, piece by piece. The kernel takes back what an interrupted call has done so far (EINTR), and a thread that is to
+/// pause is signalled again and again: one call for all of it might never come to its end.
+fn allocate(file: impl AsFd, mut offset: u64, mut left: u64) -> io::Result<()> {
+    let mut most = PIECE;
+    while left > 0 {
+        let len = left.min(most);
+        match fallocate(&file, FallocateFlags::empty(), offset, len) {
+            Ok(()) => {
+                (offset, left) = (offset + len, left - len);
+                most = (most * 2).min(PIECE);
+            }
+            Err(Errno::INTR) => most = (len / 2).next_multiple_of(LEAST).max(LEAST),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
+}
 
 /// A part of one region, in bytes.
 struct Part {
@@ -75,9 +100,7 @@ impl GuestRam {
         match self.faulting() {
             Faulting::OnTouch => Ok(()),
             Faulting::Ahead => self.each(gpa, len, |part| match self.backing() {
-                Backing::Memfd(file) => {
-                    Ok(fallocate(file, FallocateFlags::empty(), part.offset, part.len)?)
-                }
+                Backing::Memfd(file) => allocate(file, part.offset, part.len),
                 Backing::Snapshot(_) => overlay::fault_in(self.memory(), part.span()),
             }),
         }
